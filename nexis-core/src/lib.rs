@@ -1,0 +1,11 @@
+//! Local verification of captioned video packages.
+
+pub mod check;
+pub mod error;
+pub mod hash;
+pub mod media;
+pub mod model;
+pub mod package;
+pub mod protocol;
+
+pub use error::{Error, Result};
