@@ -70,6 +70,9 @@ fn any_near(starts: &[f64], start: f64, distance: f64) -> bool {
     neighbours.into_iter().flatten().any(|x| (x - start).abs() < distance)
 }
 
+/// A row with the positions of its miner and of itself.
+type Candidate<'a> = (usize, usize, &'a ClipRecord);
+
 /// Indices of the rows that are left of each miner after overlaps between miners are settled: rows of
 /// one source in order of (time, hotkey, start, clip id); a row nearer than the distance to a kept row
 /// of another miner goes.
@@ -78,7 +81,7 @@ pub fn prune_across_miners(
     candidates: &[Vec<usize>],
     min_distance_seconds: f64,
 ) -> Vec<Vec<usize>> {
-    let mut by_source: BTreeMap<String, Vec<(usize, usize, &ClipRecord)>> = BTreeMap::new();
+    let mut by_source: BTreeMap<String, Vec<Candidate<'_>>> = BTreeMap::new();
     for (miner, (input, candidates)) in inputs.iter().zip(candidates).enumerate() {
         for &row in candidates {
             if let Some(record) = input.rows.get(row) {
