@@ -22,6 +22,9 @@ pub fn has_injection_keyword(caption: &str) -> bool {
     })
 }
 
+/// Whether a caption has one fault.
+type Check = fn(&str) -> bool;
+
 /// Strict policy: names of what no honest caption contains, in a fixed order, each once.
 ///
 /// - `control_characters`: control characters other than line breaks and tabs;
@@ -33,7 +36,7 @@ pub fn has_injection_keyword(caption: &str) -> bool {
 /// - `repeated_sentences`: a sentence of four words or more said twice;
 /// - `mixed_scripts`: a word of Latin letters with Greek or Cyrillic ones among them.
 pub fn caption_hygiene(caption: &str) -> Vec<&'static str> {
-    let checks: [(&'static str, fn(&str) -> bool); 7] = [
+    let checks: [(&'static str, Check); 7] = [
         ("control_characters", |text| {
             text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
         }),

@@ -20,6 +20,8 @@ pub(super) fn json(column: &dyn Array, row: usize) -> Value {
         return Value::Null;
     }
     match column.data_type() {
+        // A column of this type has no bitmap of nulls, as it needs none.
+        DataType::Null => Value::Null,
         DataType::Boolean => column.as_boolean().value(row).into(),
         DataType::Int8 => column.as_primitive::<Int8Type>().value(row).into(),
         DataType::Int16 => column.as_primitive::<Int16Type>().value(row).into(),

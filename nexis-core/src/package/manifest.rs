@@ -134,9 +134,7 @@ fn spec_id(map: &Map<String, Value>) -> String {
 fn category(map: &Map<String, Value>) -> Result<Option<String>, InvalidManifest> {
     match map.get("category") {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => {
-            Ok(Some(python::strip(text)).filter(|t| !t.is_empty()).map(str::to_owned))
-        }
+        Some(Value::String(text)) => Ok(Some(text.trim()).filter(|t| !t.is_empty()).map(str::to_owned)),
         Some(_) => Err(InvalidManifest::new("category", "not a text")),
     }
 }
