@@ -262,8 +262,6 @@ fn duplicate_clip_ids_are_named_once() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn bytes_changed_anywhere_never_panic(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), name in prop::sample::select(vec!["plain", "proof_nested", "codec_gzip", "page_v2", "delta"])) {
         let mut bytes = fixture(name);
