@@ -43,7 +43,7 @@ fn expected(i: usize) -> Value {
         "first_frame_uri": format!("frames/c{i}.jpg"), "first_frame_sha256": format!("{:064x}", i + 100),
         "source_video_id": format!("video{}", i % 2), "split_group_id": format!("video{}:1", i % 2),
         "split": "train", "clip_start_sec": 5.5 * i as f64, "duration_sec": 5.0, "width": 1280, "height": 720,
-        "fps": 30.0, "num_frames": 150, "has_audio": i % 2 == 0,
+        "fps": 30.0, "num_frames": 150, "has_audio": i.is_multiple_of(2),
         "caption": format!("A calm lake, number {i}, with trees — déjà vu."),
         "source_video_url": format!("https://www.youtube.com/watch?v=video{}", i % 2),
         "source_proof": {"extractor": "yt-dlp", "views": 7 * i, "live": null},
