@@ -8,6 +8,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
+mod cells;
+pub mod directory;
+mod guard;
+mod lax;
+pub mod layout;
+pub mod manifest;
+pub mod open;
+pub mod rows;
+mod thrift;
+pub mod timestamp;
+pub mod write;
+
+pub use directory::DirectorySource;
+pub use layout::{asset_key, dataset_key, manifest_key};
+pub use manifest::{InvalidManifest, Manifest};
+pub use open::{ExpectedIdentity, ExpectedMiner, Opened, Package, PackageRules};
+pub use rows::{
+    InvalidRow, RowLimits, RowRules, RowsFailure, clip_id, read_rows, rows_from_bytes, validate_row,
+};
+pub use timestamp::Timestamp;
+pub use write::{rows_to_bytes, write_rows};
+
 /// One row of `dataset.parquet` (protocol page, 2): 18 columns, already trimmed and validated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the names are the protocol's columns

@@ -1,0 +1,137 @@
+//! Phase 5: the files of one sampled row are there, are the ones described, and have the right size.
+
+use std::fs::File;
+
+use super::{Violation, ViolationKind};
+use crate::error::{Error, Result};
+use crate::hash::Digest;
+use crate::media::{ClipProbe, MediaDecoder, MediaFailure, MediaLimits};
+use crate::package::layout::asset_key;
+use crate::package::{Asset, AssetSource, ClipRecord};
+use crate::protocol::IntervalId;
+use crate::spec::DatasetSpec;
+
+/// Largest first-frame picture, in bytes. A real one has about 150 KB.
+pub const MAX_FIRST_FRAME_BYTES: u64 = 16 << 20;
+
+/// What was found out about one row's files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AssetCheck {
+    /// What is wrong, in the protocol's order.
+    pub violations: Vec<Violation>,
+    /// The clip, where it is there.
+    pub clip: Option<Asset>,
+    /// SHA-256 of the clip, where it was read.
+    pub clip_digest: Option<Digest>,
+    /// The first-frame picture, where it is there.
+    pub first_frame: Option<Asset>,
+    /// What the clip's stream is, where it could be probed.
+    pub probe: Option<ClipProbe>,
+}
+
+/// Checks one row: clip URI, presence, digest, real size by probing the stream; then the first frame's
+/// URI, presence, digest. All that is wrong is collected.
+///
+/// # Errors
+/// Where a file could not be read or the decoder itself failed: ours, the row is not judged.
+pub fn check_assets(
+    row: &ClipRecord,
+    interval: IntervalId,
+    spec: &dyn DatasetSpec,
+    source: &dyn AssetSource,
+    decoder: &dyn MediaDecoder,
+    limits: &MediaLimits,
+) -> Result<AssetCheck> {
+    let mut check = AssetCheck::default();
+    check_clip(row, interval, spec, source, decoder, limits, &mut check)?;
+    check_first_frame(row, interval, source, &mut check)?;
+    Ok(check)
+}
+
+fn check_clip(
+    row: &ClipRecord,
+    interval: IntervalId,
+    spec: &dyn DatasetSpec,
+    source: &dyn AssetSource,
+    decoder: &dyn MediaDecoder,
+    limits: &MediaLimits,
+    check: &mut AssetCheck,
+) -> Result<()> {
+    let clip = || row.clip_id.clone();
+    let key = match asset_key(interval, &row.clip_uri) {
+        Ok(key) => key,
+        Err(violation) => {
+            check.violations.push(violation);
+            return Ok(());
+        }
+    };
+    let Some(asset) = source.get(&key)? else {
+        check.violations.push(Violation::new(ViolationKind::MissingClipAsset { clip: clip() }));
+        return Ok(());
+    };
+    if asset.len > limits.max_bytes {
+        let why = format!("{} bytes, more than {}", asset.len, limits.max_bytes);
+        check.violations.push(Violation::explained(ViolationKind::UndecodableClip { clip: clip() }, why));
+        check.clip = Some(asset);
+        return Ok(());
+    }
+    let digest = digest_of(&asset)?;
+    if digest.to_string() != row.clip_sha256 {
+        let kind = ViolationKind::ClipSha256Mismatch { clip: clip() };
+        check.violations.push(Violation::explained(kind, format!("it is {digest}")));
+    }
+    check.clip_digest = Some(digest);
+    match decoder.probe(&asset.path, limits) {
+        Ok(probe) => {
+            let (width, height) = (probe.width, probe.height);
+            if (width, height) != spec.frame_size() {
+                let kind = ViolationKind::InvalidResolution { clip: clip(), width, height };
+                check.violations.push(Violation::new(kind));
+            }
+            check.probe = Some(probe);
+        }
+        Err(MediaFailure::Clip(why)) => {
+            check.violations.push(Violation::explained(ViolationKind::UndecodableClip { clip: clip() }, why));
+        }
+        Err(MediaFailure::Ours(error)) => return Err(error),
+    }
+    check.clip = Some(asset);
+    Ok(())
+}
+
+fn check_first_frame(
+    row: &ClipRecord,
+    interval: IntervalId,
+    source: &dyn AssetSource,
+    check: &mut AssetCheck,
+) -> Result<()> {
+    let clip = || row.clip_id.clone();
+    let key = match asset_key(interval, &row.first_frame_uri) {
+        Ok(key) => key,
+        Err(violation) => {
+            check.violations.push(violation);
+            return Ok(());
+        }
+    };
+    let Some(asset) = source.get(&key)? else {
+        check.violations.push(Violation::new(ViolationKind::MissingFirstFrameAsset { clip: clip() }));
+        return Ok(());
+    };
+    if asset.len > MAX_FIRST_FRAME_BYTES {
+        let why = format!("the first frame has {} bytes, more than {MAX_FIRST_FRAME_BYTES}", asset.len);
+        check.violations.push(Violation::explained(ViolationKind::UndecodableClip { clip: clip() }, why));
+        return Ok(());
+    }
+    let digest = digest_of(&asset)?;
+    if digest.to_string() != row.first_frame_sha256 {
+        let kind = ViolationKind::FirstFrameSha256Mismatch { clip: clip() };
+        check.violations.push(Violation::explained(kind, format!("it is {digest}")));
+    }
+    check.first_frame = Some(asset);
+    Ok(())
+}
+
+fn digest_of(asset: &Asset) -> Result<Digest> {
+    let file = File::open(&asset.path).map_err(|e| Error::io(&asset.path, e))?;
+    Digest::of_reader(file).map_err(|e| Error::io(&asset.path, e))
+}

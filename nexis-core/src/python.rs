@@ -1,0 +1,156 @@
+//! The few text and number conventions of Python that the protocol inherits.
+//!
+//! The running network is written in Python, and white space, word characters and number texts are
+//! not the same there as in Rust. Every difference that can change a verdict is here, by name.
+
+use serde_json::Value;
+use unicode_normalization::char::is_combining_mark;
+
+/// Whether `str.split()` and `str.strip()` treat this character as white space. Rust's own white
+/// space lacks the four information separators U+001C to U+001F.
+pub fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+/// `text.strip()`.
+pub fn strip(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
+/// `text.split()`: the words between runs of white space.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_space).filter(|word| !word.is_empty())
+}
+
+/// Whether `\w` of a Python pattern matches: letters, numbers and the underscore. Combining marks and
+/// circled letters are alphabetic to Rust, not to Python.
+pub fn is_word(c: char) -> bool {
+    let circled = matches!(c, '\u{24b6}'..='\u{24e9}' | '\u{1f130}'..='\u{1f149}' | '\u{1f150}'..='\u{1f169}' | '\u{1f170}'..='\u{1f189}');
+    c == '_' || (c.is_alphanumeric() && !is_combining_mark(c) && !circled)
+}
+
+/// `float(text)`: surrounding white space, single underscores between digits, `nan` and `inf`.
+pub fn float(text: &str) -> Option<f64> {
+    let text = strip(text);
+    let bytes = text.as_bytes();
+    let mut plain = String::with_capacity(text.len());
+    for (i, c) in text.char_indices() {
+        if c == '_' {
+            let before = i.checked_sub(1).and_then(|k| bytes.get(k));
+            let digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_digit);
+            if !digit(before) || !digit(bytes.get(i + 1)) {
+                return None;
+            }
+        } else {
+            plain.push(c);
+        }
+    }
+    plain.parse().ok()
+}
+
+/// `str(value)` of a JSON value as Python reads it.
+pub fn str_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => repr(other),
+    }
+}
+
+fn repr(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Number(number) => match (number.is_f64(), number.as_f64()) {
+            (true, Some(x)) => repr_float(x),
+            _ => number.to_string(),
+        },
+        Value::String(text) => repr_str(text),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(repr).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(map) => {
+            let pairs: Vec<String> =
+                map.iter().map(|(k, v)| format!("{}: {}", repr_str(k), repr(v))).collect();
+            format!("{{{}}}", pairs.join(", "))
+        }
+    }
+}
+
+fn repr_str(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut out = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == quote => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+    out
+}
+
+fn repr_float(x: f64) -> String {
+    let magnitude = x.abs();
+    if magnitude != 0.0 && !(1e-4..1e16).contains(&magnitude) {
+        // Rust writes 1e16 as `1e16`, Python as `1e+16`; exponents have two digits at least.
+        let text = format!("{x:e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, digits) = match exponent.strip_prefix('-') {
+            Some(digits) => ('-', digits),
+            None => ('+', exponent),
+        };
+        return format!("{mantissa}e{sign}{digits:0>2}");
+    }
+    format!("{x:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn white_space_is_pythons() {
+        assert_eq!(words("a\u{1c}b\u{a0}c\u{200b}d").collect::<Vec<_>>(), ["a", "b", "c\u{200b}d"]);
+        assert_eq!(strip("\u{1f} x \u{3000}"), "x");
+        assert_eq!(words("  ").count(), 0);
+    }
+
+    #[test]
+    fn floats_are_pythons() {
+        for (text, value) in
+            [(" 1_0.5 ", 10.5), ("5.", 5.0), (".5", 0.5), ("+1e3", 1000.0), ("-inf", f64::NEG_INFINITY)]
+        {
+            assert_eq!(float(text), Some(value), "{text}");
+        }
+        for text in ["", "_1", "1_", "1__0", "1_.5", "1._5", "1e_5", "x", "0x10", "- 5"] {
+            assert_eq!(float(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn str_is_pythons() {
+        // Values printed by CPython 3.11.
+        for (value, text) in [
+            (json!(null), "None"),
+            (json!(true), "True"),
+            (json!(1.0), "1.0"),
+            (json!(1e16), "1e+16"),
+            (json!(1e-5), "1e-05"),
+            (json!(0.0001), "0.0001"),
+            (json!(123456789012345.0), "123456789012345.0"),
+            (json!(["a", 1, null, {"k": "it's"}]), "['a', 1, None, {'k': \"it's\"}]"),
+        ] {
+            assert_eq!(str_of(&value), text);
+        }
+    }
+}
