@@ -7,5 +7,7 @@ pub mod media;
 pub mod model;
 pub mod package;
 pub mod protocol;
+#[cfg(feature = "synth")]
+pub mod synth;
 
 pub use error::{Error, Result};

@@ -74,32 +74,34 @@ pub fn ticks(request: &FrameRequest, duration: i64, base: TimeBase) -> Result<Ve
 pub struct Stamp {
     /// Presentation time.
     pub pts: Option<i64>,
-    /// Time until the next frame, 0 where unknown.
+    /// What the container says of its duration, 0 where nothing.
     pub duration: i64,
     /// Decoded but not displayed.
     pub hidden: bool,
 }
 
-/// Duration of a stream from its packets: from the first displayed frame to the end of the last one; a last
-/// frame without a duration lasts as long as the average one. `None` where a time is missing.
+/// Duration of a stream from its packets: from the first displayed frame to the last one, and as much again as a frame
+/// lasts on average (to the nearest tick). What containers say of a single frame's duration is not used, since they
+/// leave it out or count it in decoding order, except where there is just one frame. `None` where a
+/// time is missing.
 pub fn duration(stamps: &[Stamp]) -> Option<i64> {
-    let mut first = i64::MAX;
-    let mut last: Option<(i64, i64)> = None;
-    let mut count = 0_i64;
+    let (mut first, mut last, mut gaps) = (i64::MAX, i64::MIN, -1_i64);
+    let mut only = 0;
     for stamp in stamps.iter().filter(|stamp| !stamp.hidden) {
         let pts = stamp.pts?;
         first = first.min(pts);
-        count += 1;
-        if last.is_none_or(|(at, _)| pts >= at) {
-            last = Some((pts, stamp.duration.max(0)));
+        last = last.max(pts);
+        gaps += 1;
+        only = stamp.duration.max(0);
+    }
+    match gaps {
+        ..0 => None,
+        0 => Some(only),
+        _ => {
+            let span = last.checked_sub(first)?;
+            span.checked_add((span.checked_add(gaps / 2)?) / gaps)
         }
     }
-    let (last, mut tail) = last?;
-    let span = last.checked_sub(first)?;
-    if tail == 0 && count > 1 {
-        tail = span / (count - 1);
-    }
-    span.checked_add(tail)
 }
 
 /// How deep a stream reorders: the largest number of packets that come before a packet in the file and after it
