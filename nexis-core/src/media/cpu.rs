@@ -94,7 +94,7 @@ impl FfmpegDecoder {
     ) -> Result<Pass, MediaFailure> {
         let mut decoder = self.open(clip, limits)?;
         let mut chooser = Chooser::new(ticks.to_vec());
-        let mut watch = Watch::new(clip);
+        let mut watch = Watch::new(clip, limits.max_pixels);
         let mut first = None;
         let mut skipping = plan;
         let mut done = false;
@@ -231,13 +231,14 @@ struct Watch<'a> {
     clip: &'a Demuxed,
     /// Width, height and format of the first picture, which all others must have.
     shape: Option<(u32, u32, &'static str)>,
+    max_pixels: u64,
     shown: u64,
     planned: usize,
 }
 
 impl<'a> Watch<'a> {
-    const fn new(clip: &'a Demuxed) -> Self {
-        Self { clip, shape: None, shown: 0, planned: 0 }
+    const fn new(clip: &'a Demuxed, max_pixels: u64) -> Self {
+        Self { clip, shape: None, max_pixels, shown: 0, planned: 0 }
     }
 
     /// The picture's time; `None` where it is not displayed.
@@ -250,6 +251,9 @@ impl<'a> Watch<'a> {
             return refuse("a frame has no time".to_owned());
         };
         let shape = (picture.width(), picture.height(), picture.format_name());
+        if u64::from(shape.0) * u64::from(shape.1) > self.max_pixels {
+            return refuse(format!("{}x{} pixels is above the limit", shape.0, shape.1));
+        }
         match self.shape {
             Some(before) if before != shape => {
                 return refuse(format!(

@@ -26,6 +26,9 @@ const MIN_ALLOCATION_CAP: usize = 64 << 20;
 /// Bytes per pixel of the largest picture format there is a use for (4:4:4 in two-byte samples).
 const MAX_BYTES_PER_PIXEL: u64 = 6;
 
+/// Pixels that rounding a picture's width up to a multiple of 64 may add, for heights up to 8192.
+const ALIGNMENT_SLACK: u64 = 64 * 8192;
+
 /// Silences FFmpeg's log and caps its single allocations, for the process: both settings are global in FFmpeg.
 /// The cap grows with the largest `max_pixels` seen and never shrinks; it is what stops a few bytes of sample
 /// table from claiming gigabytes.
@@ -364,7 +367,10 @@ impl PictureDecoder {
         // A damaged picture is an error, never a guess.
         decoder.check(codec::decoder::Check::EXPLODE);
         let mut options = Dictionary::new();
-        options.set("max_pixels", &settings.max_pixels.min(i32::MAX as u64).to_string());
+        // FFmpeg compares its limit with the width rounded up to its alignment; the exact comparison is made with
+        // the picture that comes out, and this one keeps it from being allocated.
+        let limit = settings.max_pixels.saturating_add(ALIGNMENT_SLACK).min(i32::MAX as u64);
+        options.set("max_pixels", &limit.to_string());
         Ok(Self { opened: decoder.open_as_with(found, options)? })
     }
 

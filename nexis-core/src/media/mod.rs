@@ -33,7 +33,7 @@ use crate::hash::Digest;
 pub struct MediaLimits {
     /// Largest file, in bytes.
     pub max_bytes: u64,
-    /// Largest picture, in pixels (coded width times height).
+    /// Largest picture, in pixels.
     pub max_pixels: u64,
     /// Longest stream, in seconds.
     pub max_duration_seconds: f64,
