@@ -14,15 +14,21 @@ use nexis_core::synth::clip::{ClipOptions, encode_clip};
 
 const SIZE: (u32, u32) = (1280, 720);
 
-/// Moving stripes over noise that stays: enough for an encoder to have something to do.
+/// Hills that pass by under a sky, with a little grain that stays: about what a camera on a train sees.
 fn picture(k: u32) -> Vec<u8> {
     let (width, height) = SIZE;
     let mut rgb = Vec::with_capacity((width * height * 3) as usize);
+    let edge: Vec<u32> = (0..width)
+        .map(|x| {
+            let along = f64::from(x + 4 * k);
+            (400.0 + 70.0 * (along / 140.0).sin() + 25.0 * (along / 31.0).sin()) as u32
+        })
+        .collect();
     for y in 0..height {
-        for x in 0..width {
-            let grain = (x.wrapping_mul(7919) ^ y.wrapping_mul(104_729)) >> 3 & 15;
-            let wave = ((x + 5 * k) / 9 + y / 7) % 200;
-            rgb.extend([wave as u8, (wave / 2 + grain) as u8, (y / 3 % 256) as u8]);
+        for (x, &edge) in edge.iter().enumerate() {
+            let grain = ((x as u32 + 4 * k).wrapping_mul(7919) ^ y.wrapping_mul(104_729)) >> 3 & 7;
+            let [r, g, b] = if y < edge { [110, 150 + y / 8, 220] } else { [60 + (y - edge) / 4, 110, 50] };
+            rgb.extend([r + grain, g + grain, b + grain].map(|c| c as u8));
         }
     }
     rgb

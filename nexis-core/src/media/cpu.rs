@@ -285,7 +285,7 @@ impl<'a> Watch<'a> {
             return Err(MediaFailure::Clip("no frame could be decoded".to_owned()));
         };
         let rotation = self.clip.rotation();
-        let (width, height) = if rotation % 180 == 0 { (width, height) } else { (height, width) };
+        let (width, height) = if rotation.is_multiple_of(180) { (width, height) } else { (height, width) };
         Ok(ClipProbe {
             width,
             height,

@@ -156,17 +156,15 @@ const fn vertical_first(width: u32, height: u32, to_height: u32) -> bool {
 fn horizontal_pass(rgb: &[u8], row_in: usize, row_out: usize, taps: &Taps) -> Vec<u8> {
     let mut out = vec![0_u8; rgb.len() / row_in.max(1) * row_out];
     for (input, output) in rgb.chunks_exact(row_in).zip(out.chunks_exact_mut(row_out)) {
-        for ((start, weights), pixel) in taps.iter().zip(output.chunks_exact_mut(3)) {
-            let mut sums = [HALF; 3];
-            let samples = input.get(start * 3..).unwrap_or_default();
-            for (sample, &weight) in samples.chunks_exact(3).zip(weights) {
-                for (sum, &byte) in sums.iter_mut().zip(sample) {
-                    *sum += i32::from(byte) * weight;
-                }
+        let (input, output) = (input.as_chunks::<3>().0, output.as_chunks_mut::<3>().0);
+        for ((start, weights), pixel) in taps.iter().zip(output) {
+            let (mut red, mut green, mut blue) = (HALF, HALF, HALF);
+            for (&[r, g, b], &weight) in input.get(start..).unwrap_or_default().iter().zip(weights) {
+                red += i32::from(r) * weight;
+                green += i32::from(g) * weight;
+                blue += i32::from(b) * weight;
             }
-            for (byte, sum) in pixel.iter_mut().zip(sums) {
-                *byte = to_byte(sum);
-            }
+            *pixel = [to_byte(red), to_byte(green), to_byte(blue)];
         }
     }
     out

@@ -231,16 +231,20 @@ impl Yuv<'_> {
                 }
                 shares_row = Some(chroma_y);
             }
+            let (pixels, _) = out.as_chunks_mut::<3>();
             if self.log2_x == 0 {
-                for ((pixel, &y), share) in out.chunks_exact_mut(3).zip(luma.iter()).zip(shares.iter()) {
-                    put(pixel, k.cy * (y - k.y0), share, k.shift);
+                for ((pixel, &y), share) in pixels.iter_mut().zip(luma.iter()).zip(shares.iter()) {
+                    *pixel = mixed(k.cy * (y - k.y0), share, k.shift);
                 }
             } else {
-                let pairs = out.chunks_mut(6).zip(luma.chunks(2)).zip(shares.iter());
-                for ((pixels, ys), share) in pairs {
-                    for (pixel, &y) in pixels.chunks_exact_mut(3).zip(ys) {
-                        put(pixel, k.cy * (y - k.y0), share, k.shift);
-                    }
+                let (pairs, odd) = pixels.as_chunks_mut::<2>();
+                let (luma_pairs, luma_odd) = luma.as_chunks::<2>();
+                for (([a, b], [ya, yb]), share) in pairs.iter_mut().zip(luma_pairs).zip(shares.iter()) {
+                    *a = mixed(k.cy * (ya - k.y0), share, k.shift);
+                    *b = mixed(k.cy * (yb - k.y0), share, k.shift);
+                }
+                if let ([pixel], [y], Some(share)) = (odd, luma_odd, shares.last()) {
+                    *pixel = mixed(k.cy * (y - k.y0), share, k.shift);
                 }
             }
         }
@@ -288,11 +292,9 @@ fn samples(
     Some(())
 }
 
-/// Writes one pixel.
-fn put(pixel: &mut [u8], luma: i32, share: &[i32; 3], shift: u32) {
-    for (byte, part) in pixel.iter_mut().zip(share) {
-        *byte = ((luma + part) >> shift).clamp(0, 255) as u8;
-    }
+/// One pixel.
+fn mixed(luma: i32, share: &[i32; 3], shift: u32) -> [u8; 3] {
+    share.map(|part| ((luma + part) >> shift).clamp(0, 255) as u8)
 }
 
 /// Turns packed RGB clockwise by 0, 90, 180 or 270 degrees; other angles are taken as 0. Returns the new
