@@ -10,9 +10,7 @@ pub mod mt19937;
 pub mod overlap;
 pub mod package;
 pub mod protocol;
-pub mod python;
-pub mod sample;
-pub mod spec;
-pub mod weights;
+#[cfg(feature = "synth")]
+pub mod synth;
 
 pub use error::{Error, Result};

@@ -2,6 +2,21 @@
 //!
 //! A decoder tells a hostile or broken clip ([`MediaFailure::Clip`]) from its own trouble
 //! ([`MediaFailure::Ours`]): the first rejects a row, the second never does.
+//!
+//! [`cpu`] decodes with FFmpeg. What other decoders must share with it to give the same bytes is in modules of its
+//! own: [`demux`] (limits, and which packets there are), [`select`] (which frames are meant), [`yuv`] (colours),
+//! [`resize`] and [`tiles`] (what a model sees).
+
+pub mod cpu;
+pub mod demux;
+pub mod jpeg;
+mod libav;
+pub mod resize;
+pub mod select;
+pub mod tiles;
+pub mod yuv;
+
+pub use cpu::FfmpegDecoder;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,11 +33,11 @@ use crate::hash::Digest;
 pub struct MediaLimits {
     /// Largest file, in bytes.
     pub max_bytes: u64,
-    /// Largest picture, in pixels (coded width times height).
+    /// Largest picture, in pixels.
     pub max_pixels: u64,
     /// Longest stream, in seconds.
     pub max_duration_seconds: f64,
-    /// Most frames decoded for one request.
+    /// Most frames in the video stream.
     pub max_frames: u64,
     /// Longest wall time spent on one clip.
     pub max_wall: Duration,
@@ -54,9 +69,9 @@ pub struct ClipProbe {
     pub codec: String,
     /// FFmpeg's pixel format name, for example `yuv420p`.
     pub pixel_format: String,
-    /// Average frames per second.
+    /// Displayed frames per second, on average.
     pub fps: f64,
-    /// Duration of the video stream in seconds.
+    /// Duration of the video stream in seconds, from its first displayed frame to the end of its last.
     pub duration_seconds: f64,
     /// Number of frames that the container declares, where it does.
     pub frame_count: Option<u64>,
@@ -136,7 +151,7 @@ pub trait MediaDecoder: Send + Sync {
     /// A short name for evidence, for example `ffmpeg-cpu 59.27.100`.
     fn name(&self) -> String;
 
-    /// Reads what the stream is without decoding pictures.
+    /// Reads what the stream is, decoding no more than it takes to see the size of the first picture.
     ///
     /// # Errors
     /// [`MediaFailure::Clip`] where the file is no acceptable clip.

@@ -1,0 +1,519 @@
+//! The raw layer over FFmpeg's libraries: the one file here where `unsafe` is allowed.
+//!
+//! Most of what is needed has a safe wrapper in the `ffmpeg` crate that video-rs re-exports. Written here by
+//! hand are only: opening a demuxer that is chosen by us, reads through our own reader and looks no further
+//! (the wrapper's open would decode frames before any limit could be set); C enums that come from the stream,
+//! read as plain integers; a decoder's reorder depth; and the exact extent of a picture's planes.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once};
+use std::time::{Duration, Instant};
+
+use video_rs::ffmpeg::{self, Dictionary, Packet, codec, ffi, format, frame, media};
+
+use super::yuv::{Chroma, Depth, Matrix, Plane, Yuv};
+
+/// Streams of a file beyond this number are refused by the demuxer.
+const MAX_STREAMS: &str = "16";
+
+/// Smallest cap that is put on a single allocation of FFmpeg's, in bytes.
+const MIN_ALLOCATION_CAP: usize = 64 << 20;
+
+/// Bytes per pixel of the largest picture format there is a use for (4:4:4 in two-byte samples).
+const MAX_BYTES_PER_PIXEL: u64 = 6;
+
+/// Pixels that rounding a picture's width up to a multiple of 64 may add, for heights up to 8192.
+const ALIGNMENT_SLACK: u64 = 64 * 8192;
+
+/// Silences FFmpeg's log and caps its single allocations, for the process: both settings are global in FFmpeg.
+/// The cap grows with the largest `max_pixels` seen and never shrinks; it is what stops a few bytes of sample
+/// table from claiming gigabytes.
+pub(super) fn prepare(max_pixels: u64) {
+    static ONCE: Once = Once::new();
+    static CAP: AtomicUsize = AtomicUsize::new(0);
+    ONCE.call_once(|| {
+        // Registers the error texts; it has no other effect since FFmpeg 4 and cannot fail.
+        let _ = ffmpeg::init();
+        ffmpeg::log::set_level(ffmpeg::log::Level::Quiet);
+    });
+    let picture = max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL).saturating_add(1 << 20);
+    let wanted = usize::try_from(picture).unwrap_or(usize::MAX).clamp(MIN_ALLOCATION_CAP, i32::MAX as usize);
+    if CAP.fetch_max(wanted, Ordering::SeqCst) < wanted {
+        // SAFETY: a plain store to FFmpeg's own atomic limit.
+        #[allow(unsafe_code)]
+        unsafe {
+            ffi::av_max_alloc(CAP.load(Ordering::SeqCst));
+        }
+    }
+}
+
+/// FFmpeg's version of its codec library, `major.minor.micro`.
+pub(super) fn version() -> String {
+    let v = codec::version();
+    format!("{}.{}.{}", v >> 16, (v >> 8) & 0xff, v & 0xff)
+}
+
+/// FFmpeg's text for one of its errors.
+pub(super) fn describe(error: ffmpeg::Error) -> String {
+    let mut text = [0; 128];
+    // SAFETY: the buffer's length is passed along, and av_strerror always ends it with a zero.
+    #[allow(unsafe_code)]
+    let text = unsafe {
+        ffi::av_strerror(error.into(), text.as_mut_ptr(), text.len());
+        CStr::from_ptr(text.as_ptr())
+    };
+    text.to_string_lossy().into_owned()
+}
+
+/// A moment after which work on a clip stops.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    pub(super) fn after(wall: Duration) -> Self {
+        Self(Instant::now().checked_add(wall))
+    }
+
+    pub(super) fn passed(self) -> bool {
+        self.0.is_some_and(|at| Instant::now() >= at)
+    }
+}
+
+/// A file that stops giving bytes at a deadline, and remembers the system's own read errors, which are not
+/// the clip's fault.
+struct GuardedFile {
+    file: File,
+    deadline: Deadline,
+    trouble: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl GuardedFile {
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| {
+            // A seek to a place that cannot exist is a hostile offset, not a broken disk.
+            if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Interrupted)
+                && let Ok(mut slot) = self.trouble.lock()
+            {
+                slot.get_or_insert_with(|| io::Error::new(error.kind(), error.to_string()));
+            }
+        })
+    }
+}
+
+impl Read for GuardedFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.deadline.passed() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let result = self.file.read(buffer);
+        self.note(result)
+    }
+}
+
+impl Seek for GuardedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        if self.deadline.passed() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let result = self.file.seek(to);
+        self.note(result)
+    }
+}
+
+/// The containers that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Container {
+    /// MP4 and MOV.
+    Mp4,
+    /// Matroska and WebM.
+    Matroska,
+}
+
+impl Container {
+    const fn demuxer(self) -> &'static CStr {
+        match self {
+            Self::Mp4 => c"mp4",
+            Self::Matroska => c"matroska",
+        }
+    }
+}
+
+/// An open demuxer.
+pub(super) struct Source {
+    input: format::context::Input,
+    trouble: Arc<Mutex<Option<io::Error>>>,
+}
+
+/// What a container says of a stream.
+pub(super) struct StreamHeader {
+    pub index: usize,
+    pub kind: media::Type,
+    pub codec: codec::Id,
+    pub attached_picture: bool,
+    pub width: i64,
+    pub height: i64,
+    /// Seconds per tick, as a fraction.
+    pub time_base: (i32, i32),
+    /// In ticks; not positive where unknown.
+    pub duration: i64,
+    pub frames: i64,
+    /// Display matrix, where there is one.
+    pub display: Option<[i32; 9]>,
+}
+
+/// Why a demuxer did not open.
+pub(super) enum OpenFailure {
+    /// This build of FFmpeg lacks the demuxer.
+    NoDemuxer,
+    /// FFmpeg refused the file.
+    Refused(ffmpeg::Error),
+}
+
+impl Source {
+    /// Opens `file` as `container` and nothing else: no probing, no other protocol, no second file. Nothing is
+    /// decoded.
+    pub(super) fn open(file: File, container: Container, deadline: Deadline) -> Result<Self, OpenFailure> {
+        let trouble = Arc::new(Mutex::new(None));
+        let reader = GuardedFile { file, deadline, trouble: Arc::clone(&trouble) };
+        let mut io = format::context::StreamIo::from_read_seek(reader).map_err(OpenFailure::Refused)?;
+        let mut options = Dictionary::new();
+        // There is no protocol of this name: whatever a file refers to cannot be opened.
+        options.set("protocol_whitelist", "none");
+        options.set("max_streams", MAX_STREAMS);
+        // SAFETY: the context is allocated here and either handed to `Input`, which frees it, or freed by
+        // avformat_open_input where that fails. `io` outlives the context: `Input` keeps it and drops it after
+        // the context, and on failure it is dropped after this block. The options are owned here, and freed
+        // after the call that may replace them. The demuxer is a static of FFmpeg's.
+        #[allow(unsafe_code)]
+        let input = unsafe {
+            let demuxer = ffi::av_find_input_format(container.demuxer().as_ptr());
+            if demuxer.is_null() {
+                return Err(OpenFailure::NoDemuxer);
+            }
+            let mut context = ffi::avformat_alloc_context();
+            if context.is_null() {
+                return Err(OpenFailure::Refused(ffmpeg::Error::Other { errno: ffmpeg::error::ENOMEM }));
+            }
+            (*context).pb = io.as_mut_ptr();
+            // The container's own times, with nothing guessed from the coded pictures.
+            (*context).flags |=
+                ffi::AVFMT_FLAG_CUSTOM_IO | ffi::AVFMT_FLAG_NOPARSE | ffi::AVFMT_FLAG_NOFILLIN;
+            let mut raw_options = options.disown();
+            let status = ffi::avformat_open_input(
+                &raw mut context,
+                ptr::null(),
+                demuxer as *mut _,
+                &raw mut raw_options,
+            );
+            drop(Dictionary::own(raw_options));
+            if status < 0 {
+                return Err(OpenFailure::Refused(status.into()));
+            }
+            format::context::Input::wrap_with_custom_io(context, io)
+        };
+        Ok(Self { input, trouble })
+    }
+
+    /// The system's own error, where reading failed for a reason that is not the clip's.
+    pub(super) fn trouble(&self) -> Option<io::Error> {
+        self.trouble.lock().ok().and_then(|mut slot| slot.take())
+    }
+
+    /// Duration that the container declares, in seconds; not positive where unknown.
+    pub(super) fn container_seconds(&self) -> f64 {
+        let ticks = self.input.duration();
+        if ticks == ffi::AV_NOPTS_VALUE { 0.0 } else { ticks as f64 / f64::from(ffi::AV_TIME_BASE) }
+    }
+
+    pub(super) fn streams(&self) -> Vec<StreamHeader> {
+        self.input
+            .streams()
+            .map(|stream| {
+                let parameters = stream.parameters();
+                // SAFETY: the parameters belong to a stream of the open context, which outlives this closure.
+                #[allow(unsafe_code)]
+                let (width, height) =
+                    unsafe { ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height) };
+                let display = stream
+                    .side_data()
+                    .find(|data| data.kind() == codec::packet::side_data::Type::DisplayMatrix)
+                    .and_then(|data| {
+                        let (words, _) = data.data().as_chunks::<4>();
+                        let mut matrix = [0; 9];
+                        for (cell, word) in matrix.iter_mut().zip(words) {
+                            *cell = i32::from_ne_bytes(*word);
+                        }
+                        (words.len() >= 9).then_some(matrix)
+                    });
+                let duration = stream.duration();
+                StreamHeader {
+                    index: stream.index(),
+                    kind: parameters.medium(),
+                    codec: parameters.id(),
+                    attached_picture: stream
+                        .disposition()
+                        .contains(format::stream::Disposition::ATTACHED_PIC),
+                    width: width.into(),
+                    height: height.into(),
+                    time_base: (stream.time_base().numerator(), stream.time_base().denominator()),
+                    duration: if duration == ffi::AV_NOPTS_VALUE { 0 } else { duration },
+                    frames: stream.frames(),
+                    display,
+                }
+            })
+            .collect()
+    }
+
+    /// A copy of a stream's codec parameters that outlives this source.
+    pub(super) fn parameters(&self, index: usize) -> Option<codec::Parameters> {
+        self.input.stream(index).map(|stream| stream.parameters().clone())
+    }
+
+    /// Number of packets that the container's index lists for a stream.
+    pub(super) fn indexed_packets(&mut self, index: usize) -> usize {
+        let Some(stream) = self.input.stream(index) else { return 0 };
+        // SAFETY: the stream belongs to the open context; the call only reads a counter.
+        #[allow(unsafe_code)]
+        let count = unsafe { ffi::avformat_index_get_entries_count(stream.as_ptr()) };
+        usize::try_from(count).unwrap_or(0)
+    }
+
+    /// Lets the demuxer skip every stream but one.
+    pub(super) fn keep_only(&mut self, index: usize) {
+        for i in 0..self.input.nb_streams() as usize {
+            if let Some(mut stream) = self.input.stream_mut(i)
+                && i != index
+            {
+                // SAFETY: the stream belongs to the open context, which is borrowed mutably here.
+                #[allow(unsafe_code)]
+                unsafe {
+                    (*stream.as_mut_ptr()).discard = ffi::AVDiscard::AVDISCARD_ALL;
+                }
+            }
+        }
+    }
+
+    /// The next packet of any stream that was kept; `None` at the end.
+    pub(super) fn next_packet(&mut self) -> Result<Option<Packet>, ffmpeg::Error> {
+        let mut packet = Packet::empty();
+        match packet.read(&mut self.input) {
+            Ok(()) => Ok(Some(packet)),
+            Err(ffmpeg::Error::Eof) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether a packet is decoded but not shown (an edit list cut it off).
+pub(super) fn is_hidden(packet: &Packet) -> bool {
+    use codec::packet::Ref as _;
+    // SAFETY: reads a field of the packet that `packet` owns.
+    #[allow(unsafe_code)]
+    let flags = unsafe { (*packet.as_ptr()).flags };
+    flags & ffi::AV_PKT_FLAG_DISCARD != 0
+}
+
+/// How a decoder is set up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DecoderSettings {
+    pub max_pixels: u64,
+    pub threads: usize,
+    /// How many pictures may come before one that is shown earlier.
+    pub reorder_depth: usize,
+    pub time_base: (i32, i32),
+}
+
+/// An open video decoder.
+pub(super) struct PictureDecoder {
+    opened: codec::decoder::Opened,
+}
+
+/// What a decoder had to say.
+pub(super) enum Received {
+    /// A picture.
+    Picture(Picture),
+    /// It wants another packet.
+    Hungry,
+    /// There are no more pictures.
+    End,
+}
+
+impl PictureDecoder {
+    pub(super) fn open(
+        parameters: codec::Parameters,
+        settings: DecoderSettings,
+    ) -> Result<Self, ffmpeg::Error> {
+        let id = parameters.id();
+        let found = codec::decoder::find(id).ok_or(ffmpeg::Error::DecoderNotFound)?;
+        let mut context = codec::Context::from_parameters(parameters)?;
+        context.set_threading(codec::threading::Config {
+            count: settings.threads.max(1),
+            ..codec::threading::Config::kind(codec::threading::Type::Frame)
+        });
+        // Without this, a stream that does not say how deep it reorders loses or swaps its first pictures.
+        let depth = i32::try_from(settings.reorder_depth.min(16)).unwrap_or(16);
+        // SAFETY: the context is owned here and not open yet.
+        #[allow(unsafe_code)]
+        unsafe {
+            let raw = context.as_mut_ptr();
+            (*raw).has_b_frames = (*raw).has_b_frames.max(depth);
+        }
+        let mut decoder = context.decoder();
+        decoder.set_packet_time_base(settings.time_base);
+        // A damaged picture is an error, never a guess.
+        decoder.check(codec::decoder::Check::EXPLODE);
+        let mut options = Dictionary::new();
+        // FFmpeg compares its limit with the width rounded up to its alignment; the exact comparison is made with
+        // the picture that comes out, and this one keeps it from being allocated.
+        let limit = settings.max_pixels.saturating_add(ALIGNMENT_SLACK).min(i32::MAX as u64);
+        options.set("max_pixels", &limit.to_string());
+        Ok(Self { opened: decoder.open_as_with(found, options)? })
+    }
+
+    /// Sends a packet; where `skippable`, a picture that no other refers to may be left undecoded.
+    pub(super) fn send(&mut self, packet: &Packet, skippable: bool) -> Result<(), ffmpeg::Error> {
+        self.opened.skip_frame(if skippable {
+            codec::discard::Discard::NonReference
+        } else {
+            codec::discard::Discard::Default
+        });
+        self.opened.send_packet(packet)
+    }
+
+    pub(super) fn send_end(&mut self) -> Result<(), ffmpeg::Error> {
+        self.opened.send_eof()
+    }
+
+    pub(super) fn receive(&mut self) -> Result<Received, ffmpeg::Error> {
+        let mut picture = frame::Video::empty();
+        match self.opened.receive_frame(&mut picture) {
+            Ok(()) => Ok(Received::Picture(Picture { raw: picture })),
+            Err(ffmpeg::Error::Other { errno }) if errno == ffmpeg::error::EAGAIN => Ok(Received::Hungry),
+            Err(ffmpeg::Error::Eof) => Ok(Received::End),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A decoded picture, still as the decoder wrote it.
+pub(super) struct Picture {
+    raw: frame::Video,
+}
+
+impl Picture {
+    pub(super) fn width(&self) -> u32 {
+        self.raw.width()
+    }
+
+    pub(super) fn height(&self) -> u32 {
+        self.raw.height()
+    }
+
+    /// Presentation time in ticks, or FFmpeg's best guess at it.
+    pub(super) fn pts(&self) -> Option<i64> {
+        self.raw.pts().or_else(|| self.raw.timestamp())
+    }
+
+    pub(super) fn format_name(&self) -> &'static str {
+        self.raw.format().descriptor().map_or("none", |d| d.name())
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.raw.is_corrupt() || self.raw.has_decode_errors()
+    }
+
+    pub(super) fn is_interlaced(&self) -> bool {
+        self.raw.is_interlaced()
+    }
+
+    /// The planes and how to read them; the error says what is not supported.
+    pub(super) fn yuv(&self) -> Result<Yuv<'_>, String> {
+        use format::Pixel as P;
+        // Depth, log2 of the chroma subsampling, number of planes, whether the format itself says full range.
+        let (depth, log2_x, log2_y, planes, full_by_format) = match self.raw.format() {
+            P::YUV420P => (Depth::Eight, 1, 1, 3, false),
+            P::YUVJ420P => (Depth::Eight, 1, 1, 3, true),
+            P::YUV422P => (Depth::Eight, 1, 0, 3, false),
+            P::YUVJ422P => (Depth::Eight, 1, 0, 3, true),
+            P::YUV444P => (Depth::Eight, 0, 0, 3, false),
+            P::YUVJ444P => (Depth::Eight, 0, 0, 3, true),
+            P::YUV420P10LE => (Depth::Ten, 1, 1, 3, false),
+            P::YUV422P10LE => (Depth::Ten, 1, 0, 3, false),
+            P::YUV444P10LE => (Depth::Ten, 0, 0, 3, false),
+            P::NV12 => (Depth::Eight, 1, 1, 2, false),
+            P::P010LE => (Depth::TenHigh, 1, 1, 2, false),
+            P::GRAY8 => (Depth::Eight, 0, 0, 1, false),
+            P::GRAY10LE => (Depth::Ten, 0, 0, 1, false),
+            _ => return Err(format!("pixel format {} is not supported", self.format_name())),
+        };
+        // SAFETY: the frame is owned by `self`. The two fields are C enums whose values come from the stream;
+        // they are read as the integers that they are, since a Rust enum with an unknown value is not allowed.
+        #[allow(unsafe_code)]
+        let (space, range) = unsafe {
+            let raw = self.raw.as_ptr();
+            (
+                (&raw const (*raw).colorspace).cast::<i32>().read(),
+                (&raw const (*raw).color_range).cast::<i32>().read(),
+            )
+        };
+        let (width, height) = (self.width(), self.height());
+        let matrix = match Matrix::from_code_point(space, height) {
+            Some(matrix) => matrix,
+            // Without chroma no matrix is needed.
+            None if planes == 1 => Matrix::Bt709,
+            None => return Err(format!("colour matrix {space} is not supported")),
+        };
+        let sample = if depth == Depth::Eight { 1 } else { 2 };
+        let chroma_width = (width as usize).div_ceil(1 << log2_x);
+        let chroma_height = (height as usize).div_ceil(1 << log2_y);
+        let luma = self.plane(0, width as usize * sample, height as usize)?;
+        let chroma = match planes {
+            1 => Chroma::None,
+            2 => Chroma::Interleaved(self.plane(1, chroma_width * 2 * sample, chroma_height)?),
+            _ => Chroma::Planar {
+                u: self.plane(1, chroma_width * sample, chroma_height)?,
+                v: self.plane(2, chroma_width * sample, chroma_height)?,
+            },
+        };
+        Ok(Yuv {
+            width,
+            height,
+            depth,
+            log2_x,
+            log2_y,
+            luma,
+            chroma,
+            matrix,
+            // 2 is full range in H.273 terms of FFmpeg's, 1 limited, 0 unspecified.
+            full_range: full_by_format || range == 2,
+        })
+    }
+
+    fn plane(&self, index: usize, row_bytes: usize, rows: usize) -> Result<Plane<'_>, String> {
+        // SAFETY: the frame is owned by `self` and has eight of each.
+        #[allow(unsafe_code)]
+        let (data, stride) = unsafe {
+            let raw = self.raw.as_ptr();
+            (
+                (*raw).data.get(index).copied().unwrap_or(ptr::null_mut()),
+                (*raw).linesize.get(index).copied().unwrap_or(0),
+            )
+        };
+        let stride = usize::try_from(stride).unwrap_or(0);
+        if data.is_null() || stride < row_bytes || rows == 0 {
+            return Err("the decoder gave a picture without pixels".to_owned());
+        }
+        // The last row ends with its pixels: what lies between them and the stride need not be there.
+        let length = stride.saturating_mul(rows - 1).saturating_add(row_bytes);
+        // SAFETY: the decoder allocated `rows` rows of at least `row_bytes` bytes, `stride` apart, from
+        // `data` on, for this format and size; they live as long as the frame, which `self` owns, and nobody
+        // writes to them meanwhile.
+        #[allow(unsafe_code)]
+        let bytes = unsafe { std::slice::from_raw_parts(data.cast_const(), length) };
+        Ok(Plane { bytes, stride })
+    }
+}

@@ -1,0 +1,89 @@
+//! Square pictures of a model's size, cut from a frame.
+//!
+//! The frame's shorter edge is resized to the model's size and the longer one to `trunc(size * long / short)`, with
+//! Pillow's bicubic; squares are cut out of the result. The centre square is the one that transformers'
+//! `CLIPImageProcessor` makes (its offset is `(edge - size) / 2`, rounded down).
+
+use super::resize::resize_rgb;
+use super::{Frame, MediaFailure};
+use crate::model::Crop;
+
+/// Most squares of one frame; a frame that needs more to be covered is refused.
+pub const MAX_TILES: u32 = 7;
+
+/// A frame at the model's size along its shorter edge.
+struct Strip {
+    rgb: Vec<u8>,
+    width: u32,
+    height: u32,
+    size: u32,
+}
+
+impl Strip {
+    fn new(frame: &Frame, size: u32) -> Result<Self, MediaFailure> {
+        let (short, long) = (frame.width.min(frame.height), frame.width.max(frame.height));
+        // Checked before anything is allocated: the longer edge grows with the ratio.
+        if short == 0 || u64::from(long) > u64::from(short) * u64::from(MAX_TILES) {
+            return Err(MediaFailure::Clip(format!(
+                "a {}x{} picture is longer than {MAX_TILES} times its width",
+                frame.width, frame.height
+            )));
+        }
+        // transformers computes this quotient with floats and truncates; see the tests for why integers agree.
+        let scaled = (u64::from(size) * u64::from(long) / u64::from(short)) as u32;
+        let (width, height) = if frame.width <= frame.height { (size, scaled) } else { (scaled, size) };
+        let rgb = resize_rgb(&frame.rgb, frame.width, frame.height, width, height)?;
+        Ok(Self { rgb, width, height, size })
+    }
+
+    /// How far a square can move along the longer edge.
+    const fn slack(&self) -> u32 {
+        (self.width - self.size) + (self.height - self.size)
+    }
+
+    /// The square that starts `offset` pixels along the longer edge.
+    fn cut(&self, offset: u32) -> Crop {
+        let (left, top) = if self.width >= self.height { (offset, 0) } else { (0, offset) };
+        let (size, row) = (self.size as usize, self.width as usize * 3);
+        let mut rgb = Vec::with_capacity(size * size * 3);
+        for line in self.rgb.chunks_exact(row).skip(top as usize).take(size) {
+            let start = left as usize * 3;
+            rgb.extend_from_slice(line.get(start..start + size * 3).unwrap_or_default());
+        }
+        Crop { size: self.size, rgb }
+    }
+}
+
+/// The centre square, pixel for pixel as transformers' `CLIPImageProcessor` (over Pillow) makes it before it
+/// rescales and normalises.
+///
+/// # Errors
+/// [`MediaFailure::Clip`] where the frame is more than [`MAX_TILES`] times as long as wide,
+/// [`MediaFailure::Ours`] where `size` is 0.
+pub fn clip_preprocess(frame: &Frame, size: u32) -> Result<Crop, MediaFailure> {
+    let strip = Strip::new(frame, size)?;
+    Ok(strip.cut(strip.slack() / 2))
+}
+
+/// Squares that together cover the whole frame, left to right or top to bottom: one where the frame is square,
+/// else the smallest odd number from three on that leaves no gap, evenly spread. The middle one is
+/// [`clip_preprocess`]'s.
+///
+/// # Errors
+/// As [`clip_preprocess`].
+pub fn tiles(frame: &Frame, size: u32) -> Result<Vec<Crop>, MediaFailure> {
+    let strip = Strip::new(frame, size)?;
+    Ok(offsets(strip.slack(), size).map(|offset| strip.cut(offset)).collect())
+}
+
+/// Where the squares start along the longer edge.
+fn offsets(slack: u32, size: u32) -> impl Iterator<Item = u32> {
+    let mut count = 1;
+    if slack > 0 {
+        count = 3;
+        while count < MAX_TILES && slack.div_ceil(count - 1) > size {
+            count += 2;
+        }
+    }
+    (0..count).map(move |i| if count == 1 { 0 } else { i * slack / (count - 1) })
+}

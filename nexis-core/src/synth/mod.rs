@@ -1,0 +1,3 @@
+//! Procedural material: clips, scenes and packages for tests, demonstrations and training data.
+
+pub mod clip;
