@@ -1,7 +1,23 @@
 //! Image-text models.
+//!
+//! [`ImageText`] is the seam: pictures and texts into one space. [`ClipModel`] is CLIP from a Hugging
+//! Face directory; [`registry`] finds directories by name.
+
+mod clip;
+mod config;
+mod ops;
+mod preprocess;
+pub mod registry;
+mod tokenizer;
+mod tower;
+mod weights;
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
+
+pub use clip::{ClipModel, LoadOptions, ModelDevice, Precision};
+pub use preprocess::{Crop, PreprocessSpec};
+pub use tokenizer::Tokens;
 
 use crate::error::Result;
 use crate::hash::Digest;
@@ -19,28 +35,6 @@ pub struct ModelIdentity {
     pub precision: String,
     /// Device, for example `cpu`.
     pub device: String,
-}
-
-/// How a model wants its pictures.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PreprocessSpec {
-    /// Edge of the square picture, in pixels; the shorter side is resized to it (Pillow BICUBIC).
-    pub size: u32,
-    /// Mean per channel, in 0..1.
-    pub mean: [f32; 3],
-    /// Standard deviation per channel, in 0..1.
-    pub std: [f32; 3],
-    /// Factor from byte to 0..1, usually 1/255.
-    pub rescale: f64,
-}
-
-/// A square RGB picture of the model's size: `size * size * 3` bytes, rows top to bottom.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Crop {
-    /// Edge in pixels.
-    pub size: u32,
-    /// The bytes.
-    pub rgb: Vec<u8>,
 }
 
 /// A model that puts pictures and texts into one space.

@@ -1,0 +1,384 @@
+//! CLIP from a Hugging Face directory, on the CPU.
+//!
+//! Every picture and every text goes through the network on its own, with a shape that depends on
+//! nothing but itself: a picture's sequence has the model's fixed length, a text's its own number of
+//! tokens. Threads work on different rows. Within a product the threads of the `gemm` crate share out
+//! tiles of the result and never the sum of one element. So a row's bits do not depend on its
+//! neighbours, on the order of the call or on the number of threads.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use ndarray::{Array2, Array3};
+use rayon::prelude::*;
+
+use super::config::{self, ClipConfig, Pooling};
+use super::tokenizer::{ClipTokenizer, TOKENIZER, Tokens};
+use super::tower::{Norm, Tower};
+use super::weights::{WEIGHTS, Weights};
+use super::{Crop, ImageText, ModelIdentity, PreprocessSpec};
+use crate::error::{Error, Result};
+use crate::hash::Digest;
+
+const MAX_JSON: u64 = 1 << 20;
+const MAX_TOKENIZER: u64 = 64 << 20;
+const MAX_WEIGHTS: u64 = 8 << 30;
+
+/// Rows of one call that may be in work at once: a thread that waits for a product may take up
+/// another row, and its stack has to hold all that it has taken up.
+const ROWS_AT_ONCE: usize = 32;
+
+/// Where a model's forward pass runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelDevice {
+    /// The processor.
+    #[default]
+    Cpu,
+}
+
+/// Number format of a model's forward pass; stored weights of any supported format are converted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precision {
+    /// 32-bit floating point.
+    #[default]
+    F32,
+}
+
+/// How to load a model.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Device of the forward pass.
+    pub device: ModelDevice,
+    /// Precision of the forward pass.
+    pub precision: Precision,
+    /// Name in evidence and messages; the directory's own name where absent.
+    pub id: Option<String>,
+}
+
+/// A CLIP: a vision tower, a text tower and its tokenizer.
+pub struct ClipModel {
+    identity: ModelIdentity,
+    spec: PreprocessSpec,
+    config: ClipConfig,
+    tokenizer: ClipTokenizer,
+    logit_scale: f32,
+    text: TextHead,
+    vision: VisionHead,
+}
+
+struct TextHead {
+    tokens: Tensor,
+    positions: Tensor,
+    tower: Tower,
+    norm: Norm,
+    projection: Tensor,
+}
+
+struct VisionHead {
+    patches: Tensor,
+    class: Tensor,
+    positions: Tensor,
+    before: Norm,
+    tower: Tower,
+    after: Norm,
+    projection: Tensor,
+}
+
+/// Reads one file of a model directory whole, up to a limit.
+fn read(model: &str, dir: &Path, name: &str, limit: u64) -> Result<Vec<u8>> {
+    let path = dir.join(name);
+    let io = |e| Error::io(&path, e);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing(model, dir, name)),
+        Err(e) => return Err(io(e)),
+    };
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(Error::model(model, format!("{name} is not a file")));
+    }
+    if metadata.len() > limit {
+        let why = format!("{name} has {} bytes; at most {limit} are read", metadata.len());
+        return Err(Error::model(model, why));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    file.take(limit).read_to_end(&mut bytes).map_err(io)?;
+    Ok(bytes)
+}
+
+/// What to say where a file is not there: often the directory holds the same thing in another form.
+fn missing(model: &str, dir: &Path, name: &str) -> Error {
+    if !dir.is_dir() {
+        return Error::model(model, format!("there is no directory {}", dir.display()));
+    }
+    let has = |other: &str| dir.join(other).exists();
+    let remedy = match name {
+        WEIGHTS if has("model.safetensors.index.json") => {
+            "the weights are in several files; save them as one \
+             (CLIPModel.save_pretrained with a large max_shard_size)"
+        }
+        WEIGHTS if has("pytorch_model.bin") => {
+            "the weights are in PyTorch's pickle format; save them as safetensors (CLIPModel.save_pretrained)"
+        }
+        TOKENIZER if has("vocab.json") => {
+            "only vocab.json and merges.txt are there; save with CLIPTokenizerFast.save_pretrained"
+        }
+        config::PREPROCESSOR if has("processor_config.json") => {
+            "only processor_config.json is there; save with CLIPImageProcessor.save_pretrained"
+        }
+        _ => {
+            "a Hugging Face CLIP directory has config.json, model.safetensors, tokenizer.json and \
+              preprocessor_config.json"
+        }
+    };
+    Error::model(model, format!("{name} is missing from {}; {remedy}", dir.display()))
+}
+
+fn internal(e: candle_core::Error) -> Error {
+    Error::Internal(format!("forward pass: {e}"))
+}
+
+impl ClipModel {
+    /// Loads `config.json`, `model.safetensors`, `tokenizer.json` and `preprocessor_config.json` from a
+    /// directory. Each is read once; its digest in [`identity`](ImageText::identity) is of those bytes.
+    ///
+    /// # Errors
+    /// [`Error::Model`], naming file and field, where a file is missing, damaged, unsupported or does
+    /// not fit the others; [`Error::Io`] where one cannot be read.
+    pub fn load(dir: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
+        let dir = dir.as_ref();
+        let id = match &options.id {
+            Some(id) => id.clone(),
+            None => dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned(),
+        };
+        let (ModelDevice::Cpu, Precision::F32) = (options.device, options.precision);
+        let mut digests = BTreeMap::new();
+        let mut read = |name: &str, limit| {
+            let bytes = read(&id, dir, name, limit)?;
+            digests.insert(name.to_owned(), Digest::of(&bytes));
+            Ok::<_, Error>(bytes)
+        };
+
+        let config = config::parse_config(&id, &read(config::CONFIG, MAX_JSON)?)?;
+        let spec = config::parse_preprocessor(&id, &read(config::PREPROCESSOR, MAX_JSON)?, config.image)?;
+        let tokenizer = ClipTokenizer::parse(&id, &read(TOKENIZER, MAX_TOKENIZER)?, config.vocabulary)?;
+        if let Pooling::FirstOf(end) = config.pooling
+            && tokenizer.end()? != Some(end)
+        {
+            let why = format!(
+                "config.json says text_config.eos_token_id {end}, but {TOKENIZER} ends texts with {:?}",
+                tokenizer.end()?.unwrap_or_default()
+            );
+            return Err(Error::model(&id, why));
+        }
+        let bytes = read(WEIGHTS, MAX_WEIGHTS)?;
+        let weights = Weights::parse(&id, &bytes)?;
+        let logit_scale = weights.scalar("logit_scale")?.exp();
+        if !logit_scale.is_finite() {
+            return Err(Error::model(&id, format!("{WEIGHTS}: logit_scale is too large to exponentiate")));
+        }
+        let text = TextHead::load(&weights, &config)?;
+        let vision = VisionHead::load(&weights, &config)?;
+        let identity = ModelIdentity {
+            id,
+            architecture: "clip".to_owned(),
+            digests,
+            precision: "f32".to_owned(),
+            device: "cpu".to_owned(),
+        };
+        Ok(Self { identity, spec, config, tokenizer, logit_scale, text, vision })
+    }
+
+    /// Length of an embedding.
+    pub fn dimension(&self) -> usize {
+        self.config.projection
+    }
+
+    /// The tokens of a text, with the number of those that the vocabulary does not know.
+    ///
+    /// # Errors
+    /// As [`ImageText::tokenize`].
+    pub fn tokens(&self, text: &str) -> Result<Tokens> {
+        self.tokenizer.encode(text)
+    }
+
+    /// One embedding per item, each computed alone.
+    fn rows<T: Sync>(
+        &self,
+        items: &[T],
+        embed: impl Fn(&T) -> candle_core::Result<Tensor> + Sync,
+    ) -> Result<Array2<f32>> {
+        let width = self.dimension();
+        let mut out = Array2::zeros((items.len(), width));
+        for (start, items) in (0..).step_by(ROWS_AT_ONCE).zip(items.chunks(ROWS_AT_ONCE)) {
+            let embeddings: Vec<Vec<f32>> = items
+                .par_iter()
+                .map(|item| {
+                    let mut row: Vec<f32> =
+                        embed(item).and_then(|e| e.flatten_all()?.to_vec1()).map_err(internal)?;
+                    self.normalise(&mut row)?;
+                    Ok(row)
+                })
+                .collect::<Result<_>>()?;
+            for (mut to, from) in out.rows_mut().into_iter().skip(start).zip(&embeddings) {
+                to.assign(&ndarray::ArrayView1::from(from));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Scales a row to unit length.
+    fn normalise(&self, row: &mut [f32]) -> Result<()> {
+        let norm = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt() as f32;
+        if !norm.is_normal() {
+            let why = format!("an embedding has length {norm}; {WEIGHTS} is damaged or does not fit f32");
+            return Err(Error::model(&self.identity.id, why));
+        }
+        row.iter_mut().for_each(|x| *x /= norm);
+        Ok(())
+    }
+
+    /// Ids up to the token whose state stands for the text; what follows it is invisible to it.
+    fn pooled<'a>(&self, ids: &'a [u32]) -> Result<&'a [u32]> {
+        let at = match self.config.pooling {
+            Pooling::FirstOf(end) => ids.iter().position(|id| *id == end),
+            Pooling::HighestId => ids.iter().max().and_then(|most| ids.iter().position(|id| id == most)),
+        };
+        at.and_then(|at| ids.get(..=at)).ok_or_else(|| {
+            Error::model(&self.identity.id, format!("{TOKENIZER} gave a text without its end token"))
+        })
+    }
+}
+
+impl TextHead {
+    fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
+        let (tower, width) = (&config.text, config.text.width);
+        let embeddings = "text_model.embeddings";
+        Ok(Self {
+            tokens: weights
+                .tensor(&format!("{embeddings}.token_embedding.weight"), &[config.vocabulary, width])?,
+            positions: weights
+                .tensor(&format!("{embeddings}.position_embedding.weight"), &[config.context, width])?,
+            tower: Tower::load(weights, "text_model.encoder.layers", tower, true)?,
+            norm: Norm::load(weights, "text_model.final_layer_norm", tower)?,
+            projection: weights.transposed(
+                &["text_projection.weight".to_owned()],
+                width,
+                config.projection,
+            )?,
+        })
+    }
+
+    /// The embedding `[1, D]` of tokens, of the last of them.
+    fn embed(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
+        let ids = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
+        let rows = ids.dim(0)?;
+        let x = (self.tokens.index_select(&ids, 0)? + self.positions.narrow(0, 0, rows)?)?;
+        let x = self.tower.forward(&x, rows.saturating_sub(1))?;
+        self.norm.forward(&x)?.matmul(&self.projection)
+    }
+}
+
+impl VisionHead {
+    fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
+        let (tower, width) = (&config.vision, config.vision.width);
+        let inputs = 3 * config.patch * config.patch;
+        let embeddings = "vision_model.embeddings";
+        let kernel = [format!("{embeddings}.patch_embedding.weight")];
+        let positions = config.grid() * config.grid() + 1;
+        Ok(Self {
+            patches: weights.transposed(&kernel, inputs, width)?,
+            class: weights
+                .tensor(&format!("{embeddings}.class_embedding"), &[width])?
+                .unsqueeze(0)
+                .map_err(internal)?,
+            positions: weights
+                .tensor(&format!("{embeddings}.position_embedding.weight"), &[positions, width])?,
+            // The name is spelt like this in every checkpoint.
+            before: Norm::load(weights, "vision_model.pre_layrnorm", tower)?,
+            tower: Tower::load(weights, "vision_model.encoder.layers", tower, false)?,
+            after: Norm::load(weights, "vision_model.post_layernorm", tower)?,
+            projection: weights.transposed(
+                &["visual_projection.weight".to_owned()],
+                width,
+                config.projection,
+            )?,
+        })
+    }
+
+    /// The embedding `[1, D]` of unfolded patches `[grid * grid, 3 * patch * patch]`.
+    fn embed(&self, patches: &Tensor) -> candle_core::Result<Tensor> {
+        let x = Tensor::cat(&[&self.class, &patches.matmul(&self.patches)?], 0)?;
+        let x = self.before.forward(&(x + &self.positions)?)?;
+        let x = self.tower.forward(&x, 0)?;
+        self.after.forward(&x)?.matmul(&self.projection)
+    }
+}
+
+/// A picture's values as one row per patch, in the order of a convolution's kernel: channel, row, column.
+fn unfold(pixels: &Array3<f32>, patch: usize, grid: usize) -> candle_core::Result<Tensor> {
+    let mut rows: Vec<f32> = Vec::with_capacity(pixels.len());
+    for (y, x) in (0..grid).flat_map(|y| (0..grid).map(move |x| (y * patch, x * patch))) {
+        let square = ndarray::s![.., y..y + patch, x..x + patch];
+        for line in pixels.slice(square).rows() {
+            rows.extend(line);
+        }
+    }
+    Tensor::from_vec(rows, (grid * grid, 3 * patch * patch), &Device::Cpu)
+}
+
+impl ImageText for ClipModel {
+    fn identity(&self) -> &ModelIdentity {
+        &self.identity
+    }
+
+    fn preprocess(&self) -> &PreprocessSpec {
+        &self.spec
+    }
+
+    fn context_length(&self) -> usize {
+        self.config.context
+    }
+
+    fn logit_scale(&self) -> f32 {
+        self.logit_scale
+    }
+
+    fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.tokens(text)?.ids)
+    }
+
+    fn encode_image(&self, crops: &[Crop]) -> Result<Array2<f32>> {
+        // All are looked at before the first is computed.
+        crops.iter().try_for_each(|crop| self.spec.check(crop))?;
+        self.rows(crops, |crop| {
+            let pixels = self.spec.pixel_values(crop).map_err(candle_core::Error::wrap)?;
+            self.vision.embed(&unfold(&pixels, self.config.patch, self.config.grid())?)
+        })
+    }
+
+    fn encode_text(&self, texts: &[&str]) -> Result<Array2<f32>> {
+        let sequences = texts
+            .iter()
+            .map(|text| {
+                let ids = self.tokenize(text)?;
+                if ids.len() > self.config.context {
+                    let why = format!(
+                        "{} tokens, but {} reads {}; split it",
+                        ids.len(),
+                        self.identity.id,
+                        self.config.context
+                    );
+                    return Err(Error::usage("text", why));
+                }
+                Ok(self.pooled(&ids)?.to_vec())
+            })
+            .collect::<Result<Vec<_>>>()?;
+        self.rows(&sequences, |ids| self.text.embed(ids))
+    }
+}

@@ -1,0 +1,258 @@
+//! CLIP against transformers on tiny random models; expected values by `fixtures/models/make_models.py`.
+
+use nexis_core::Error;
+use nexis_core::hash::Digest;
+use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions};
+use nexis_tests::image_text::{contract, lcg_picture};
+use nexis_tests::random_clip::{ClipShape, TowerShape, models, write_random_clip};
+use serde_json::Value;
+
+const VARIANTS: [&str; 4] = ["quick_f32", "gelu_f16_legacy", "quick_bf16", "gelu_f32_unknown_is_end"];
+
+/// Largest difference of one component of an embedding.
+const TOLERANCE: f64 = 1e-4;
+
+fn load(name: &str) -> (ClipModel, Value) {
+    let dir = models().join(name);
+    let model = ClipModel::load(&dir, &LoadOptions::default()).unwrap();
+    let expected = std::fs::read(dir.join("expected.json")).unwrap();
+    (model, serde_json::from_slice(&expected).unwrap())
+}
+
+/// The pictures of the generator: six of noise, a black one and a white one.
+fn pictures(size: u32) -> Vec<Crop> {
+    let flat = |value| Crop { size, rgb: vec![value; size as usize * size as usize * 3] };
+    (0..6).map(|i| lcg_picture(i, size)).chain([flat(0), flat(255)]).collect()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|x| u32::try_from(x.as_u64().unwrap()).unwrap()).collect()
+}
+
+fn largest_difference<'a>(found: impl IntoIterator<Item = &'a f32>, expected: &[f64]) -> f64 {
+    let found: Vec<f32> = found.into_iter().copied().collect();
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn tokens_are_those_of_transformers() {
+    for name in VARIANTS {
+        let (model, expected) = load(name);
+        assert!(list(&expected, "texts").len() >= 60);
+        for entry in list(&expected, "texts") {
+            let text = entry["text"].as_str().unwrap();
+            let mut reference = ids(&entry["ids"]);
+            let tokens = model.tokens(text).unwrap();
+            // Where the unknown token is the end token, transformers ends the text at an unknown symbol.
+            let inside = usize::try_from(entry["special_inside"].as_u64().unwrap()).unwrap();
+            if inside > 0 {
+                assert_eq!(name, "gelu_f32_unknown_is_end", "{text:?}");
+                let (begin, end) = (reference[0], *reference.last().unwrap());
+                reference.retain(|id| *id != begin && *id != end);
+                reference.insert(0, begin);
+                reference.push(end);
+                assert!(tokens.unknown >= inside, "{name}: {text:?}");
+            }
+            assert_eq!(tokens.ids, reference, "{name}: {text:?}");
+            assert_eq!(model.tokenize(text).unwrap(), reference);
+        }
+    }
+}
+
+#[test]
+fn special_tokens_in_a_caption_are_text() {
+    for name in VARIANTS {
+        let (model, _) = load(name);
+        let empty = model.tokenize("").unwrap();
+        let [begin, end] = empty[..] else { panic!("{name}: {empty:?}") };
+        for text in
+            ["<|endoftext|>", "a <|endoftext|> b", "<|startoftext|>", "a<|endoftext|>", "<|ENDOFTEXT|>"]
+        {
+            let ids = model.tokenize(text).unwrap();
+            assert!(ids.len() > 2, "{name}: {text:?} is gone");
+            assert_eq!((ids[0], ids[ids.len() - 1]), (begin, end));
+            assert!(!ids[1..ids.len() - 1].iter().any(|id| *id == begin || *id == end), "{name}: {text:?}");
+        }
+    }
+    // What stands behind it is read.
+    for name in ["quick_f32", "quick_bf16", "gelu_f32_unknown_is_end"] {
+        let rows = load(name).0.encode_text(&["a <|endoftext|> b", "a <|endoftext|> c"]).unwrap();
+        assert_ne!(rows.row(0), rows.row(1), "{name}");
+    }
+}
+
+#[test]
+fn unknown_symbols_are_counted() {
+    assert_eq!(load("quick_f32").0.tokens("a \u{1f30a} \u{6cb3}").unwrap().unknown, 0);
+    for name in ["gelu_f16_legacy", "gelu_f32_unknown_is_end"] {
+        let (model, _) = load(name);
+        assert_eq!(model.tokens("a river").unwrap().unknown, 0, "{name}");
+        assert_eq!(model.tokens("a river, a lake.").unwrap().unknown, 2, "{name}");
+    }
+}
+
+#[test]
+fn pixel_values_are_those_of_transformers_to_the_bit() {
+    for name in VARIANTS {
+        let (model, expected) = load(name);
+        let pictures = pictures(model.preprocess().size);
+        assert_eq!(pictures.len(), list(&expected, "images").len());
+        for (picture, entry) in pictures.iter().zip(list(&expected, "images")) {
+            let values = model.preprocess().pixel_values(picture).unwrap();
+            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let digest = Digest::of(bytes).to_string();
+            assert_eq!(digest, entry["sha256_of_pixel_values"].as_str().unwrap(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn embeddings_and_logits_are_those_of_transformers() {
+    for name in VARIANTS {
+        let (model, expected) = load(name);
+        let images = model.encode_image(&pictures(model.preprocess().size)).unwrap();
+        let mut image_error = 0.0_f64;
+        for (row, entry) in images.rows().into_iter().zip(list(&expected, "images")) {
+            image_error = image_error.max(largest_difference(row, &numbers(&entry["embedding"])));
+        }
+
+        let fit: Vec<&Value> =
+            list(&expected, "texts").iter().filter(|e| e["embedding"].is_array()).collect();
+        assert!(fit.len() >= 10);
+        let texts: Vec<&str> = fit.iter().map(|entry| entry["text"].as_str().unwrap()).collect();
+        let embedded = model.encode_text(&texts).unwrap();
+        let mut text_error = 0.0_f64;
+        for (row, entry) in embedded.rows().into_iter().zip(&fit) {
+            text_error = text_error.max(largest_difference(row, &numbers(&entry["embedding"])));
+        }
+
+        let scale = expected["logit_scale"].as_f64().unwrap();
+        assert!((f64::from(model.logit_scale()) / scale - 1.0).abs() < 1e-6);
+        let logits = images.dot(&embedded.t()) * model.logit_scale();
+        let mut logit_error = 0.0_f64;
+        for (row, reference) in logits.rows().into_iter().zip(list(&expected, "logits_per_image")) {
+            logit_error = logit_error.max(largest_difference(row, &numbers(reference)));
+        }
+        println!("{name}: images {image_error:.1e}, texts {text_error:.1e}, logits {logit_error:.1e}");
+        assert!(image_error <= TOLERANCE && text_error <= TOLERANCE, "{name}");
+        assert!(logit_error <= TOLERANCE * scale, "{name}");
+
+        for entry in list(&expected, "texts") {
+            if entry["special_inside"] == 0 && entry["embedding"].is_null() {
+                let error = model.encode_text(&[entry["text"].as_str().unwrap()]).unwrap_err();
+                assert!(matches!(error, Error::Usage { .. }), "{name}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn identity_names_the_bytes_that_were_read() {
+    let dir = models().join("quick_bf16");
+    let options = LoadOptions { id: Some("tiny".to_owned()), ..LoadOptions::default() };
+    let model = ClipModel::load(&dir, &options).unwrap();
+    let identity = model.identity();
+    assert_eq!((identity.id.as_str(), identity.architecture.as_str()), ("tiny", "clip"));
+    assert_eq!((identity.device.as_str(), identity.precision.as_str()), ("cpu", "f32"));
+    let names: Vec<&str> = identity.digests.keys().map(String::as_str).collect();
+    assert_eq!(names, ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]);
+    for (name, digest) in &identity.digests {
+        assert_eq!(*digest, Digest::of(std::fs::read(dir.join(name)).unwrap()));
+    }
+}
+
+#[test]
+fn tiny_models_keep_the_contract() {
+    for name in VARIANTS {
+        contract(&load(name).0);
+    }
+}
+
+/// Large enough that products are shared out between threads and summed in more than one stretch.
+const WIDE: ClipShape = ClipShape {
+    image: 112,
+    patch: 16,
+    vision: TowerShape { width: 256, intermediate: 1280, heads: 4, layers: 2 },
+    text: TowerShape { width: 192, intermediate: 1280, heads: 3, layers: 2 },
+    vocabulary: 1000,
+    projection: 128,
+};
+
+const CAPTIONS: [&str; 5] = [
+    "a",
+    "a small red boat on the lake",
+    "three birds fly over the mountains in the evening light",
+    "people walk through a busy street of the city past tall buildings and yellow cars in heavy rain",
+    "",
+];
+
+type Bits = Vec<Vec<u32>>;
+
+/// Every bit of `count` pictures and of as many captions, from a start on and in one call.
+fn embeddings(model: &ClipModel, from: usize, count: usize) -> (Bits, Bits) {
+    let size = model.preprocess().size;
+    let crops: Vec<Crop> = (from..from + count).map(|i| lcg_picture(i as u64 % 16, size)).collect();
+    let texts: Vec<&str> = (from..from + count).map(|i| CAPTIONS[i % CAPTIONS.len()]).collect();
+    let bits = |rows: ndarray::Array2<f32>| {
+        rows.rows().into_iter().map(|row| row.iter().map(|x| x.to_bits()).collect()).collect()
+    };
+    (bits(model.encode_image(&crops).unwrap()), bits(model.encode_text(&texts).unwrap()))
+}
+
+#[test]
+fn bits_do_not_depend_on_threads_or_neighbours() {
+    // candle asks RAYON_NUM_THREADS how many threads a product gets, whatever pool it runs in: that
+    // half of the test runs in processes of their own, which write what they found to this file.
+    const RESULT: &str = "NEXIS_TEST_RESULT";
+    let dir = tempfile::tempdir().unwrap();
+    write_random_clip(dir.path(), &WIDE).unwrap();
+    let model = ClipModel::load(dir.path(), &LoadOptions::default()).unwrap();
+    let digest = |model: &ClipModel| Digest::of(format!("{:?}", embeddings(model, 0, 16))).to_string();
+    if let Some(path) = std::env::var_os(RESULT) {
+        std::fs::write(path, digest(&model)).unwrap();
+        return;
+    }
+
+    let alone: Vec<_> = (0..16).map(|i| embeddings(&model, i, 1)).collect();
+    for threads in [1, 2, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for (from, count) in [(0, 1), (3, 2), (15, 3), (7, 5), (0, 16), (9, 16), (2, 40)] {
+            let (images, texts) = pool.install(|| embeddings(&model, from, count));
+            for i in 0..count {
+                let text = &alone[(from + i) % CAPTIONS.len()].1[0];
+                assert_eq!(images[i], alone[(from + i) % 16].0[0], "{threads} threads, picture {from} + {i}");
+                assert_eq!(texts[i], *text, "{threads} threads, text {from} + {i}");
+            }
+        }
+    }
+
+    let here = digest(&model);
+    for threads in ["1", "2", "5"] {
+        let result = dir.path().join(threads);
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "bits_do_not_depend_on_threads_or_neighbours"])
+            .env("RAYON_NUM_THREADS", threads)
+            .env(RESULT, &result)
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        assert_eq!(std::fs::read_to_string(result).unwrap(), here, "RAYON_NUM_THREADS={threads}");
+    }
+}
+
+#[test]
+fn wide_model_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    write_random_clip(dir.path(), &WIDE).unwrap();
+    contract(&ClipModel::load(dir.path(), &LoadOptions::default()).unwrap());
+}
