@@ -1,5 +1,7 @@
 //! Image-text models.
 
+pub mod card;
+
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
