@@ -157,6 +157,55 @@ const MOST_TEXTS: usize = 4096;
 const LONGEST_TEXT: usize = 2000;
 
 impl ModelCard {
+    /// A card before calibration: texts and identity, and numbers that say nothing yet. `prompts` are per label,
+    /// in the order of the wire.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where what was given makes no sense.
+    pub fn draft(
+        model: CardModel,
+        generic: Vec<String>,
+        distractors: Vec<String>,
+        swaps: SwapBudget,
+        prompts: Vec<Vec<String>>,
+    ) -> Result<Self> {
+        let features =
+            Feature::ALL.map(|name| FeatureWeight { name, mean: 0.0, scale: 1.0, coefficient: 0.0 }).to_vec();
+        let labels = Category::ALL
+            .into_iter()
+            .zip(prompts)
+            .map(|(label, prompts)| LabelCard { label, bias: 0.0, gate_bias: 0.0, prompts })
+            .collect();
+        let card = Self {
+            model,
+            alignment: AlignmentCard {
+                threshold: 0.5,
+                borderline: 0.0,
+                borderline_basis: "not measured".into(),
+                intercept: 0.0,
+                swaps,
+                generic,
+                distractors,
+                features,
+            },
+            category: CategoryCard {
+                temperature: 1.0,
+                borderline: 0.0,
+                gate: GateCard { temperature: 1.0, threshold: 0.0, borderline: 0.0 },
+                labels,
+            },
+            calibration: CalibrationCard {
+                command: String::new(),
+                date: String::new(),
+                data: String::new(),
+                counts: BTreeMap::new(),
+                figures: Vec::new(),
+            },
+        };
+        card.validate()?;
+        Ok(card)
+    }
+
     /// Reads a card.
     ///
     /// # Errors
@@ -200,7 +249,11 @@ impl ModelCard {
     }
 
     fn number(&self, name: &str, value: f64, wanted: &str, ok: bool) -> Result<()> {
-        if value.is_finite() && ok { Ok(()) } else { Err(self.error(format!("{name} is {value}, not {wanted}"))) }
+        if value.is_finite() && ok {
+            Ok(())
+        } else {
+            Err(self.error(format!("{name} is {value}, not {wanted}")))
+        }
     }
 
     fn texts(&self, name: &str, texts: &[String]) -> Result<()> {
@@ -248,10 +301,14 @@ impl ModelCard {
     fn validate_category(&self) -> Result<()> {
         let card = &self.category;
         let gate = &card.gate;
-        for (name, t) in [("category.temperature", card.temperature), ("category.gate.temperature", gate.temperature)] {
+        for (name, t) in
+            [("category.temperature", card.temperature), ("category.gate.temperature", gate.temperature)]
+        {
             self.number(name, t, "above 0", t > 0.0)?;
         }
-        for (name, b) in [("category.borderline", card.borderline), ("category.gate.borderline", gate.borderline)] {
+        for (name, b) in
+            [("category.borderline", card.borderline), ("category.gate.borderline", gate.borderline)]
+        {
             self.number(name, b, "from 0 to below 1", (0.0..1.0).contains(&b))?;
         }
         let t = gate.threshold;
@@ -283,7 +340,11 @@ impl ModelCard {
                          its thresholds mean nothing for other weights"
                     )));
                 }
-                None => return Err(self.error(format!("the card was made for {file}, which the model at hand lacks"))),
+                None => {
+                    return Err(
+                        self.error(format!("the card was made for {file}, which the model at hand lacks"))
+                    );
+                }
             }
         }
         Ok(())
@@ -291,10 +352,10 @@ impl ModelCard {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
-    pub(crate) fn card() -> ModelCard {
+    fn card() -> ModelCard {
         ModelCard {
             model: CardModel {
                 id: "test".into(),

@@ -176,8 +176,11 @@ impl Measurer {
         if let Some(error) = failure.into_inner() {
             return Err(error);
         }
-        let wanted: Vec<&str> =
-            units.iter().map(|unit| unit.text.as_str()).chain(swapped.iter().map(|(.., text)| text.as_str())).collect();
+        let wanted: Vec<&str> = units
+            .iter()
+            .map(|unit| unit.text.as_str())
+            .chain(swapped.iter().map(|(.., text)| text.as_str()))
+            .collect();
         let rows = self.texts.embed(&wanted)?;
         let (unit_rows, swap_rows) = rows.split_at_checked(units.len()).unwrap_or((&rows, &[]));
         let mut reading = CaptionReading {
@@ -393,7 +396,14 @@ impl Aligner {
         let threshold = card.threshold;
         if let Some(why) = reading.refused() {
             let refused = Some(why.to_owned());
-            return Ok(Alignment { probability: 0.0, threshold, matched: false, borderline: false, refused, measured });
+            return Ok(Alignment {
+                probability: 0.0,
+                threshold,
+                matched: false,
+                borderline: false,
+                refused,
+                measured,
+            });
         }
         let probability = probability(card, &measured.features);
         let judged = judge(probability, threshold, card.borderline);
@@ -419,6 +429,3 @@ pub fn logit(card: &AlignmentCard, features: &AlignmentFeatures) -> f64 {
 pub fn probability(card: &AlignmentCard, features: &AlignmentFeatures) -> f64 {
     sigmoid(logit(card, features))
 }
-
-#[cfg(test)]
-mod tests;

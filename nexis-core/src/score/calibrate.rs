@@ -83,7 +83,9 @@ pub fn fit(
     if features.is_empty() || !(c > 0.0 && c.is_finite()) {
         return refuse("it needs at least one feature and a positive inverse penalty");
     }
-    if !(samples.iter().any(|s| s.matched && s.weight > 0.0) && samples.iter().any(|s| !s.matched && s.weight > 0.0)) {
+    if !(samples.iter().any(|s| s.matched && s.weight > 0.0)
+        && samples.iter().any(|s| !s.matched && s.weight > 0.0))
+    {
         return refuse("it needs captions that match and captions that do not");
     }
     let standard: Vec<(f64, f64)> = features
@@ -114,7 +116,9 @@ pub fn fit(
         values.push(0.0);
         rows.push(Row { values, matched: true, weight: pair.weight });
     }
-    if rows.iter().any(|row| !(row.weight >= 0.0 && row.weight.is_finite()) || row.values.iter().any(|v| !v.is_finite())) {
+    if rows.iter().any(|row| {
+        !(row.weight >= 0.0 && row.weight.is_finite()) || row.values.iter().any(|v| !v.is_finite())
+    }) {
         return refuse("a value or weight is not finite or a weight is negative");
     }
     let (solution, steps) = newton(&rows, features.len() + 1, c)?;
@@ -158,7 +162,8 @@ fn objective(rows: &[Row], unknowns: &[f64], c: f64) -> Objective {
         let weight = c * row.weight;
         let margin = sign * z;
         // ln(1 + exp(-margin)) without overflow
-        value += weight * (if margin > 0.0 { (-margin).exp().ln_1p() } else { margin.exp().ln_1p() - margin });
+        value +=
+            weight * (if margin > 0.0 { (-margin).exp().ln_1p() } else { margin.exp().ln_1p() - margin });
         let p = sigmoid(z);
         let pull = weight * (p - if row.matched { 1.0 } else { 0.0 });
         let curvature = weight * p * (1.0 - p);
@@ -225,9 +230,9 @@ pub fn choose_threshold(rule: ThresholdRule, positives: &[f64], negatives: &[f64
         ThresholdRule::EqualError => equal(),
         ThresholdRule::LowerOf(rate) => at_rate(rate).zip(equal()).map(|(a, b)| a.min(b)),
     };
-    chosen
-        .map(|z| sigmoid(z).clamp(1e-9, 1.0 - 1e-9))
-        .ok_or_else(|| Error::usage("the threshold", "it needs captions of both kinds with scores that are numbers"))
+    chosen.map(|z| sigmoid(z).clamp(1e-9, 1.0 - 1e-9)).ok_or_else(|| {
+        Error::usage("the threshold", "it needs captions of both kinds with scores that are numbers")
+    })
 }
 
 /// The sums before the logistic function of many features.
@@ -258,7 +263,12 @@ mod tests {
 
     #[test]
     fn separable_samples_are_told_apart_and_stay_finite() {
-        let samples = [sample(0.3, 0.1, true), sample(0.4, 0.0, true), sample(0.1, 0.05, false), sample(0.0, 0.1, false)];
+        let samples = [
+            sample(0.3, 0.1, true),
+            sample(0.4, 0.0, true),
+            sample(0.1, 0.05, false),
+            sample(0.0, 0.1, false),
+        ];
         let fit = fit(&BOTH, &samples, &[], 10.0).unwrap();
         for s in &samples {
             assert_eq!(fit.logit(&s.features) > 0.0, s.matched);
@@ -269,7 +279,12 @@ mod tests {
     #[test]
     fn pairs_teach_the_order() {
         // Apart from the pairs, colour says nothing.
-        let samples = [sample(0.3, 0.0, true), sample(0.3, 1.0, true), sample(0.1, 0.0, false), sample(0.1, 1.0, false)];
+        let samples = [
+            sample(0.3, 0.0, true),
+            sample(0.3, 1.0, true),
+            sample(0.1, 0.0, false),
+            sample(0.1, 1.0, false),
+        ];
         let without = fit(&BOTH, &samples, &[], 1.0).unwrap();
         assert!(without.features[1].coefficient.abs() < 1e-9);
         let pair = RankedFeatures { better: features(0.2, 0.6), worse: features(0.2, 0.4), weight: 1.0 };
@@ -280,7 +295,12 @@ mod tests {
 
     #[test]
     fn weights_count_like_repetitions() {
-        let samples = [sample(0.3, 0.0, true), sample(0.2, 1.0, false), sample(0.1, 0.0, true), sample(0.0, 1.0, false)];
+        let samples = [
+            sample(0.3, 0.0, true),
+            sample(0.2, 1.0, false),
+            sample(0.1, 0.0, true),
+            sample(0.0, 1.0, false),
+        ];
         let mut weighted = samples.to_vec();
         weighted[2].weight = 3.0;
         let mut zeroed = samples.to_vec();
@@ -288,7 +308,8 @@ mod tests {
         let a = fit(&BOTH, &weighted, &[], 1.0).unwrap();
         let b = fit(&BOTH, &zeroed, &[], 1.0).unwrap();
         assert_ne!(a.intercept, b.intercept);
-        let doubled: Vec<_> = samples.iter().cloned().map(|s| LabelledFeatures { weight: 2.0, ..s }).collect();
+        let doubled: Vec<_> =
+            samples.iter().cloned().map(|s| LabelledFeatures { weight: 2.0, ..s }).collect();
         let c = fit(&BOTH, &doubled, &[], 1.0).unwrap();
         let d = fit(&BOTH, &samples, &[], 2.0).unwrap();
         assert!((c.intercept - d.intercept).abs() < 1e-9);

@@ -55,7 +55,10 @@ impl Prototypes {
     /// Where there are not seven lists, or the model fails.
     pub fn new(texts: &TextEncoder, prompts: &[Vec<String>]) -> Result<Self> {
         if prompts.len() != Category::ALL.len() || prompts.iter().any(Vec::is_empty) {
-            return Err(Error::usage("prompts", "one list that is not empty is needed for each of the seven labels"));
+            return Err(Error::usage(
+                "prompts",
+                "one list that is not empty is needed for each of the seven labels",
+            ));
         }
         let rows = prompts
             .iter()

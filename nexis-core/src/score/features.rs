@@ -176,7 +176,10 @@ mod tests {
     fn values_keep_their_names() {
         let features = AlignmentFeatures::from_fn(|f| f as usize as f64);
         assert_eq!(features.get(Feature::UnitsMin), Feature::UnitsMin as usize as f64);
-        assert_eq!(features.select(&[Feature::SwapColour, Feature::Whole]), [Feature::SwapColour as usize as f64, 0.0]);
+        assert_eq!(
+            features.select(&[Feature::SwapColour, Feature::Whole]),
+            [Feature::SwapColour as usize as f64, 0.0]
+        );
         assert_eq!(features.as_vector().len(), Feature::ALL.len());
         let json = serde_json::to_value(&features).unwrap();
         assert_eq!(json["frame_spread"], 4.0);

@@ -49,8 +49,7 @@ mod tests {
     #[test]
     fn solves_a_hilbert_system() {
         // numpy.linalg.solve(scipy.linalg.hilbert(4), [1, 2, 3, 4]) = [-64, 900, -2520, 1820]
-        let a: Vec<Vec<f64>> =
-            (0..4).map(|i| (0..4).map(|j| 1.0 / f64::from(i + j + 1)).collect()).collect();
+        let a: Vec<Vec<f64>> = (0..4).map(|i| (0..4).map(|j| 1.0 / f64::from(i + j + 1)).collect()).collect();
         let x = solve_spd(&a, &[1.0, 2.0, 3.0, 4.0]).unwrap();
         for (got, want) in x.iter().zip([-64.0, 900.0, -2520.0, 1820.0]) {
             assert!((got - want).abs() < 1e-8, "{got} {want}");

@@ -17,10 +17,16 @@ pub mod softmax;
 pub mod swaps;
 pub mod text;
 pub mod threshold;
+pub mod trials;
 pub mod units;
 
 mod linear;
 mod vocabulary;
+
+#[cfg(test)]
+mod concept;
+#[cfg(test)]
+mod scenario;
 
 /// The embeddings of a clip's frames: row `frame * tiles + tile`, each of unit length.
 #[derive(Clone, Debug, PartialEq)]

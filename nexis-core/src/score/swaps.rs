@@ -30,15 +30,8 @@ pub enum Attribute {
 
 impl Attribute {
     /// All of them, in the order in which swaps are listed.
-    pub const ALL: [Self; 7] = [
-        Self::Colour,
-        Self::Number,
-        Self::Object,
-        Self::Weather,
-        Self::Light,
-        Self::Negation,
-        Self::Setting,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Colour, Self::Number, Self::Object, Self::Weather, Self::Light, Self::Negation, Self::Setting];
 
     /// Its name.
     pub const fn as_str(self) -> &'static str {
@@ -312,7 +305,10 @@ impl Reading<'_> {
         match self.word(self.at) {
             Some("clear") => {
                 let of_weather = |word: Option<&str>| {
-                    matches!(word, Some("sky" | "skies" | "day" | "weather" | "night" | "morning" | "evening"))
+                    matches!(
+                        word,
+                        Some("sky" | "skies" | "day" | "weather" | "night" | "morning" | "evening")
+                    )
                 };
                 let subject = self.at.checked_sub(2).and_then(|at| self.word(at));
                 let said_of_weather = matches!(before, Some("is" | "are" | "stays")) && of_weather(subject);
@@ -496,11 +492,11 @@ impl Reading<'_> {
                 let singular = self.head_noun(self.at + 1).is_some_and(|(_, found)| !found.entry.plural);
                 self.replace(self.at, 1, if singular { "a" } else { "some" })
             }
-            Some("not") if matches!(before, Some("is" | "are" | "was" | "were" | "does" | "do")) => {
-                self.tokens.get(self.at - 1).zip(self.tokens.get(self.at)).map(|(verb, not)| {
-                    vec![Edit { start: verb.end, end: not.end, text: String::new() }]
-                })
-            }
+            Some("not") if matches!(before, Some("is" | "are" | "was" | "were" | "does" | "do")) => self
+                .tokens
+                .get(self.at - 1)
+                .zip(self.tokens.get(self.at))
+                .map(|(verb, not)| vec![Edit { start: verb.end, end: not.end, text: String::new() }]),
             Some("isn't") => self.replace(self.at, 1, "is"),
             Some("aren't") => self.replace(self.at, 1, "are"),
             _ => None,
@@ -549,7 +545,11 @@ mod tests {
         has("A RED car by red cars", Attribute::Colour, "A BLUE car by red cars");
         has("A RED car by red cars", Attribute::Colour, "A RED car by blue cars");
         has("A red car", Attribute::Colour, "A blue car");
-        assert!(texts("A red car", Attribute::Colour).iter().all(|t| !t.contains("orange") && !t.contains("brown")));
+        assert!(
+            texts("A red car", Attribute::Colour)
+                .iter()
+                .all(|t| !t.contains("orange") && !t.contains("brown"))
+        );
         has("a blue coat", Attribute::Colour, "an orange coat");
         assert!(texts("a reddish bored blackbird", Attribute::Colour).is_empty());
     }
@@ -575,7 +575,11 @@ mod tests {
         assert!(dogs.contains(&"three horses".to_owned()) && !dogs.contains(&"three cars".to_owned()));
         has("an elephant", Attribute::Object, "a dog");
         has("green pine trees", Attribute::Object, "green flowers");
-        assert!(texts("green pine trees", Attribute::Object).iter().all(|t| !t.contains("pine") && !t.contains("leafy trees trees")));
+        assert!(
+            texts("green pine trees", Attribute::Object)
+                .iter()
+                .all(|t| !t.contains("pine") && !t.contains("leafy trees trees"))
+        );
         has("a hot air balloon", Attribute::Object, "a helicopter");
     }
 
@@ -638,7 +642,8 @@ mod tests {
     #[test]
     fn a_swap_applies_to_a_part_that_holds_its_changes() {
         let caption = "A dog sits. A red car waits.";
-        let swap = swaps(caption, MANY).into_iter().find(|s| s.text == "A dog sits. A blue car waits.").unwrap();
+        let swap =
+            swaps(caption, MANY).into_iter().find(|s| s.text == "A dog sits. A blue car waits.").unwrap();
         assert_eq!(swap.apply_within(caption, 12, 28).as_deref(), Some("A blue car waits."));
         assert_eq!(swap.apply_within(caption, 0, 11), None);
         assert_eq!(swap.apply_within(caption, 16, 28), None);
@@ -646,7 +651,12 @@ mod tests {
 
     #[test]
     fn any_text_is_survived() {
-        for caption in ["\u{130}\u{130} red", "' '' \u{2019}", "\u{1f600}\u{200d}two\u{301} dogs", "a a a an an 1 1 no with not"] {
+        for caption in [
+            "\u{130}\u{130} red",
+            "' '' \u{2019}",
+            "\u{1f600}\u{200d}two\u{301} dogs",
+            "a a a an an 1 1 no with not",
+        ] {
             for swap in swaps(caption, MANY) {
                 assert_ne!(swap.text, caption);
             }

@@ -27,13 +27,41 @@ pub const PLAIN_LIMIT: usize = 4096;
 
 /// Words that begin a clause where enough words stand on both sides.
 const CLAUSE_WORDS: [&str; 30] = [
-    "above", "across", "against", "along", "alongside", "among", "amid", "and", "as", "before", "behind",
-    "below", "beneath", "beside", "between", "but", "during", "near", "over", "past", "through", "toward",
-    "towards", "under", "underneath", "where", "which", "while", "with", "without",
+    "above",
+    "across",
+    "against",
+    "along",
+    "alongside",
+    "among",
+    "amid",
+    "and",
+    "as",
+    "before",
+    "behind",
+    "below",
+    "beneath",
+    "beside",
+    "between",
+    "but",
+    "during",
+    "near",
+    "over",
+    "past",
+    "through",
+    "toward",
+    "towards",
+    "under",
+    "underneath",
+    "where",
+    "which",
+    "while",
+    "with",
+    "without",
 ];
 
 /// Abbreviations whose full stop does not end a sentence.
-const ABBREVIATIONS: [&str; 10] = ["mr.", "mrs.", "ms.", "dr.", "st.", "e.g.", "i.e.", "etc.", "vs.", "approx."];
+const ABBREVIATIONS: [&str; 10] =
+    ["mr.", "mrs.", "ms.", "dr.", "st.", "e.g.", "i.e.", "etc.", "vs.", "approx."];
 
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -191,7 +219,9 @@ fn clauses<'a>(caption: &str, sentence: &'a [Span]) -> Vec<&'a [Span]> {
 fn begins_clause(word: &str) -> bool {
     let lower = word.to_lowercase();
     CLAUSE_WORDS.contains(&lower.as_str())
-        || (lower.len() > 5 && lower.ends_with("ing") && !["morning", "evening", "building", "during"].contains(&lower.as_str()))
+        || (lower.len() > 5
+            && lower.ends_with("ing")
+            && !["morning", "evening", "building", "during"].contains(&lower.as_str()))
 }
 
 /// Joins fragments of fewer than [`MIN_WORDS`] words with a neighbour, where the two fit.
@@ -216,9 +246,8 @@ fn pack(caption: &str, words: &[Span], fits: &dyn Fn(&str) -> bool, out: &mut Ve
     let mut rest = words;
     let mut guess = MAX_WORDS;
     while let Some(&first) = rest.first() {
-        let fits_words = |count: usize| {
-            rest.get(..count).is_some_and(|taken| fits(span_of(taken).text(caption)))
-        };
+        let fits_words =
+            |count: usize| rest.get(..count).is_some_and(|taken| fits(span_of(taken).text(caption)));
         let taken = longest(guess, rest.len(), &fits_words);
         if taken == 0 {
             pack_characters(caption, first, fits, out);
