@@ -13,102 +13,42 @@ pub enum ViolationKind {
     MissingSubmissionFiles,
     ManifestSchemaInvalid,
     ManifestIdentityMismatch,
-    UnknownSpec {
-        spec: String,
-    },
-    IncompatibleSpecVersion {
-        spec: String,
-        protocol: String,
-        schema: String,
-    },
-    SpecNotEnabled {
-        spec: String,
-    },
+    UnknownSpec { spec: String },
+    IncompatibleSpecVersion { spec: String, protocol: String, schema: String },
+    SpecNotEnabled { spec: String },
     MissingCategoryMetadata,
-    UnsupportedCategory {
-        category: String,
-    },
+    UnsupportedCategory { category: String },
     DatasetSha256Mismatch,
     DatasetSchemaInvalid,
     ManifestRecordCountMismatch,
-    NonYoutubeSource {
-        clip: String,
-    },
-    OverlapLt5s {
-        source: String,
-        clip_a: String,
-        clip_b: String,
-    },
-    EmptyCaption {
-        clip: String,
-    },
-    ShortCaption {
-        clip: String,
-    },
-    UrlLikeCaption {
-        clip: String,
-    },
-    ClipStartGt5000 {
-        clip: String,
-    },
-    InvalidAssetUri {
-        uri: String,
-    },
-    MissingClipAsset {
-        clip: String,
-    },
-    ClipSha256Mismatch {
-        clip: String,
-    },
-    InvalidResolution {
-        clip: String,
-        width: u32,
-        height: u32,
-    },
-    MissingFirstFrameAsset {
-        clip: String,
-    },
-    FirstFrameSha256Mismatch {
-        clip: String,
-    },
-    CaptionSemanticInjectionKeyword {
-        clip: String,
-    },
-    CaptionSemanticMismatch {
-        clip: String,
-    },
-    CategoryCaptionReject {
-        clip: String,
-    },
-    CategoryStrictFramesMissing {
-        clip: String,
-    },
-    CategoryStrictReject {
-        clip: String,
-    },
+    NonYoutubeSource { clip: String },
+    OverlapLt5s { source: String, clip_a: String, clip_b: String },
+    EmptyCaption { clip: String },
+    ShortCaption { clip: String },
+    UrlLikeCaption { clip: String },
+    ClipStartGt5000 { clip: String },
+    InvalidAssetUri { uri: String },
+    MissingClipAsset { clip: String },
+    ClipSha256Mismatch { clip: String },
+    InvalidResolution { clip: String, width: u32, height: u32 },
+    MissingFirstFrameAsset { clip: String },
+    FirstFrameSha256Mismatch { clip: String },
+    CaptionSemanticInjectionKeyword { clip: String },
+    CaptionSemanticMismatch { clip: String },
+    CategoryCaptionReject { clip: String },
+    CategoryStrictFramesMissing { clip: String },
+    CategoryStrictReject { clip: String },
     /// Ours: the clip cannot be decoded within the limits.
-    UndecodableClip {
-        clip: String,
-    },
+    UndecodableClip { clip: String },
     ValidationException,
     /// Strict policy: the first-frame JPEG is not the clip's first frame.
-    FirstFrameContentMismatch {
-        clip: String,
-    },
+    FirstFrameContentMismatch { clip: String },
     /// Strict policy: a field of the row differs from the stream.
-    RowMetadataMismatch {
-        clip: String,
-        field: String,
-    },
+    RowMetadataMismatch { clip: String, field: String },
     /// Strict policy: the caption contains what no honest caption does.
-    CaptionHygiene {
-        clip: String,
-        what: String,
-    },
+    CaptionHygiene { clip: String, what: String },
     /// Strict policy: two rows share a clip id.
-    DuplicateClipId {
-        clip: String,
-    },
+    DuplicateClipId { clip: String },
 }
 
 impl ViolationKind {

@@ -147,10 +147,6 @@ pub trait MediaDecoder: Send + Sync {
     ///
     /// # Errors
     /// [`MediaFailure::Clip`] where the file cannot be decoded within the limits.
-    fn decode(
-        &self,
-        clip: &Path,
-        request: &FrameRequest,
-        limits: &MediaLimits,
-    ) -> Result<DecodedClip, MediaFailure>;
+    fn decode(&self, clip: &Path, request: &FrameRequest, limits: &MediaLimits)
+    -> Result<DecodedClip, MediaFailure>;
 }
