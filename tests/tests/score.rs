@@ -100,7 +100,9 @@ fn the_softmax_fit_agrees_with_scipy() {
     // The loss at the fit, from the posterior itself, is scipy's minimum.
     let nll: f64 = observations
         .iter()
-        .map(|o| -o.weight * score_of(&posterior(&o.cosines, fitted.temperature, &fitted.biases), o.label).ln())
+        .map(|o| {
+            -o.weight * score_of(&posterior(&o.cosines, fitted.temperature, &fitted.biases), o.label).ln()
+        })
         .sum();
     let squares: f64 = fitted.biases.iter().map(|b| b * b).sum();
     let objective = nll + ridge / 2.0 * ((fitted.temperature / prior - 1.0).powi(2) + squares);

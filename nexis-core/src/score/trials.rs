@@ -207,12 +207,12 @@ fn trials_of(measurer: &Measurer, clips: &[TrialClip], index: usize, plan: &Tria
 }
 
 /// Up to `count` other clips, in a fixed walk that begins elsewhere for each clip.
-fn lenders<'a>(
-    clips: &'a [TrialClip],
+fn lenders(
+    clips: &[TrialClip],
     index: usize,
     count: usize,
     wanted: impl Fn(&TrialClip) -> bool,
-) -> Vec<&'a TrialClip> {
+) -> Vec<&TrialClip> {
     let n = clips.len();
     let first = index.wrapping_mul(7919) % n.max(1);
     (0..n)
