@@ -10,7 +10,6 @@ pub mod mt19937;
 pub mod overlap;
 pub mod package;
 pub mod protocol;
-#[cfg(feature = "synth")]
-pub mod synth;
+pub mod score;
 
 pub use error::{Error, Result};

@@ -12,6 +12,8 @@ mod tokenizer;
 mod tower;
 mod weights;
 
+pub mod card;
+
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
