@@ -7,5 +7,6 @@ pub mod media;
 pub mod model;
 pub mod package;
 pub mod protocol;
+pub mod report;
 
 pub use error::{Error, Result};
