@@ -105,12 +105,19 @@ pub(super) fn row(clip: &str, row_index: usize, caption: &str, probability: f64)
             }
         })
         .collect();
-    let nature = if probability > 0.3 { 0.87 } else { 0.21 };
+    let (nature, rival): (f64, f64) = if probability > 0.3 { (0.87, 0.08) } else { (0.21, 0.74) };
     let frames = (2..5)
         .map(|frame_index| {
-            let rest = (1.0 - nature) / 6.0;
-            let scores = Category::ALL.map(|c| (c, if c == Category::Nature { nature } else { rest }));
-            let winner = if nature > 0.5 { Category::Nature } else { Category::People };
+            let (winner, second) = if nature > 0.5 {
+                (Category::Nature, Category::People)
+            } else {
+                (Category::People, Category::Nature)
+            };
+            let scores = Category::ALL.map(|label| match label {
+                label if label == winner => (label, nature.max(rival)),
+                label if label == second => (label, nature.min(rival)),
+                label => (label, 0.01),
+            });
             FrameCategoryReport { frame_index, winner, scores: scores.into() }
         })
         .collect();
@@ -151,8 +158,8 @@ pub(super) fn row(clip: &str, row_index: usize, caption: &str, probability: f64)
             decision: match_verdict(nature > 0.72),
             borderline: false,
             nature_score: Some(nature),
-            rival_score: Some((1.0 - nature) / 6.0),
-            margin: Some(nature - (1.0 - nature) / 6.0),
+            rival_score: Some(rival),
+            margin: Some(nature - rival),
         }),
         failures: Vec::new(),
         inconclusive: None,

@@ -346,7 +346,7 @@ fn write_codes<'a>(
         for (code, detail) in group.iter().take(printer.options.codes_per_kind) {
             printer.text(indent, &cut(&printable(code), LONGEST), paint)?;
             if !detail.is_empty() {
-                printer.text(indent + 4, &cut(&printable(detail), LONGEST), Paint::Plain)?;
+                printer.text(indent + 2, &cut(&printable(detail), LONGEST), Paint::Plain)?;
             }
         }
         let more = group.len().saturating_sub(printer.options.codes_per_kind);
