@@ -10,6 +10,6 @@ pub mod mt19937;
 pub mod overlap;
 pub mod package;
 pub mod protocol;
-pub mod score;
+pub mod report;
 
 pub use error::{Error, Result};

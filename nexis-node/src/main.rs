@@ -1,2 +1,6 @@
-//! x
-fn main(){}
+//! The nexis command.
+
+#[allow(dead_code, unused_imports)]
+mod view;
+
+fn main() {}
