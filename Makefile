@@ -1,0 +1,65 @@
+# `make demo` and `make test` are the two commands. Both first install what is missing (.ci/setup).
+# CARGO_BUILD_JOBS, CARGO_TARGET_DIR and RUST_TEST_THREADS mean to cargo here what they mean anywhere.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test bench fmt lint check-format clippy dependencies rust-tests doc-tests
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+heading = @printf '\n== %s ==\n' '$(1)'
+
+help:
+	@echo 'make demo    build, write and judge demonstration packages; leaves demo-out/report.html'
+	@echo 'make test    everything that must pass: format, clippy, dependencies, tests, doc tests'
+	@echo 'make bench   benchmarks'
+	@echo 'make fmt     format the sources'
+	@echo 'make lint    format check, clippy and the dependency assertion alone'
+	@echo 'make setup   install what the build needs, or say what is missing'
+
+setup:
+	@.ci/setup
+
+demo: setup
+	$(call heading,Building nexis)
+	cargo build --release --locked -p nexis-node
+	$(call heading,Demonstration)
+	"$(TARGET)/release/nexis" demo --out demo-out
+
+test: lint rust-tests doc-tests
+	@printf '\nmake test: everything passed\n'
+
+lint: check-format clippy dependencies
+
+fmt: setup
+	cargo fmt --all
+
+# The figures mean nothing without the machine, so it is named first.
+bench: setup
+	$(call heading,Machine)
+	@uname -srm; rustc --version; { pkg-config --modversion libavcodec || true; } | sed 's/^/libavcodec /'
+	@lscpu 2>/dev/null | grep -E '^(Model name|CPU\(s\)|L3 cache)' || sysctl -n machdep.cpu.brand_string hw.ncpu
+	$(call heading,Benchmarks)
+	cargo bench --locked -p nexis-tests
+
+check-format: setup
+	$(call heading,Format)
+	cargo fmt --all --check
+
+clippy: setup
+	$(call heading,Clippy)
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+dependencies: setup
+	$(call heading,Dependencies)
+	.ci/check-dependencies
+
+# Libraries, programs, examples and integration tests; benchmarks are only compiled, by clippy above.
+rust-tests: setup
+	$(call heading,Tests)
+	cargo test --locked --workspace --lib --bins --examples --tests
+
+doc-tests: setup
+	$(call heading,Documentation tests)
+	cargo test --locked --workspace --doc
