@@ -51,7 +51,10 @@ pub fn decide(policy: Policy, findings: Findings) -> Decision {
         failures,
         warnings,
         passed_sample_count,
-        score: interval_score(passed_sample_count as u64),
+        score: interval_score(
+            verdict == Verdict::Accept,
+            u32::try_from(passed_sample_count).unwrap_or(u32::MAX),
+        ),
     }
 }
 

@@ -34,6 +34,14 @@ fn refused(dir: &Path, words: &[&str]) {
 }
 
 #[test]
+fn committed_registry_names_the_demonstration_model() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let listed = nexis_core::model::registry::list(&[root]).unwrap();
+    let demo = listed.iter().find(|location| location.id == "demo").unwrap();
+    assert!(demo.demonstration() && demo.directory.ends_with("models/demo"));
+}
+
+#[test]
 fn missing_files_are_named_with_a_remedy() {
     refused(Path::new("no/such/model"), &["no directory"]);
     let dir = tempfile::tempdir().unwrap();

@@ -9,10 +9,12 @@ pub mod category_rule;
 pub mod hard;
 pub mod injection;
 pub mod integrity;
+pub mod metadata;
 
 pub use assets::{AssetCheck, check_assets};
 pub use category_rule::{CategoryDecision, CategoryRule, FrameScores, category_decision, middle_three};
 pub use injection::{caption_hygiene, has_injection_keyword};
+pub use metadata::row_metadata;
 
 /// The kinds of violation; [`Violation::code`] gives the string on the wire (protocol page, 4).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,6 +4,9 @@
 //! data and the figures behind it. Reading is strict: a field, feature or label that is not known is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -151,12 +154,38 @@ pub struct Figure {
     pub goal: String,
 }
 
+/// Largest card that is read, in bytes.
+const LARGEST_CARD: u64 = 4 << 20;
 /// Most texts in a list of a card.
 const MOST_TEXTS: usize = 4096;
 /// Longest text in a list of a card, in bytes.
 const LONGEST_TEXT: usize = 2000;
 
 impl ModelCard {
+    /// Reads a card from a file.
+    ///
+    /// # Errors
+    /// Where the file is missing or too large, or as [`from_toml`](Self::from_toml).
+    pub fn load(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::Missing {
+                    what: name,
+                    remedy: "make it with `nexis calibrate`, or choose a model that has one".into(),
+                });
+            }
+            Err(e) => return Err(Error::io(path, e)),
+        };
+        let mut text = String::new();
+        file.take(LARGEST_CARD + 1).read_to_string(&mut text).map_err(|e| Error::io(path, e))?;
+        if text.len() as u64 > LARGEST_CARD {
+            return Err(Error::model(name, format!("a card has at most {LARGEST_CARD} bytes")));
+        }
+        Self::from_toml(&text)
+    }
+
     /// A card before calibration: texts and identity, and numbers that say nothing yet. `prompts` are per label,
     /// in the order of the wire.
     ///

@@ -54,7 +54,11 @@ pub fn fit_softmax(observations: &[LabelledCosines], prior: f64, ridge: f64) -> 
     let mut here = objective(observations, prior, ridge, &at);
     for _ in 0..MOST_STEPS {
         let size = here.gradient.iter().fold(0.0_f64, |m, g| m.max(g.abs()));
-        if size <= 1e-9 * total.max(1.0) {
+        let step = solve_spd(&here.hessian, &here.gradient)
+            .ok_or_else(|| Error::Internal("the softmax fit met a singular system".into()))?;
+        // What a full step would still gain, below what the sum's own rounding hides.
+        let gain: f64 = here.gradient.iter().zip(&step).map(|(g, s)| g * s).sum::<f64>() / 2.0;
+        if size <= 1e-9 * total.max(1.0) || gain <= 1e-13 * (1.0 + here.value.abs()) {
             let (temperature, biases) = split(&at, prior);
             if temperature <= 0.0 {
                 return Err(Error::usage(
@@ -65,8 +69,6 @@ pub fn fit_softmax(observations: &[LabelledCosines], prior: f64, ridge: f64) -> 
             let loss = nll(observations, temperature, &biases) / total;
             return Ok(FittedSoftmax { temperature, biases, loss });
         }
-        let step = solve_spd(&here.hessian, &here.gradient)
-            .ok_or_else(|| Error::Internal("the softmax fit met a singular system".into()))?;
         let mut length = 1.0;
         loop {
             let mut next = at;

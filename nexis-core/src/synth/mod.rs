@@ -1,3 +1,25 @@
-//! Procedural material: clips, scenes and packages for tests, demonstrations and training data.
+//! Procedural scenes and captions that are known to hold, and the clips and packages made of them.
+//!
+//! A scene follows from one integer, so that a test or a training set can be named by a range of seeds
+//! instead of being stored.
 
+mod attack;
+pub mod caption;
 pub mod clip;
+pub mod dataset;
+mod objects;
+mod package;
+mod raster;
+mod render;
+pub mod rng;
+mod scene;
+pub mod vocabulary;
+
+pub use attack::Attack;
+pub use caption::{GENERIC_CAPTIONS, TemplateSet};
+pub use clip::{ClipOptions, H264Encoder, encode_clip, write_jpeg};
+pub use dataset::{DatasetPlan, dataset_scene, export_dataset};
+pub use package::{ClipStyle, PackagePlan, RowPlan, render_clip, source_video_id};
+pub use render::{CLIP_SECONDS, RgbFrame};
+pub use scene::{Scene, Secondary};
+pub use vocabulary::{Attribute, Camera, Colour, Footing, Kind, Light, Setting, Weather};

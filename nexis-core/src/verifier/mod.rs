@@ -1,0 +1,347 @@
+//! The only composer: packages in, a report out.
+//!
+//! Order of work (protocol page, 4): phases 1 to 3 for every miner, phase 8 across all of them, then
+//! row sampling from what is left, and phases 4 to 7 on it. Rows of all miners are judged in
+//! parallel; results are put together by position, so that neither the number of threads nor the
+//! order of arrival shows in them.
+
+mod replay;
+mod row;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use rayon::prelude::*;
+
+pub use replay::replay;
+pub use row::{
+    ClipInspection, ClipScores, FRAMES_PER_CLIP, PREPROCESSING_VERSION, RowJudge, RowOutcome, embed_frames,
+    frame_reports, frame_scores,
+};
+
+use crate::check::hard::duplicate_clip_ids;
+use crate::check::{Policy, Violation, ViolationKind};
+use crate::error::{Error, Result};
+use crate::evidence::{Evidence, SamplingEvidence};
+use crate::media::Frame;
+use crate::overlap::{OverlapIndex, PruneInput, prune};
+use crate::package::{AssetSource, ExpectedIdentity, ExpectedMiner, Opened, Package, PackageRules};
+use crate::protocol::{Hotkey, IntervalId};
+use crate::report::{Report, RowReport, SubmissionReport, Verdict};
+use crate::sample::SamplePlan;
+use crate::verdict::{Findings, decide};
+use crate::weights::{IntervalScore, normalized_weights};
+
+/// What a run is asked to do; everything here is the operator's to set.
+#[derive(Clone, Debug, Default)]
+pub struct VerifierOptions {
+    /// Which checks fail a submission.
+    pub policy: Policy,
+    /// Judge every row instead of the protocol's sample.
+    pub all_rows: bool,
+    /// Whose sample is drawn; `None` draws the one without a validator.
+    pub validator_hotkey: Option<Hotkey>,
+    /// Clips that accepted rows of earlier intervals occupy.
+    pub overlap_index: OverlapIndex,
+    /// Specs, category and limits of packages.
+    pub package_rules: PackageRules,
+}
+
+/// One miner's package, to be judged.
+#[derive(Clone)]
+pub struct Submission {
+    /// The miner that the manifest must name.
+    pub miner: ExpectedMiner,
+    /// The interval asked for.
+    pub interval: IntervalId,
+    /// The miner's name in the report where the manifest gives none that holds: its hotkey or its bucket.
+    pub label: String,
+    /// The files.
+    pub source: Arc<dyn AssetSource>,
+}
+
+/// Sees a run as it goes: progress, pictures for a report, evidence to keep.
+pub trait Observer: Sync {
+    /// Rows will be judged.
+    fn rows_sampled(&self, _rows: usize) {}
+
+    /// A row has been judged; called from several threads, in no particular order.
+    fn row_judged(&self, _miner: &Hotkey, _interval: IntervalId, _row: &RowReport, _frames: &[Frame]) {}
+
+    /// A record of evidence is ready to be kept.
+    ///
+    /// # Errors
+    /// Where it could not be kept, which ends the run.
+    fn evidence(&self, _evidence: &Evidence) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether to stop.
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// An observer that sees nothing.
+pub struct Unobserved;
+
+impl Observer for Unobserved {}
+
+/// Judges submissions.
+pub struct Verifier {
+    judge: RowJudge,
+    options: VerifierOptions,
+}
+
+/// A submission between the phases.
+struct InHand {
+    miner: Hotkey,
+    interval: IntervalId,
+    package: Option<Package>,
+    /// Positions in the dataset of the rows that are left.
+    kept: Vec<usize>,
+    /// Positions in the dataset of the rows to judge.
+    sampled: Vec<usize>,
+    violations: Vec<Violation>,
+    unchecked: Vec<String>,
+    notes: BTreeMap<String, String>,
+}
+
+impl Verifier {
+    /// A verifier from its parts.
+    pub fn new(judge: RowJudge, options: VerifierOptions) -> Self {
+        Self { judge, options }
+    }
+
+    /// The part that judges single rows.
+    pub fn judge(&self) -> &RowJudge {
+        &self.judge
+    }
+
+    /// Judges submissions, `now` being the time of the check.
+    ///
+    /// # Errors
+    /// Only where the run as a whole cannot go on: it was interrupted, or evidence could not be kept.
+    /// Whatever concerns one submission is in its report.
+    pub fn verify(
+        &self,
+        submissions: &[Submission],
+        now: DateTime<Utc>,
+        observer: &dyn Observer,
+    ) -> Result<Report> {
+        let mut in_hand: Vec<InHand> = submissions.par_iter().map(|s| self.open(s, now)).collect();
+        in_hand.sort_by(|a, b| (a.interval, &a.miner).cmp(&(b.interval, &b.miner)));
+        self.prune(&mut in_hand);
+        for submission in &mut in_hand {
+            self.sample(submission);
+        }
+
+        let jobs: Vec<(usize, usize)> = in_hand
+            .iter()
+            .enumerate()
+            .flat_map(|(i, s)| s.sampled.iter().map(move |&row| (i, row)))
+            .collect();
+        observer.rows_sampled(jobs.len());
+        let outcomes = jobs
+            .par_iter()
+            .map(|&(i, row)| {
+                if observer.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                let submission =
+                    in_hand.get(i).ok_or_else(|| Error::Internal("a row without its submission".into()))?;
+                self.judge_row(submission, row, observer).map(|outcome| (i, outcome))
+            })
+            .collect::<Result<Vec<_>>>()?;
+
+        let mut by_submission: Vec<Vec<RowOutcome>> = in_hand.iter().map(|_| Vec::new()).collect();
+        for (i, outcome) in outcomes {
+            if let Some(rows) = by_submission.get_mut(i) {
+                rows.push(outcome);
+            }
+        }
+        let submissions: Vec<_> = in_hand
+            .into_iter()
+            .zip(by_submission)
+            .map(|(submission, rows)| self.conclude(submission, rows, now))
+            .collect();
+        let scores: Vec<_> = submissions
+            .iter()
+            .map(|s| IntervalScore {
+                miner_hotkey: s.miner_hotkey.clone(),
+                accepted: s.accepted,
+                passed_sample_count: u32::try_from(s.passed_sample_count).unwrap_or(u32::MAX),
+            })
+            .collect();
+        Ok(Report {
+            environment: self.judge.environment().clone(),
+            policy: self.options.policy,
+            weights: normalized_weights(&scores, &BTreeMap::new()).into_iter().collect(),
+            submissions,
+        })
+    }
+
+    /// Phases 1 to 3.
+    fn open(&self, submission: &Submission, now: DateTime<Utc>) -> InHand {
+        let mut in_hand = InHand {
+            miner: Hotkey::new(&submission.label),
+            interval: submission.interval,
+            package: None,
+            kept: Vec::new(),
+            sampled: Vec::new(),
+            violations: Vec::new(),
+            unchecked: Vec::new(),
+            notes: BTreeMap::new(),
+        };
+        let expected = ExpectedIdentity { miner: submission.miner.clone(), interval: submission.interval };
+        let opened = guarded(|| {
+            Package::open(Arc::clone(&submission.source), &expected, &self.options.package_rules, now)
+        });
+        match opened {
+            Ok(Ok(Opened::Package(package))) => {
+                in_hand.miner = package.manifest.miner_hotkey.clone();
+                in_hand.kept = (0..package.rows.len()).collect();
+                if submission.miner == ExpectedMiner::Anyone {
+                    let note = "taken from the manifest: no bucket's name to compare it with";
+                    in_hand.notes.insert("identity".into(), note.into());
+                }
+                in_hand.package = Some(*package);
+            }
+            Ok(Ok(Opened::Rejected { violation, .. })) => in_hand.violations.push(violation),
+            Ok(Err(ours)) => in_hand.unchecked.push(ours.to_string()),
+            Err(unforeseen) => in_hand.violations.push(unforeseen),
+        }
+        in_hand
+    }
+
+    /// Phase 8, interval by interval.
+    fn prune(&self, in_hand: &mut [InHand]) {
+        for group in in_hand.chunk_by_mut(|a, b| a.interval == b.interval) {
+            let packages = || group.iter().filter_map(|s| s.package.as_ref().map(|p| (&s.miner, p)));
+            let Some(distance) =
+                packages().map(|(_, p)| p.spec.min_start_distance_seconds()).reduce(f64::max)
+            else {
+                continue;
+            };
+            let inputs: Vec<_> = packages()
+                .map(|(hotkey, package)| PruneInput {
+                    hotkey,
+                    made_at: package.made_at(),
+                    rows: &package.rows,
+                })
+                .collect();
+            let pruned = prune(&inputs, &self.options.overlap_index, distance);
+            let with_package = group.iter_mut().filter(|s| s.package.is_some());
+            for (submission, pruned) in with_package.zip(pruned) {
+                submission.kept = pruned.kept;
+                if pruned.global > 0 {
+                    submission.notes.insert("pruned_global".into(), pruned.global.to_string());
+                }
+                if pruned.cross_miner > 0 {
+                    submission.notes.insert("pruned_cross_miner".into(), pruned.cross_miner.to_string());
+                }
+            }
+        }
+    }
+
+    /// Row sampling, and phase 4 on every row that is left.
+    fn sample(&self, submission: &mut InHand) {
+        let Some(package) = &submission.package else { return };
+        let make = if self.options.all_rows { SamplePlan::all } else { SamplePlan::new };
+        let validator = self.options.validator_hotkey.as_ref();
+        let plan = make(submission.interval, &submission.miner, validator, submission.kept.len());
+        submission.sampled = plan.indices.iter().filter_map(|&p| submission.kept.get(p).copied()).collect();
+        let left = package.with_rows(&submission.kept);
+        submission.violations.extend(left.spec.hard_checks(&left.rows));
+        submission.violations.extend(duplicate_clip_ids(&left.rows));
+    }
+
+    fn judge_row(&self, submission: &InHand, row: usize, observer: &dyn Observer) -> Result<RowOutcome> {
+        let package = submission
+            .package
+            .as_ref()
+            .ok_or_else(|| Error::Internal("a sampled row without its package".into()))?;
+        let sampling = self.sampling_evidence(submission);
+        match guarded(|| self.judge.judge(package, row, &sampling)) {
+            Ok((mut outcome, frames)) => {
+                if let Some(evidence) = &outcome.evidence {
+                    outcome.report.evidence = Some(evidence.digest()?);
+                    observer.evidence(evidence)?;
+                }
+                observer.row_judged(&submission.miner, submission.interval, &outcome.report, &frames);
+                Ok(outcome)
+            }
+            Err(unforeseen) => {
+                let outcome = RowOutcome::unforeseen(package, row, unforeseen);
+                observer.row_judged(&submission.miner, submission.interval, &outcome.report, &[]);
+                Ok(outcome)
+            }
+        }
+    }
+
+    fn sampling_evidence(&self, submission: &InHand) -> SamplingEvidence {
+        let total = submission.package.as_ref().map_or(0, |p| p.rows.len());
+        SamplingEvidence {
+            interval_seed: submission.interval.seed(),
+            validator_hotkey: self.options.validator_hotkey.clone(),
+            all_rows: self.options.all_rows,
+            kept_rows: (submission.kept.len() != total).then(|| submission.kept.clone()),
+            sampled_rows: submission.sampled.clone(),
+        }
+    }
+
+    fn conclude(&self, submission: InHand, rows: Vec<RowOutcome>, now: DateTime<Utc>) -> SubmissionReport {
+        let mut violations = submission.violations;
+        let mut unchecked = submission.unchecked;
+        // Codes come in the order of the phases, and within a phase in the order of the rows.
+        for phase in [5, 6, 7] {
+            violations.extend(
+                rows.iter().flat_map(|r| &r.violations).filter(|(p, _)| *p == phase).map(|(_, v)| v.clone()),
+            );
+        }
+        for row in &rows {
+            if let Some(why) = &row.report.inconclusive {
+                unchecked.push(format!("{}: {why}", row.report.clip_id));
+            }
+        }
+        let record_count = submission.package.as_ref().map_or(0, |p| p.rows.len());
+        let decision = decide(
+            self.options.policy,
+            Findings { violations, unchecked: unchecked.clone(), sampled_rows: submission.sampled.len() },
+        );
+        SubmissionReport {
+            miner_hotkey: submission.miner,
+            interval_id: submission.interval,
+            verdict: decision.verdict,
+            accepted: decision.verdict == Verdict::Accept,
+            failures: decision.failures.iter().map(Violation::code).collect(),
+            reasons: decision.failures,
+            warnings: decision.warnings,
+            inconclusive: unchecked,
+            record_count,
+            pruned_rows: record_count - submission.kept.len().min(record_count),
+            sampled_rows: submission.sampled.len(),
+            sampled_clip_ids: rows.iter().map(|r| r.report.clip_id.clone()).collect(),
+            passed_sample_count: decision.passed_sample_count,
+            score: decision.score,
+            checked_at: now,
+            notes: submission.notes,
+            rows: rows.into_iter().map(|r| r.report).collect(),
+        }
+    }
+}
+
+/// Runs one submission's work so that nothing unforeseen in it reaches another's: a panic becomes
+/// `validation_exception` for that miner alone (protocol page, 4).
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Violation> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let what = panic
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "unknown panic".to_owned());
+        Violation::explained(ViolationKind::ValidationException, what)
+    })
+}

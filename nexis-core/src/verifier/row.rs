@@ -1,0 +1,562 @@
+//! Phases 5 to 7 on one row.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::check::{
+    CategoryRule, FrameScores, Violation, ViolationKind, caption_hygiene, check_assets,
+    has_injection_keyword, middle_three, row_metadata,
+};
+use crate::error::{Error, Result};
+use crate::evidence::{
+    EVIDENCE_VERSION, Evidence, PackageEvidence, RowEvidence, SamplingEvidence, canonical_digest,
+};
+use crate::media::jpeg::{SAME_PICTURE, StillLimits, decode_still, first_frame_similarity};
+use crate::media::tiles::tiles;
+use crate::media::{ClipProbe, DecodedClip, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits};
+use crate::model::ImageText;
+use crate::model::card::ModelCard;
+use crate::package::{Asset, ClipRecord, Package};
+use crate::protocol::Category;
+use crate::report::{
+    AlignmentReport, CategoryReport, Environment, FrameCategoryReport, FrameReport, RowReport, UnitReport,
+    Verdict,
+};
+use crate::score::FrameEmbeddings;
+use crate::score::align::{Aligner, CaptionReading};
+use crate::score::category::{CategoryScorer, FrameCategory, score_of};
+use crate::score::features::Feature;
+use crate::score::text::TextEncoder;
+
+/// Version of the steps from decoded pictures to the model's input: colour conversion, resizing,
+/// tiling. A change of any byte they produce changes this.
+pub const PREPROCESSING_VERSION: &str = "1";
+
+/// Frames that are judged per clip.
+pub const FRAMES_PER_CLIP: usize = 6;
+
+/// Judges rows: decodes, encodes, scores.
+pub struct RowJudge {
+    decoder: Arc<dyn MediaDecoder>,
+    aligner: Arc<Aligner>,
+    categories: Arc<CategoryScorer>,
+    limits: MediaLimits,
+    batch: usize,
+    environment: Environment,
+}
+
+/// What was found in one row.
+#[derive(Clone, Debug)]
+pub struct RowOutcome {
+    /// For the report.
+    pub report: RowReport,
+    /// Phase and violation, in order.
+    pub violations: Vec<(u8, Violation)>,
+    /// The record of how the scores came about, where the row was decoded.
+    pub evidence: Option<Evidence>,
+}
+
+/// Scores of one clip and caption.
+#[derive(Clone, Debug)]
+pub struct ClipScores {
+    /// The clip and the frames that were judged.
+    pub decoded: DecodedClip,
+    /// Caption against frames.
+    pub alignment: AlignmentReport,
+    /// Category.
+    pub category: CategoryReport,
+    /// Time spent, by step, in milliseconds.
+    pub timings_ms: BTreeMap<String, f64>,
+}
+
+impl ClipScores {
+    /// Whether both the caption and the category pass.
+    pub fn verdict(&self) -> Verdict {
+        let passes = |verdict| verdict == Verdict::Accept;
+        if passes(self.alignment.verdict) && passes(self.category.decision) {
+            Verdict::Accept
+        } else {
+            Verdict::Reject
+        }
+    }
+
+    /// The scores as a row of a report that names the clip so.
+    pub fn row(&self, clip: &str, caption: &str) -> RowReport {
+        RowReport {
+            clip_id: clip.to_owned(),
+            row_index: 0,
+            caption: caption.to_owned(),
+            probe: Some(self.decoded.probe.clone()),
+            frames: frame_reports(&self.decoded.frames),
+            alignment: Some(self.alignment.clone()),
+            category: Some(self.category.clone()),
+            failures: Vec::new(),
+            inconclusive: None,
+            evidence: None,
+            timings_ms: self.timings_ms.clone(),
+        }
+    }
+}
+
+/// What `nexis inspect` shows of one clip.
+#[derive(Clone, Debug)]
+pub struct ClipInspection {
+    /// The clip and its frames.
+    pub decoded: DecodedClip,
+    /// The labels of every frame.
+    pub categories: Vec<FrameCategoryReport>,
+    /// Caption against frames, where a caption was given.
+    pub alignment: Option<AlignmentReport>,
+}
+
+/// Embeds frames: every tile of every frame, at most `batch` pictures in one call of the model.
+///
+/// # Errors
+/// [`MediaFailure::Clip`] where the picture's shape is too extreme to be tiled.
+pub fn embed_frames(
+    model: &dyn ImageText,
+    frames: &[Frame],
+    batch: usize,
+) -> Result<FrameEmbeddings, MediaFailure> {
+    let size = model.preprocess().size;
+    let mut crops = Vec::new();
+    for frame in frames {
+        crops.extend(tiles(frame, size)?);
+    }
+    let tiles = crops.len().checked_div(frames.len()).unwrap_or(0);
+    let rows = crops.chunks(batch.max(1)).map(|part| model.encode_image(part)).collect::<Result<Vec<_>>>()?;
+    let views: Vec<_> = rows.iter().map(|r| r.view()).collect();
+    let data = ndarray::concatenate(ndarray::Axis(0), &views)
+        .map_err(|e| Error::Internal(format!("embeddings of different widths: {e}")))?;
+    Ok(FrameEmbeddings::new(frames.len(), tiles, data)?)
+}
+
+/// A frame's labels in the shape that the protocol's rule takes.
+pub fn frame_scores(frame: &FrameCategory) -> FrameScores {
+    let score = |label| score_of(&frame.scores, label);
+    FrameScores {
+        winner: frame.winner.as_str().to_owned(),
+        nature_score: score(Category::Nature),
+        people_score: score(Category::People),
+        animal_score: score(Category::Animal),
+        vehicle_score: score(Category::Vehicle),
+        urban_score: score(Category::Urban),
+        indoor_score: score(Category::Indoor),
+    }
+}
+
+/// Times and digests of frames.
+pub fn frame_reports(frames: &[Frame]) -> Vec<FrameReport> {
+    frames.iter().map(|f| FrameReport { pts_seconds: f.pts_seconds, rgb_sha256: f.digest() }).collect()
+}
+
+impl RowOutcome {
+    /// The outcome of a row in which something went wrong that nobody foresaw.
+    pub(super) fn unforeseen(package: &Package, row: usize, violation: Violation) -> Self {
+        let record = package.rows.get(row);
+        let report = RowReport {
+            clip_id: record.map(|r| r.clip_id.clone()).unwrap_or_default(),
+            row_index: row,
+            caption: record.map(|r| r.caption.clone()).unwrap_or_default(),
+            probe: None,
+            frames: Vec::new(),
+            alignment: None,
+            category: None,
+            failures: vec![violation.code()],
+            inconclusive: None,
+            evidence: None,
+            timings_ms: BTreeMap::new(),
+        };
+        Self { report, violations: vec![(5, violation)], evidence: None }
+    }
+}
+
+impl RowJudge {
+    /// A judge from its parts: `batch` pictures go to the model at once, which changes speed and memory
+    /// and never a score.
+    ///
+    /// # Errors
+    /// Where the card is for other weights than the model's, or the model fails on the card's texts.
+    pub fn new(
+        decoder: Arc<dyn MediaDecoder>,
+        model: Arc<dyn ImageText>,
+        card: Arc<ModelCard>,
+        limits: MediaLimits,
+        batch: usize,
+    ) -> Result<Self> {
+        let identity = model.identity().clone();
+        let texts = Arc::new(TextEncoder::new(model));
+        let environment = Environment {
+            nexis: env!("CARGO_PKG_VERSION").to_owned(),
+            device: identity.device.clone(),
+            decoder: decoder.name(),
+            preprocessing: PREPROCESSING_VERSION.to_owned(),
+            notice: (!card.model.notice.is_empty()).then(|| card.model.notice.clone()),
+            card: Some(canonical_digest(card.as_ref())?),
+            model: Some(identity),
+        };
+        Ok(Self {
+            decoder,
+            categories: Arc::new(CategoryScorer::new(&texts, Arc::clone(&card))?),
+            aligner: Arc::new(Aligner::with_texts(texts, card)?),
+            limits,
+            batch: batch.max(1),
+            environment,
+        })
+    }
+
+    /// The same judge under other limits on clips.
+    #[must_use]
+    pub fn with_limits(&self, limits: MediaLimits) -> Self {
+        Self {
+            decoder: Arc::clone(&self.decoder),
+            aligner: Arc::clone(&self.aligner),
+            categories: Arc::clone(&self.categories),
+            limits,
+            batch: self.batch,
+            environment: self.environment.clone(),
+        }
+    }
+
+    /// What makes this judge's results.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Judges one row of a package: phases 5 to 7. Also returns the frames, for pictures.
+    pub fn judge(
+        &self,
+        package: &Package,
+        row: usize,
+        sampling: &SamplingEvidence,
+    ) -> (RowOutcome, Vec<Frame>) {
+        let Some(record) = package.rows.get(row) else {
+            let missing = Violation::explained(ViolationKind::ValidationException, format!("no row {row}"));
+            return (RowOutcome::unforeseen(package, row, missing), Vec::new());
+        };
+        let mut found = Found::default();
+        let frames = match self.phases(package, record, &mut found) {
+            Ok(frames) => frames,
+            Err(ours) => {
+                found.inconclusive = Some(ours.to_string());
+                Vec::new()
+            }
+        };
+        let failures: Vec<String> = found
+            .violations
+            .iter()
+            .map(|(_, v)| v)
+            .filter(|v| !v.kind.strict_only())
+            .map(Violation::code)
+            .collect();
+        let frame_reports = frame_reports(&frames);
+        let evidence = (found.alignment.is_some() || found.category.is_some()).then(|| Evidence {
+            evidence_version: EVIDENCE_VERSION,
+            environment: self.environment.clone(),
+            limits: self.limits.clone(),
+            package: PackageEvidence {
+                miner_hotkey: package.manifest.miner_hotkey.clone(),
+                interval_id: package.manifest.interval_id,
+                manifest_sha256: package.manifest_digest,
+                dataset_sha256: package.dataset_digest,
+                record_count: package.rows.len(),
+            },
+            sampling: sampling.clone(),
+            row: RowEvidence {
+                index: row,
+                clip_id: record.clip_id.clone(),
+                clip_sha256: record.clip_sha256.clone(),
+                caption: record.caption.clone(),
+            },
+            probe: found.probe.clone(),
+            frames: frame_reports.clone(),
+            alignment: found.alignment.clone(),
+            category: found.category.clone(),
+            failures: failures.clone(),
+        });
+        let report = RowReport {
+            clip_id: record.clip_id.clone(),
+            row_index: row,
+            caption: record.caption.clone(),
+            probe: found.probe,
+            frames: frame_reports,
+            alignment: found.alignment,
+            category: found.category,
+            failures,
+            inconclusive: found.inconclusive,
+            evidence: None,
+            timings_ms: found.timings_ms,
+        };
+        (RowOutcome { report, violations: found.violations, evidence }, frames)
+    }
+
+    /// Scores one clip against a caption, outside any package.
+    ///
+    /// # Errors
+    /// [`MediaFailure::Clip`] where the clip cannot be decoded within the limits.
+    pub fn score(&self, clip: &Path, caption: &str) -> Result<ClipScores, MediaFailure> {
+        let mut timings_ms = BTreeMap::new();
+        let started = Instant::now();
+        let request = FrameRequest::Spread { count: FRAMES_PER_CLIP, first: false };
+        let decoded = self.decoder.decode(clip, &request, &self.limits)?;
+        add_time(&mut timings_ms, "decode", started);
+        let reading = self.aligner.measurer().read(caption)?;
+        let (alignment, category) = self.scores(&reading, &decoded.frames, &mut timings_ms)?;
+        Ok(ClipScores { decoded, alignment, category, timings_ms })
+    }
+
+    fn scores(
+        &self,
+        reading: &CaptionReading,
+        frames: &[Frame],
+        timings_ms: &mut BTreeMap<String, f64>,
+    ) -> Result<(AlignmentReport, CategoryReport), MediaFailure> {
+        let started = Instant::now();
+        let embeddings = embed_frames(self.aligner.measurer().texts().model().as_ref(), frames, self.batch)?;
+        add_time(timings_ms, "encode", started);
+        let started = Instant::now();
+        let alignment = self.alignment(reading, &embeddings)?;
+        let category = self.category(reading, &embeddings)?;
+        add_time(timings_ms, "score", started);
+        Ok((alignment, category))
+    }
+
+    fn alignment(&self, reading: &CaptionReading, embeddings: &FrameEmbeddings) -> Result<AlignmentReport> {
+        let alignment = self.aligner.align_read(reading, embeddings)?;
+        let measured = alignment.measured;
+        Ok(AlignmentReport {
+            probability: alignment.probability,
+            threshold: alignment.threshold,
+            verdict: if alignment.matched { Verdict::Accept } else { Verdict::Reject },
+            borderline: alignment.borderline,
+            units: measured
+                .units
+                .into_iter()
+                .map(|u| UnitReport { text: u.text, similarity: u.similarity, per_frame: u.frames })
+                .collect(),
+            features: Feature::ALL.iter().map(|f| (f.name().to_owned(), measured.features.get(*f))).collect(),
+        })
+    }
+
+    /// The strict rule on the middle three frames, behind the caption gate.
+    fn category(&self, reading: &CaptionReading, embeddings: &FrameEmbeddings) -> Result<CategoryReport> {
+        let gate = self.categories.gate_read(reading);
+        let all = self.categories.frames(embeddings)?;
+        let middle: Vec<_> =
+            middle_three(all.len()).into_iter().flatten().filter_map(|i| all.get(i)).collect();
+        let rule = CategoryRule::default();
+        let decided = rule.decide(&middle.iter().map(|frame| frame_scores(frame)).collect::<Vec<_>>());
+        let band = self.aligner.card().category.borderline;
+        let near = |value: f64, limit: f64| (value - limit).abs() < band;
+        Ok(CategoryReport {
+            caption_nature: score_of(&gate.scores, Category::Nature),
+            decision: match &decided {
+                Some(decided) if decided.accept && !gate.rejected => Verdict::Accept,
+                _ => Verdict::Reject,
+            },
+            borderline: gate.borderline
+                || decided.as_ref().is_some_and(|d| {
+                    near(d.nature_score, rule.min_nature_score) || near(d.margin, rule.min_margin)
+                }),
+            nature_score: decided.as_ref().map(|d| d.nature_score),
+            rival_score: decided.as_ref().map(|d| d.rival_score),
+            margin: decided.as_ref().map(|d| d.margin),
+            frames: middle
+                .into_iter()
+                .map(|frame| FrameCategoryReport {
+                    frame_index: frame.frame_index,
+                    winner: frame.winner,
+                    scores: Category::ALL
+                        .into_iter()
+                        .map(|label| (label, score_of(&frame.scores, label)))
+                        .collect(),
+                })
+                .collect(),
+        })
+    }
+
+    /// The frames of one clip with the labels of every one of them, and a caption's alignment where one
+    /// is given.
+    ///
+    /// # Errors
+    /// [`MediaFailure::Clip`] where the clip cannot be decoded within the limits.
+    pub fn inspect(&self, clip: &Path, caption: Option<&str>) -> Result<ClipInspection, MediaFailure> {
+        let request = FrameRequest::Spread { count: FRAMES_PER_CLIP, first: false };
+        let decoded = self.decoder.decode(clip, &request, &self.limits)?;
+        let embeddings =
+            embed_frames(self.aligner.measurer().texts().model().as_ref(), &decoded.frames, self.batch)?;
+        let alignment = match caption {
+            Some(caption) => Some(self.alignment(&self.aligner.measurer().read(caption)?, &embeddings)?),
+            None => None,
+        };
+        let categories = self
+            .categories
+            .frames(&embeddings)?
+            .into_iter()
+            .map(|frame| FrameCategoryReport {
+                frame_index: frame.frame_index,
+                winner: frame.winner,
+                scores: Category::ALL
+                    .into_iter()
+                    .map(|label| (label, score_of(&frame.scores, label)))
+                    .collect(),
+            })
+            .collect();
+        Ok(ClipInspection { decoded, categories, alignment })
+    }
+
+    fn phases(&self, package: &Package, record: &ClipRecord, found: &mut Found) -> Result<Vec<Frame>> {
+        let clip = || record.clip_id.clone();
+        let spec = package.spec.as_ref();
+
+        // Phase 5.
+        let started = Instant::now();
+        let assets = check_assets(
+            record,
+            package.manifest.interval_id,
+            spec,
+            package.source.as_ref(),
+            self.decoder.as_ref(),
+            &self.limits,
+        )?;
+        found.time("assets", started);
+        // A clip whose digest or size is wrong is not the clip that was promised: it is not judged.
+        let promised =
+            assets.clip.filter(|_| !assets.violations.iter().any(|v| concerns_the_clip(&v.kind, record)));
+        found.extend(5, assets.violations);
+        found.probe = assets.probe;
+
+        // Phases 6 and 7 need no clip for what they ask of the caption alone.
+        if has_injection_keyword(&record.caption) {
+            found.push(6, ViolationKind::CaptionSemanticInjectionKeyword { clip: clip() }, "");
+        }
+        for what in caption_hygiene(&record.caption) {
+            found.push(6, ViolationKind::CaptionHygiene { clip: clip(), what: what.to_owned() }, "");
+        }
+        let started = Instant::now();
+        let reading = self.aligner.measurer().read(&record.caption)?;
+        let gate = self.categories.gate_read(&reading);
+        found.time("caption", started);
+        if gate.rejected {
+            let nature = score_of(&gate.scores, Category::Nature);
+            let why = match reading.refused() {
+                Some(why) => why.to_owned(),
+                None => format!("the caption is about something else: P(nature) {nature:.3}"),
+            };
+            found.push(7, ViolationKind::CategoryCaptionReject { clip: clip() }, why);
+        }
+        let Some(asset) = promised else { return Ok(Vec::new()) };
+
+        let started = Instant::now();
+        let request = FrameRequest::Spread { count: FRAMES_PER_CLIP, first: true };
+        let decoded = match self.decoder.decode(&asset.path, &request, &self.limits) {
+            Ok(decoded) => decoded,
+            Err(MediaFailure::Clip(why)) => {
+                found.push(5, ViolationKind::UndecodableClip { clip: clip() }, why);
+                return Ok(Vec::new());
+            }
+            Err(MediaFailure::Ours(error)) => return Err(error),
+        };
+        found.time("decode", started);
+        if let (Some(first), Some(still)) = (&decoded.first, &assets.first_frame)
+            && let Some(why) = compare_first_frame(first, still)?
+        {
+            found.push(5, ViolationKind::FirstFrameContentMismatch { clip: clip() }, why);
+        }
+        found.extend(5, row_metadata(record, &decoded.probe));
+
+        let (alignment, category) = match self.scores(&reading, &decoded.frames, &mut found.timings_ms) {
+            Ok(scores) => scores,
+            Err(MediaFailure::Clip(why)) => {
+                found.push(5, ViolationKind::UndecodableClip { clip: clip() }, why);
+                return Ok(Vec::new());
+            }
+            Err(MediaFailure::Ours(error)) => return Err(error),
+        };
+        if alignment.verdict == Verdict::Reject {
+            found.push(
+                6,
+                ViolationKind::CaptionSemanticMismatch { clip: clip() },
+                format!("P(match) {:.3} is below {:.3}", alignment.probability, alignment.threshold),
+            );
+        }
+        if !gate.rejected {
+            match category.nature_score {
+                None => found.push(7, ViolationKind::CategoryStrictFramesMissing { clip: clip() }, ""),
+                Some(nature) if category.decision == Verdict::Reject => found.push(
+                    7,
+                    ViolationKind::CategoryStrictReject { clip: clip() },
+                    format!(
+                        "nature {nature:.3}, best rival {:.3} over the middle three frames",
+                        category.rival_score.unwrap_or_default()
+                    ),
+                ),
+                Some(_) => {}
+            }
+        }
+        found.alignment = Some(alignment);
+        found.category = Some(category);
+        Ok(decoded.frames)
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    violations: Vec<(u8, Violation)>,
+    probe: Option<ClipProbe>,
+    alignment: Option<AlignmentReport>,
+    category: Option<CategoryReport>,
+    inconclusive: Option<String>,
+    timings_ms: BTreeMap<String, f64>,
+}
+
+impl Found {
+    fn push(&mut self, phase: u8, kind: ViolationKind, detail: impl Into<String>) {
+        self.violations.push((phase, Violation::explained(kind, detail)));
+    }
+
+    fn extend(&mut self, phase: u8, violations: impl IntoIterator<Item = Violation>) {
+        self.violations.extend(violations.into_iter().map(|v| (phase, v)));
+    }
+
+    fn time(&mut self, step: &str, started: Instant) {
+        add_time(&mut self.timings_ms, step, started);
+    }
+}
+
+fn add_time(timings_ms: &mut BTreeMap<String, f64>, step: &str, started: Instant) {
+    *timings_ms.entry(step.to_owned()).or_default() += started.elapsed().as_secs_f64() * 1e3;
+}
+
+/// Whether a violation of phase 5 means that the clip is not what its row promised.
+fn concerns_the_clip(kind: &ViolationKind, record: &ClipRecord) -> bool {
+    match kind {
+        ViolationKind::InvalidAssetUri { uri } => *uri == record.clip_uri,
+        ViolationKind::MissingClipAsset { .. }
+        | ViolationKind::ClipSha256Mismatch { .. }
+        | ViolationKind::InvalidResolution { .. }
+        | ViolationKind::UndecodableClip { .. } => true,
+        _ => false,
+    }
+}
+
+/// Why a still is not the clip's first frame; `None` where it is.
+fn compare_first_frame(first: &Frame, still: &Asset) -> Result<Option<String>> {
+    let limits = StillLimits::default();
+    let io = |e| Error::io(&still.path, e);
+    let mut bytes = Vec::new();
+    let bound = u64::try_from(limits.max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    let mut file = File::open(&still.path).map_err(io)?.take(bound);
+    file.read_to_end(&mut bytes).map_err(io)?;
+    let similarity = decode_still(&bytes, &limits).and_then(|still| first_frame_similarity(first, &still));
+    match similarity {
+        Ok(similarity) if similarity >= SAME_PICTURE => Ok(None),
+        Ok(similarity) => Ok(Some(format!("similarity {similarity:.3}, {SAME_PICTURE} is needed"))),
+        Err(MediaFailure::Clip(why)) => Ok(Some(why)),
+        Err(MediaFailure::Ours(error)) => Err(error),
+    }
+}
