@@ -1,6 +1,56 @@
-//! The nexis command.
+//! The `nexis` command.
 
-#[allow(dead_code, unused_imports)]
+mod cli;
+mod discover;
+mod engine;
 mod view;
 
-fn main() {}
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+/// Accepted.
+const EXIT_ACCEPTED: u8 = 0;
+/// Rejected.
+const EXIT_REJECTED: u8 = 1;
+/// Could not check.
+const EXIT_UNCHECKED: u8 = 2;
+/// The command was called wrongly (sysexits' EX_USAGE).
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let arguments = match cli::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // clap's own status for a wrong call is 2, which here means something else.
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if asked { EXIT_ACCEPTED } else { EXIT_USAGE });
+        }
+    };
+    // What a hostile file makes panic is caught where it happens and becomes that miner's failure, with the
+    // message. The default hook would print it, with a backtrace, as if the program had failed.
+    panic::set_hook(Box::new(|_| {}));
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| arguments.run())).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(nexis_core::Error::Internal(text).into())
+    });
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let usage = error
+                .downcast_ref::<nexis_core::Error>()
+                .is_some_and(|e| matches!(e, nexis_core::Error::Usage { .. }));
+            let broken_pipe = error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
+            if !broken_pipe {
+                view::complain(&error);
+            }
+            ExitCode::from(if usage { EXIT_USAGE } else { EXIT_UNCHECKED })
+        }
+    }
+}

@@ -11,17 +11,31 @@ mod sheet;
 mod table;
 mod text;
 
+use std::io::Write;
+
 use nexis_core::check::Policy;
 use nexis_core::media::ClipProbe;
 use nexis_core::report::{CategoryReport, Environment, SubmissionReport, Verdict};
 
-pub(crate) use explain::explain;
 pub(crate) use html::{PageOptions, write_page};
-pub(crate) use pictures::{RowPictures, Thumbnail};
+pub(crate) use pictures::RowPictures;
 pub(crate) use progress::{Progress, ProgressMode};
 pub(crate) use sheet::{SheetOptions, contact_sheet, png};
 pub(crate) use table::{TextOptions, write_report, write_row};
 pub(crate) use text::printable;
+
+/// Says on stderr what went wrong, with its causes, and nothing that only a programmer could read.
+pub(crate) fn complain(error: &anyhow::Error) {
+    let mut causes: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = printable(&cause.to_string());
+        // Many errors repeat their source in their own text.
+        if !causes.iter().any(|said| said.contains(&text)) {
+            causes.push(text);
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "nexis: {}", causes.join(": "));
+}
 
 const fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
@@ -60,7 +74,7 @@ fn environment_facts(environment: &Environment, policy: Option<Policy>) -> Vec<(
 }
 
 /// The stream in one line.
-fn probe_line(probe: &ClipProbe) -> String {
+pub(crate) fn probe_line(probe: &ClipProbe) -> String {
     let mut line = format!(
         "{}x{} {} {}, {:.3} fps, {:.3} s",
         probe.width, probe.height, probe.codec, probe.pixel_format, probe.fps, probe.duration_seconds

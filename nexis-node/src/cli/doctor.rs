@@ -1,0 +1,149 @@
+//! `nexis doctor`: what works on this machine, and how to get the rest.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::EngineArguments;
+use crate::{EXIT_ACCEPTED, EXIT_UNCHECKED};
+
+/// Say what works on this machine and how to get the rest
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    part: &'static str,
+    /// `ok`, `absent` (works without) or `broken` (verification does not work).
+    state: &'static str,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+impl Doctor {
+    pub(crate) fn run(self) -> anyhow::Result<u8> {
+        let options = self.engine.options();
+        let mut findings = vec![
+            Finding {
+                part: "program",
+                state: "ok",
+                detail: format!("nexis {}", env!("CARGO_PKG_VERSION")),
+                remedy: None,
+            },
+            Finding {
+                part: "processor",
+                state: "ok",
+                detail: format!(
+                    "{}, {} threads{}",
+                    std::env::consts::ARCH,
+                    std::thread::available_parallelism().map_or(1, usize::from),
+                    vector_sets()
+                ),
+                remedy: None,
+            },
+            Finding { part: "decoder", state: "ok", detail: options.decoder().name(), remedy: None },
+            gpu(),
+        ];
+        findings.push(match options.judge() {
+            Ok(judge) => {
+                let environment = judge.environment();
+                let id = environment.model.as_ref().map_or("", |m| m.id.as_str());
+                let notice = environment.notice.as_ref().map(|n| format!(": {n}")).unwrap_or_default();
+                Finding { part: "model", state: "ok", detail: format!("{id}{notice}"), remedy: None }
+            }
+            Err(error) => Finding {
+                part: "model",
+                state: "broken",
+                detail: error.to_string(),
+                remedy: Some("run from the repository, or give --models-dir and --model".into()),
+            },
+        });
+        findings.push(self.check_a_clip());
+        let broken = findings.iter().any(|f| f.state == "broken");
+        let mut out = io::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut out, &findings)?;
+            writeln!(out)?;
+        } else {
+            for finding in &findings {
+                writeln!(out, "{:<10} {:<7} {}", finding.part, finding.state, finding.detail)?;
+                if let Some(remedy) = &finding.remedy {
+                    writeln!(out, "{:<18} {remedy}", "")?;
+                }
+            }
+        }
+        Ok(if broken { EXIT_UNCHECKED } else { EXIT_ACCEPTED })
+    }
+
+    /// The whole way once: encode a clip, decode it, score it.
+    fn check_a_clip(&self) -> Finding {
+        use nexis_core::protocol::Category;
+        use nexis_core::synth::{ClipStyle, RowPlan, render_clip};
+
+        let attempt = || -> anyhow::Result<String> {
+            let folder = tempfile::tempdir()?;
+            let clip: PathBuf = folder.path().join("clip.mp4");
+            let row = RowPlan::new(1, Category::Nature);
+            let style = ClipStyle { fps: 4, ..ClipStyle::default() };
+            render_clip(&row.scene, &style, &clip, &clip.with_extension("jpg"))?;
+            let judge = self.engine.options().judge()?;
+            let scores = judge.score(&clip, &row.caption)?;
+            Ok(format!("a clip was made, decoded and scored: P(match) {:.3}", scores.alignment.probability))
+        };
+        match attempt() {
+            Ok(detail) => Finding { part: "trial", state: "ok", detail, remedy: None },
+            Err(error) => Finding { part: "trial", state: "broken", detail: error.to_string(), remedy: None },
+        }
+    }
+}
+
+fn gpu() -> Finding {
+    match nexis_gpu::devices() {
+        Ok(devices) if devices.is_empty() => Finding {
+            part: "gpu",
+            state: "absent",
+            detail: "a driver, but no device".into(),
+            remedy: Some("not needed: everything works on the processor".into()),
+        },
+        Ok(devices) => Finding {
+            part: "gpu",
+            state: "absent",
+            detail: format!(
+                "{} found, but this build computes on the processor only",
+                devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ")
+            ),
+            remedy: None,
+        },
+        Err(why) => Finding {
+            part: "gpu",
+            state: "absent",
+            detail: why.to_string(),
+            remedy: Some("not needed: everything works on the processor".into()),
+        },
+    }
+}
+
+fn vector_sets() -> String {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let sets = [
+            ("AVX2", std::arch::is_x86_feature_detected!("avx2")),
+            ("FMA", std::arch::is_x86_feature_detected!("fma")),
+            ("AVX-512", std::arch::is_x86_feature_detected!("avx512f")),
+        ];
+        let found: Vec<_> = sets.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+        if !found.is_empty() {
+            return format!(", {}", found.join(", "));
+        }
+    }
+    String::new()
+}

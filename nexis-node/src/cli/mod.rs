@@ -1,0 +1,160 @@
+//! The commands, one file each.
+
+mod calibrate;
+mod demo;
+mod doctor;
+mod inspect;
+mod models;
+mod replay;
+mod score;
+mod synth;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use nexis_core::report::Verdict;
+
+use crate::engine::EngineOptions;
+use crate::view::{Progress, ProgressMode};
+use crate::{EXIT_ACCEPTED, EXIT_REJECTED, EXIT_UNCHECKED};
+
+/// Check captioned five-second clips on your own machine.
+#[derive(Parser)]
+#[command(name = "nexis", version, about, max_term_width = 100)]
+#[command(after_help = "Exit status: 0 accepted, 1 rejected, 2 could not check, 64 wrong use.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Verify(verify::Verify),
+    Score(score::Score),
+    Inspect(inspect::Inspect),
+    Replay(replay::Replay),
+    Models(models::Models),
+    Doctor(doctor::Doctor),
+    Demo(demo::Demo),
+    Synth(synth::Synth),
+    Calibrate(calibrate::Calibrate),
+}
+
+impl Arguments {
+    /// Runs the command and gives the exit status.
+    pub(crate) fn run(self) -> anyhow::Result<u8> {
+        match self.command {
+            Command::Verify(command) => command.run(),
+            Command::Score(command) => command.run(),
+            Command::Inspect(command) => command.run(),
+            Command::Replay(command) => command.run(),
+            Command::Models(command) => command.run(),
+            Command::Doctor(command) => command.run(),
+            Command::Demo(command) => command.run(),
+            Command::Synth(command) => command.run(),
+            Command::Calibrate(command) => command.run(),
+        }
+    }
+}
+
+/// What judges, and on what.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct EngineArguments {
+    /// Model: an id of `nexis models list`, or a folder in Hugging Face's CLIP format with a card.toml
+    #[arg(long, value_name = "ID_OR_DIR", default_value = "demo")]
+    model: String,
+    /// Folder that holds registry.toml and the models; searched for where not given
+    #[arg(long, value_name = "DIR", env = "NEXIS_MODELS")]
+    models_dir: Option<PathBuf>,
+    /// Device of the forward pass: auto, cpu or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Threads to use; all cores where not given. Changes speed, never a score
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Pictures in one call of the model. Changes speed and memory, never a score
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch: u16,
+    /// Longest wall time for one clip, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    max_clip_seconds: u64,
+}
+
+impl EngineArguments {
+    fn options(&self) -> EngineOptions {
+        EngineOptions {
+            model: self.model.clone(),
+            models_dir: self.models_dir.clone(),
+            device: self.device.clone(),
+            batch: usize::from(self.batch),
+            max_wall: std::time::Duration::from_secs(self.max_clip_seconds),
+        }
+    }
+
+    /// Runs work on a pool of `--threads` threads.
+    fn in_pool<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(self.threads.map_or(0, usize::from)).build()?;
+        pool.install(work)
+    }
+}
+
+/// How a command speaks.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct OutputArguments {
+    /// Print JSON on standard output and nothing else
+    #[arg(long)]
+    json: bool,
+    /// No progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl OutputArguments {
+    fn progress(self) -> Progress {
+        Progress::new(ProgressMode::choose(self.json || self.quiet))
+    }
+}
+
+/// The two policies, as on the command line.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum PolicyArgument {
+    /// Exactly the network's checks; this project's own are warnings
+    #[default]
+    Network,
+    /// Also reject what the network does not look at
+    Strict,
+}
+
+impl From<PolicyArgument> for nexis_core::check::Policy {
+    fn from(policy: PolicyArgument) -> Self {
+        match policy {
+            PolicyArgument::Network => Self::Network,
+            PolicyArgument::Strict => Self::Strict,
+        }
+    }
+}
+
+/// The exit status of a verdict.
+const fn exit_code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Accept => EXIT_ACCEPTED,
+        Verdict::Reject => EXIT_REJECTED,
+        Verdict::Inconclusive => EXIT_UNCHECKED,
+    }
+}
+
+/// A flag that Ctrl-C raises: the first stops between rows, the second at once.
+fn interrupt_flag() -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&flag);
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })?;
+    Ok(flag)
+}

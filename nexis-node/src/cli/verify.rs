@@ -1,0 +1,182 @@
+//! `nexis verify`: judge the packages under a path.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use clap::Args;
+use nexis_core::evidence::{Evidence, to_canonical_json};
+use nexis_core::media::Frame;
+use nexis_core::overlap::OverlapIndex;
+use nexis_core::package::DirectorySource;
+use nexis_core::protocol::{Hotkey, IntervalId};
+use nexis_core::report::{Report, RowReport};
+use nexis_core::verifier::{Observer, Submission, Verifier, VerifierOptions};
+use nexis_core::{Error, Result};
+
+use super::{EngineArguments, OutputArguments, PolicyArgument, exit_code, interrupt_flag};
+use crate::discover::discover;
+use crate::view::{PageOptions, Progress, RowPictures, TextOptions, write_page, write_report};
+
+/// Judge a package, a bucket, or a folder of buckets
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// An interval folder, a bucket folder, or a folder of buckets named by hotkey
+    path: PathBuf,
+    /// Judge this interval only
+    #[arg(long, value_name = "ID")]
+    interval: Option<u64>,
+    /// The miner that the manifests must name
+    #[arg(long, value_name = "SS58")]
+    hotkey: Option<String>,
+    /// Draw the rows that this validator would draw
+    #[arg(long, value_name = "SS58")]
+    validator_hotkey: Option<String>,
+    /// Global index of accepted clips (record_info.json)
+    #[arg(long, value_name = "FILE")]
+    record_info: Option<PathBuf>,
+    /// Judge every row instead of the protocol's sample
+    #[arg(long)]
+    all_rows: bool,
+    /// Which checks reject
+    #[arg(long, value_enum, default_value_t)]
+    policy: PolicyArgument,
+    /// Write one evidence record per judged row into this folder
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
+    /// Write an HTML report with contact sheets
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+impl Verify {
+    pub(crate) fn run(self) -> anyhow::Result<u8> {
+        let options = VerifierOptions {
+            policy: self.policy.into(),
+            all_rows: self.all_rows,
+            validator_hotkey: self.validator_hotkey.as_deref().map(Hotkey::new),
+            overlap_index: self.record_info.as_deref().map(read_record_info).transpose()?.unwrap_or_default(),
+            ..VerifierOptions::default()
+        };
+        let hotkey = self.hotkey.as_deref().map(Hotkey::new);
+        let found = discover(&self.path, self.interval.map(IntervalId::new), hotkey.as_ref())?;
+        let submissions: Vec<_> = found
+            .into_iter()
+            .map(|found| Submission {
+                label: found.label(),
+                miner: found.miner,
+                interval: found.interval,
+                source: Arc::new(DirectorySource::new(found.bucket)),
+            })
+            .collect();
+        let run = Run {
+            progress: self.output.progress(),
+            evidence: self.evidence.clone(),
+            pictures: self.html.is_some().then(RowPictures::default),
+            interrupted: interrupt_flag()?,
+        };
+        let report = run.verify(&self.engine, options, &submissions)?;
+        if let (Some(path), Some(pictures)) = (&self.html, &run.pictures) {
+            write_html(path, &report, pictures)?;
+        }
+        let mut out = io::stdout().lock();
+        if self.output.json {
+            serde_json::to_writer_pretty(&mut out, &report)?;
+            writeln!(out)?;
+        } else {
+            write_report(&mut out, &report, &TextOptions::for_stdout())?;
+        }
+        Ok(exit_code(report.verdict()))
+    }
+}
+
+/// Unlike on the network, where an unreadable index counts as an empty one, an operator who names a
+/// file is told that it cannot be read.
+fn read_record_info(path: &Path) -> Result<OverlapIndex> {
+    let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
+    let parsed = OverlapIndex::parse(&bytes);
+    match parsed.problem {
+        Some(why) => Err(Error::Corrupt { what: path.display().to_string(), why }),
+        None => Ok(parsed.index),
+    }
+}
+
+/// Writes the report as a page.
+pub(super) fn write_html(path: &Path, report: &Report, pictures: &RowPictures) -> anyhow::Result<()> {
+    let writing = || format!("writing {}", path.display());
+    let mut file = BufWriter::new(File::create(path).with_context(writing)?);
+    let options = PageOptions { made_at: Some(chrono::Utc::now()), ..PageOptions::default() };
+    write_page(&mut file, report, pictures, &options).with_context(writing)?;
+    file.flush().with_context(writing)
+}
+
+/// One run of the verifier with everything that watches it.
+pub(crate) struct Run {
+    /// Where progress goes.
+    pub(crate) progress: Progress,
+    /// Where evidence goes.
+    pub(crate) evidence: Option<PathBuf>,
+    /// Pictures for a report, where one is wanted.
+    pub(crate) pictures: Option<RowPictures>,
+    /// Raised by Ctrl-C.
+    pub(crate) interrupted: Arc<AtomicBool>,
+}
+
+impl Run {
+    /// Loads the engine and judges.
+    pub(crate) fn verify(
+        &self,
+        engine: &EngineArguments,
+        options: VerifierOptions,
+        submissions: &[Submission],
+    ) -> anyhow::Result<Report> {
+        if let Some(folder) = &self.evidence {
+            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        engine.in_pool(|| {
+            self.progress.stage("loading the model", 0);
+            let judge = engine.options().judge()?;
+            let verifier = Verifier::new(judge, options);
+            self.progress.stage("reading packages", submissions.len() as u64);
+            let report = verifier.verify(submissions, chrono::Utc::now(), self);
+            self.progress.finish();
+            Ok(report?)
+        })
+    }
+}
+
+impl Observer for Run {
+    fn rows_sampled(&self, rows: usize) {
+        self.progress.stage("judging rows", rows as u64);
+    }
+
+    fn row_judged(&self, miner: &Hotkey, interval: IntervalId, row: &RowReport, frames: &[Frame]) {
+        if let Some(pictures) = &self.pictures {
+            // A row without pictures is still in the report.
+            if pictures.keep(miner, interval, row.row_index, frames).is_err() {
+                self.progress.note(&format!("no pictures of row {}", row.row_index));
+            }
+        }
+        self.progress.advance(1);
+    }
+
+    fn evidence(&self, evidence: &Evidence) -> Result<()> {
+        let Some(folder) = &self.evidence else { return Ok(()) };
+        // Named by its own digest: a clip id is the miner's word and no file name.
+        let path = folder.join(format!("{}.json", evidence.digest()?));
+        let partial = path.with_extension("partial");
+        fs::write(&partial, to_canonical_json(evidence)?).map_err(|e| Error::io(&partial, e))?;
+        fs::rename(&partial, &path).map_err(|e| Error::io(&path, e))
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+}

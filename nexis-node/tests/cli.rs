@@ -1,0 +1,237 @@
+//! The command as a user calls it: output, exit status, messages.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+fn nexis(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nexis"))
+        .args(arguments)
+        .env("NEXIS_MODELS", models())
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+struct Made {
+    _folder: tempfile::TempDir,
+    root: PathBuf,
+    honest: String,
+    cheat: String,
+}
+
+/// An honest package and one with the captions of other clips, side by side in one folder of buckets.
+fn made() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_path_buf();
+        let out = root.to_str().unwrap().to_owned();
+        let package = |more: &[&str]| {
+            let made = nexis(&[&["synth", "package", "--out", &out], more].concat());
+            assert_eq!(status(&made), 0, "{}", text(&made.stderr));
+            text(&made.stdout).trim().to_owned()
+        };
+        let honest = package(&["--seed", "610000", "--rows", "2"]);
+        let bob = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty";
+        let cheat = package(&[
+            "--seed",
+            "610010",
+            "--rows",
+            "2",
+            "--hotkey",
+            bob,
+            "--attack",
+            "caption_semantic_mismatch",
+        ]);
+        Made { _folder: folder, root, honest, cheat }
+    })
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output.stdout)))
+}
+
+/// JSON without what varies by run.
+fn timeless(output: &Output) -> Value {
+    let mut value = json(output);
+    for submission in value["submissions"].as_array_mut().unwrap() {
+        submission.as_object_mut().unwrap().remove("checked_at").unwrap();
+        for row in submission["rows"].as_array_mut().unwrap() {
+            row.as_object_mut().unwrap().remove("timings_ms").unwrap();
+        }
+    }
+    value
+}
+
+#[test]
+fn verdicts_are_exit_codes() {
+    let made = made();
+    let accepted = nexis(&["verify", &made.honest]);
+    assert_eq!(status(&accepted), 0, "{}", text(&accepted.stdout));
+    let rejected = nexis(&["verify", &made.cheat]);
+    assert_eq!(status(&rejected), 1, "{}", text(&rejected.stdout));
+    assert!(text(&rejected.stdout).contains("caption_semantic_mismatch:"));
+    let both = nexis(&["verify", made.root.to_str().unwrap(), "--quiet"]);
+    assert_eq!(status(&both), 1);
+    assert_eq!(text(&both.stderr), "");
+}
+
+#[test]
+fn json_has_the_promised_fields_and_does_not_depend_on_threads_or_batch() {
+    let root = made().root.to_str().unwrap();
+    let one = nexis(&["verify", root, "--json", "--threads", "1", "--batch", "1"]);
+    assert_eq!(text(&one.stderr), "");
+    let two = nexis(&["verify", root, "--json", "--threads", "2", "--batch", "16"]);
+    assert_eq!(timeless(&one), timeless(&two));
+
+    let report = json(&one);
+    assert!(report["environment"]["model"]["digests"]["model.safetensors"].is_string());
+    assert!(report["environment"]["notice"].as_str().unwrap().contains("demonstration"));
+    let submission = &report["submissions"][0];
+    for field in [
+        "miner_hotkey",
+        "interval_id",
+        "verdict",
+        "accepted",
+        "failures",
+        "record_count",
+        "sampled_rows",
+        "sampled_clip_ids",
+        "passed_sample_count",
+        "score",
+        "rows",
+    ] {
+        assert!(submission.get(field).is_some(), "{field}");
+    }
+    let row = &submission["rows"][0];
+    for field in ["probability", "threshold", "verdict"] {
+        assert!(row["alignment"].get(field).is_some(), "{field}");
+    }
+    assert_eq!(row["category"]["frames"].as_array().unwrap().len(), 3);
+    assert!(row["category"]["decision"].is_string() && row["timings_ms"].is_object());
+}
+
+#[test]
+fn wrong_calls_are_told_what_would_be_right() {
+    let calls: [(&[&str], &str); 7] = [
+        (&["verify", "/nowhere/at/all"], "no such folder"),
+        (&["verify"], "PATH"),
+        (&["verify", ".", "--policy", "kind"], "network"),
+        (&["score", "missing.mp4", "--caption", "a hill"], "no such file"),
+        (&["synth", "package", "--attack", "none_such"], "nexis synth attacks"),
+        (&["frobnicate"], "frobnicate"),
+        (&["verify", ".", "--device", "tpu"], "cuda:N"),
+    ];
+    for (call, hint) in calls {
+        let mut call = call.to_vec();
+        // The device is looked at once there is something to verify.
+        if call.contains(&"tpu") {
+            call[1] = &made().honest;
+        }
+        let output = nexis(&call);
+        let said = text(&output.stderr);
+        assert_eq!(status(&output), 64, "{call:?}: {said}");
+        assert!(said.contains(hint), "{call:?}: {said}");
+        assert!(!said.contains("panicked") && !said.contains("backtrace"), "{said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_checked_is_nobodys_failure() {
+    let output = nexis(&["verify", &made().honest, "--device", "cuda:0"]);
+    assert_eq!(status(&output), 2, "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("cuda:0"));
+    let output = nexis(&["verify", &made().honest, "--model", "no-such-model"]);
+    assert_ne!(status(&output), 1);
+    assert!(text(&output.stderr).contains("demo"), "known ids are listed: {}", text(&output.stderr));
+}
+
+#[test]
+fn evidence_is_written_and_replays() {
+    let folder = tempfile::tempdir().unwrap();
+    let evidence = folder.path().join("evidence");
+    let page = folder.path().join("report.html");
+    let verified = nexis(&[
+        "verify",
+        &made().honest,
+        "--quiet",
+        "--evidence",
+        evidence.to_str().unwrap(),
+        "--html",
+        page.to_str().unwrap(),
+    ]);
+    assert_eq!(status(&verified), 0);
+    let html = fs::read_to_string(&page).unwrap();
+    assert_eq!(html.matches("data:image/jpeg").count(), 12, "six pictures for each of two rows");
+    let mut records: Vec<_> = fs::read_dir(&evidence).unwrap().map(|e| e.unwrap().path()).collect();
+    records.sort();
+    assert_eq!(records.len(), 2);
+    let record = records[0].to_str().unwrap();
+    let replayed = nexis(&["replay", record, &made().honest]);
+    assert_eq!(status(&replayed), 0, "{}{}", text(&replayed.stdout), text(&replayed.stderr));
+    assert!(text(&replayed.stdout).contains("nothing differs"));
+
+    let mut tampered: Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
+    tampered["alignment"]["probability"] = 0.123.into();
+    let path = folder.path().join("tampered.json");
+    fs::write(&path, tampered.to_string()).unwrap();
+    let replayed = nexis(&["replay", path.to_str().unwrap(), &made().honest]);
+    assert_eq!(status(&replayed), 1);
+    assert!(text(&replayed.stdout).contains("alignment.probability: recorded 0.123"));
+
+    let nonsense = nexis(&["replay", page.to_str().unwrap(), &made().honest]);
+    assert_eq!(status(&nonsense), 2, "{}", text(&nonsense.stderr));
+}
+
+#[test]
+fn one_clip_is_scored_and_drawn() {
+    let clips = Path::new(&made().honest).join("clips");
+    let clip = fs::read_dir(clips).unwrap().next().unwrap().unwrap().path();
+    let clip = clip.to_str().unwrap();
+    let scored =
+        nexis(&["score", clip, "--caption", "A kitchen with two blue chairs beside a table.", "--json"]);
+    assert_eq!(status(&scored), 1, "{}", text(&scored.stderr));
+    assert_eq!(json(&scored)["verdict"], "reject");
+
+    let folder = tempfile::tempdir().unwrap();
+    let sheet = folder.path().join("sheet.png");
+    let drawn = nexis(&["inspect", clip, "--out", sheet.to_str().unwrap()]);
+    assert_eq!(status(&drawn), 0, "{}", text(&drawn.stderr));
+    assert!(fs::read(&sheet).unwrap().starts_with(b"\x89PNG"));
+
+    let notes = folder.path().join("notes.mp4");
+    fs::write(&notes, "this is no clip").unwrap();
+    let refused = nexis(&["score", notes.to_str().unwrap(), "--caption", "a hill under a blue sky"]);
+    assert_eq!(status(&refused), 1);
+    assert!(text(&refused.stdout).contains("cannot be decoded"));
+}
+
+#[test]
+fn doctor_and_models_tell_what_is_here() {
+    let doctor = nexis(&["doctor", "--json"]);
+    assert_eq!(status(&doctor), 0, "{}", text(&doctor.stdout));
+    let findings = json(&doctor);
+    assert!(findings.as_array().unwrap().iter().any(|f| f["part"] == "trial" && f["state"] == "ok"));
+    let models = nexis(&["models", "list"]);
+    assert!(
+        text(&models.stdout).contains("demo") && text(&models.stdout).contains("not a judge of real footage")
+    );
+}
