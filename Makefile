@@ -41,7 +41,7 @@ bench: setup
 	@uname -srm; rustc --version; { pkg-config --modversion libavcodec || true; } | sed 's/^/libavcodec /'
 	@lscpu 2>/dev/null | grep -E '^(Model name|CPU\(s\)|L3 cache)' || sysctl -n machdep.cpu.brand_string hw.ncpu
 	$(call heading,Benchmarks)
-	cargo bench --locked -p nexis-tests
+	cargo bench --locked -p nexis-tests -p nexis-node
 
 check-format: setup
 	$(call heading,Format)

@@ -2,3 +2,44 @@
 
 pub mod image_text;
 pub mod random_clip;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
+use nexis_core::model::card::ModelCard;
+use nexis_core::model::{ClipModel, LoadOptions};
+use nexis_core::verifier::RowJudge;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(1).unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// A file below `tests/fixtures`.
+pub fn fixture(path: &str) -> PathBuf {
+    root().join("tests/fixtures").join(path)
+}
+
+/// The demonstration model's folder.
+pub fn demo_model() -> PathBuf {
+    root().join("models/demo")
+}
+
+/// A judge with the demonstration model and a decoder of the caller's.
+///
+/// # Panics
+/// Where the demonstration model cannot be loaded: the tests cannot go on without it.
+#[allow(clippy::expect_used)]
+pub fn judge_with(decoder: Arc<dyn MediaDecoder>, batch: usize) -> RowJudge {
+    let directory = demo_model();
+    let model = ClipModel::load(&directory, &LoadOptions::default()).expect("the demonstration model loads");
+    let card = ModelCard::load(&directory.join("card.toml")).expect("the demonstration card reads");
+    RowJudge::new(decoder, Arc::new(model), Arc::new(card), MediaLimits::default(), batch)
+        .expect("the card is for the model")
+}
+
+/// A judge with the demonstration model and FFmpeg.
+pub fn judge(batch: usize) -> RowJudge {
+    judge_with(Arc::new(FfmpegDecoder::default()), batch)
+}
