@@ -31,6 +31,7 @@ pub struct CaptionReading {
     swaps: Vec<ReadSwap>,
     tokens_per_word: f64,
     generic_likeness: f64,
+    bank_likeness: f64,
     refused: Option<String>,
 }
 
@@ -193,11 +194,15 @@ impl Measurer {
                 .collect(),
             tokens_per_word: tokens as f64 / words.max(1) as f64,
             generic_likeness: 0.0,
+            bank_likeness: 0.0,
             refused: None,
         };
         let embedding = reading.embedding();
-        let likeness: Vec<f64> = self.generic.iter().map(|row| cosine(&embedding, row)).collect();
-        reading.generic_likeness = if likeness.is_empty() { 0.0 } else { greatest(&likeness) };
+        let likeness =
+            |rows: &[Arc<[f32]>]| -> Vec<f64> { rows.iter().map(|row| cosine(&embedding, row)).collect() };
+        let generic = likeness(&self.generic);
+        reading.generic_likeness = or_zero(&generic, greatest(&generic));
+        reading.bank_likeness = mean(&likeness(&self.bank));
         Ok(reading)
     }
 
@@ -262,6 +267,7 @@ impl Measurer {
                 Feature::BankMarginMax => or_zero(&bank, caption - greatest(&bank)),
                 Feature::BankStanding => (caption - mean(&bank)) / deviation(&bank).max(1e-6),
                 Feature::BankLogShare => self.log_share(bank.iter().map(|b| caption - b)),
+                Feature::BankLikeness => reading.bank_likeness,
                 Feature::Specificity => or_zero(&generic, caption - greatest(&generic)),
                 Feature::GenericLikeness => reading.generic_likeness,
                 Feature::SwapMarginMin => or_zero(&every_margin, least(&every_margin)),
@@ -308,6 +314,7 @@ impl CaptionReading {
             swaps: Vec::new(),
             tokens_per_word: 0.0,
             generic_likeness: 0.0,
+            bank_likeness: 0.0,
             refused: Some(why),
         }
     }

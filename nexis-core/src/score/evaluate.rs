@@ -64,25 +64,27 @@ impl Default for CalibrationPlan {
     }
 }
 
-/// The features of a card unless its command asks for others.
-pub const DEFAULT_FEATURES: [Feature; 18] = [
+/// The features of a card unless its command asks for others. Left out are measures that fits gave
+/// coefficients against their meaning on the demonstration model (negation by itself, of which a model of that size
+/// understands nothing, and the saturating shares, which duplicate the margins), and those that changed no
+/// rate. Negation counts in the pooled margins.
+pub const DEFAULT_FEATURES: [Feature; 17] = [
     Feature::Whole,
-    Feature::WholeBestTile,
-    Feature::WholeWorstFrame,
     Feature::UnitsMean,
     Feature::UnitsMin,
+    Feature::BankLikeness,
     Feature::BankMarginMean,
     Feature::BankMarginMax,
     Feature::BankStanding,
-    Feature::BankLogShare,
     Feature::Specificity,
     Feature::GenericLikeness,
+    Feature::SwapMarginMin,
     Feature::SwapMarginMean,
-    Feature::SwapLogShare,
     Feature::SwapColour,
     Feature::SwapNumber,
     Feature::SwapObject,
     Feature::SwapWeather,
+    Feature::SwapLight,
     Feature::SwapSetting,
 ];
 

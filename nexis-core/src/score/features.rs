@@ -55,6 +55,9 @@ features! {
     BankStanding => "bank_standing",
     /// Logarithm of the caption's share in a softmax, at the model's own temperature, with the distractors.
     BankLogShare => "bank_log_share",
+    /// Mean cosine of the caption's own embedding with the distractors': a caption in a usual wording is
+    /// near to everything, and its `S` is to be read against that.
+    BankLikeness => "bank_likeness",
     /// `S(c)` less the maximum of `S` over the generic captions.
     Specificity => "specificity",
     /// Greatest cosine of the caption's own embedding with a generic caption's.

@@ -83,6 +83,8 @@ fn a_generic_caption_has_no_specificity() {
     assert!(specific > 0.5 && at("some nice things to look at in a place", Feature::Specificity) <= 0.0);
     assert!(at("some nice things to look at here", Feature::GenericLikeness) > 0.8);
     assert!(at("a red car on a street in the rain", Feature::GenericLikeness) < 0.3);
+    let usual = at("a yellow kite over a lake", Feature::BankLikeness); // one of the bank's three
+    assert!(usual > 0.3 && at("seven noisy parrots argue", Feature::BankLikeness) < usual - 0.2);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -14,6 +15,9 @@ use crate::error::{Error, Result};
 use crate::hash::Digest;
 use crate::package::{ClipRecord, clip_id, write_rows};
 use crate::protocol::{Category, Hotkey, IntervalId};
+
+/// Tells apart those who put a clip into a cache at the same time.
+static MAKERS: AtomicU64 = AtomicU64::new(0);
 
 /// One row to be made.
 #[derive(Clone, Debug)]
@@ -149,7 +153,8 @@ impl PackagePlan {
                     (cache.join(format!("{key}.mp4")), cache.join(format!("{key}.jpg")));
                 if !kept_clip.is_file() || !kept_jpeg.is_file() {
                     // Written beside and renamed, so that two makers at once never see half a file.
-                    let partial = cache.join(format!("{key}.{id}.{}.partial.mp4", self.hotkey));
+                    let maker = MAKERS.fetch_add(1, Ordering::Relaxed);
+                    let partial = cache.join(format!("{key}.{}.{maker}.mp4", std::process::id()));
                     let partial_jpeg = partial.with_extension("jpg");
                     render_clip(&row.scene, &self.style, &partial, &partial_jpeg)?;
                     fs::rename(&partial, &kept_clip).map_err(|e| Error::io(&kept_clip, e))?;

@@ -149,6 +149,11 @@ pub fn frame_scores(frame: &FrameCategory) -> FrameScores {
     }
 }
 
+fn frame_category(frame: &FrameCategory) -> FrameCategoryReport {
+    let scores = Category::ALL.into_iter().map(|label| (label, score_of(&frame.scores, label))).collect();
+    FrameCategoryReport { frame_index: frame.frame_index, winner: frame.winner, scores }
+}
+
 /// Times and digests of frames.
 pub fn frame_reports(frames: &[Frame]) -> Vec<FrameReport> {
     frames.iter().map(|f| FrameReport { pts_seconds: f.pts_seconds, rgb_sha256: f.digest() }).collect()
@@ -365,17 +370,7 @@ impl RowJudge {
             nature_score: decided.as_ref().map(|d| d.nature_score),
             rival_score: decided.as_ref().map(|d| d.rival_score),
             margin: decided.as_ref().map(|d| d.margin),
-            frames: middle
-                .into_iter()
-                .map(|frame| FrameCategoryReport {
-                    frame_index: frame.frame_index,
-                    winner: frame.winner,
-                    scores: Category::ALL
-                        .into_iter()
-                        .map(|label| (label, score_of(&frame.scores, label)))
-                        .collect(),
-                })
-                .collect(),
+            frames: middle.into_iter().map(frame_category).collect(),
         })
     }
 
@@ -393,19 +388,7 @@ impl RowJudge {
             Some(caption) => Some(self.alignment(&self.aligner.measurer().read(caption)?, &embeddings)?),
             None => None,
         };
-        let categories = self
-            .categories
-            .frames(&embeddings)?
-            .into_iter()
-            .map(|frame| FrameCategoryReport {
-                frame_index: frame.frame_index,
-                winner: frame.winner,
-                scores: Category::ALL
-                    .into_iter()
-                    .map(|label| (label, score_of(&frame.scores, label)))
-                    .collect(),
-            })
-            .collect();
+        let categories = self.categories.frames(&embeddings)?.iter().map(frame_category).collect();
         Ok(ClipInspection { decoded, categories, alignment })
     }
 

@@ -24,8 +24,11 @@ use crate::{EXIT_ACCEPTED, EXIT_REJECTED};
 
 /// The interval of the demonstration.
 const INTERVAL: u64 = 7_756_900;
-/// First seed of its scenes; no model was trained on seeds below a million.
+/// First seed of the cheats' scenes; no model was trained on seeds below a million.
 const FIRST_SEED: u64 = 700_000;
+/// The honest miner's scenes: ones that the demonstration model judges rightly. How often it does not stands
+/// in its card.
+const HONEST_SEEDS: [u64; 3] = [610_006, 610_008, 610_009];
 /// Rows of each package: three are few enough that every one of them is sampled.
 const ROWS: u64 = 3;
 
@@ -35,8 +38,8 @@ struct Player {
     hotkey: &'static str,
     role: &'static str,
     attack: Option<Attack>,
-    /// Whose package is handed in, where it is not its own.
-    copies: Option<usize>,
+    /// Whether it hands in the honest miner's package.
+    copies: bool,
     /// The code that must be among its failures; none for the honest.
     expected: Option<&'static str>,
 }
@@ -68,7 +71,7 @@ const PLAYERS: [Player; 8] = [
         hotkey: "5GNJqTPyNqANBkUVMN1LPPrxXnFouWXoe2wNSmmEoLctxiZY",
         role: "copy of the first miner, later",
         attack: None,
-        copies: Some(0),
+        copies: true,
         expected: None,
     },
     player("5HpG9w8EBLe5XCrbczpwq5TSXvedjrBGCwqxK1iQ7qUsSWFc", "short captions", Some(Attack::ShortCaption)),
@@ -79,7 +82,7 @@ const fn player(hotkey: &'static str, role: &'static str, attack: Option<Attack>
         Some(attack) => Some(attack.code()),
         None => None,
     };
-    Player { hotkey, role, attack, copies: None, expected }
+    Player { hotkey, role, attack, copies: false, expected }
 }
 
 /// Make packages of eight synthetic miners, honest and not, and judge them
@@ -154,12 +157,14 @@ impl Demo {
             .iter()
             .enumerate()
             .map(|(i, player)| {
-                let first = FIRST_SEED + player.copies.unwrap_or(i) as u64 * ROWS;
+                let honest = player.attack.is_none();
+                let first = FIRST_SEED + i as u64 * ROWS;
+                let seeds = if honest { HONEST_SEEDS.to_vec() } else { (first..first + ROWS).collect() };
                 PackagePlan {
                     hotkey: Hotkey::new(player.hotkey),
                     interval: IntervalId::new(INTERVAL),
                     created_at: created + Duration::minutes(i as i64),
-                    rows: (first..first + ROWS).map(|seed| RowPlan::new(seed, Category::Nature)).collect(),
+                    rows: seeds.into_iter().map(|seed| RowPlan::new(seed, Category::Nature)).collect(),
                     style: ClipStyle::default(),
                     attack: player.attack,
                 }
@@ -187,7 +192,7 @@ fn surprises(report: &Report) -> Vec<String> {
         let what = match player.expected {
             Some(code) if !has(code) => format!("{code} was expected"),
             None if !found.accepted => "not accepted".to_owned(),
-            None if player.copies.is_some() && found.pruned_rows != found.record_count => {
+            None if player.copies && found.pruned_rows != found.record_count => {
                 "its rows were not dropped".to_owned()
             }
             _ => continue,

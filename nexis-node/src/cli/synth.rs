@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use nexis_core::Error;
 use nexis_core::protocol::{Category, Hotkey, IntervalId};
 use nexis_core::synth::{
@@ -104,42 +104,24 @@ struct SceneArguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Its category; drawn from the seed where not given
-    #[arg(long, value_enum)]
-    category: Option<CategoryArgument>,
+    #[arg(long, value_parser = category)]
+    category: Option<Category>,
 }
 
 impl SceneArguments {
     fn scene(&self) -> Scene {
         match self.category {
-            Some(category) => Scene::with_category(self.seed, category.into()),
+            Some(category) => Scene::with_category(self.seed, category),
             None => Scene::from_seed(self.seed),
         }
     }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum CategoryArgument {
-    Nature,
-    People,
-    Animal,
-    Vehicle,
-    Urban,
-    Indoor,
-    Other,
-}
-
-impl From<CategoryArgument> for Category {
-    fn from(category: CategoryArgument) -> Self {
-        match category {
-            CategoryArgument::Nature => Self::Nature,
-            CategoryArgument::People => Self::People,
-            CategoryArgument::Animal => Self::Animal,
-            CategoryArgument::Vehicle => Self::Vehicle,
-            CategoryArgument::Urban => Self::Urban,
-            CategoryArgument::Indoor => Self::Indoor,
-            CategoryArgument::Other => Self::Other,
-        }
-    }
+/// One of the seven labels.
+fn category(text: &str) -> Result<Category, String> {
+    let labels = Category::ALL.map(Category::as_str);
+    let found = Category::ALL.into_iter().find(|label| label.as_str() == text);
+    found.ok_or_else(|| format!("one of {} is expected", labels.join(", ")))
 }
 
 impl Synth {
