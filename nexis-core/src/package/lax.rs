@@ -1,6 +1,6 @@
 //! Conversions between JSON types as the network's schema library (pydantic v2, lax mode) makes them.
 //!
-//! Compared against that library itself over generated values: `tests/fixtures/package/lax.json`.
+//! Compared against that library itself over generated values: `tests/fixtures/protocol/{rows,manifests}.json`.
 
 use serde_json::Value;
 

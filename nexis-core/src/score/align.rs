@@ -19,8 +19,9 @@ use crate::error::Result;
 use crate::model::ImageText;
 use crate::model::card::{AlignmentCard, ModelCard};
 
-/// A longer caption (bytes) is not read at all and matches nothing: 65,536 bytes are ten thousand words.
-pub const CAPTION_LIMIT: usize = 65_536;
+/// A longer caption (bytes) is not read at all and matches nothing. 16,384 bytes are some 2,500 words, which no five
+/// seconds deserve; all of them are encoded, so this also bounds what a caption can cost a validator.
+pub const CAPTION_LIMIT: usize = 16_384;
 
 /// What the text side of a caption gives, whatever the clip.
 #[derive(Clone, Debug)]
