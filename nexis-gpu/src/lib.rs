@@ -6,6 +6,8 @@
 
 mod choice;
 mod device;
+mod engine;
 
 pub use choice::{Device, DeviceChoice, DeviceKind, resolve};
 pub use device::{CudaDevice, Driver, NoDriver, devices, driver};
+pub use engine::EngineOptions;

@@ -1,8 +1,7 @@
 //! The `nexis` command.
 
 mod cli;
-mod discover;
-mod engine;
+mod roots;
 mod view;
 
 use std::panic::{self, AssertUnwindSafe};

@@ -10,6 +10,7 @@ use crate::error::Result;
 
 mod cells;
 pub mod directory;
+pub mod discover;
 mod guard;
 mod lax;
 pub mod layout;
@@ -21,6 +22,7 @@ pub mod timestamp;
 pub mod write;
 
 pub use directory::DirectorySource;
+pub use discover::{Found, discover};
 pub use layout::{asset_key, dataset_key, manifest_key};
 pub use manifest::{InvalidManifest, Manifest};
 pub use open::{ExpectedIdentity, ExpectedMiner, Opened, Package, PackageRules};

@@ -16,8 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nexis_core::report::Verdict;
+use nexis_gpu::EngineOptions;
 
-use crate::engine::EngineOptions;
+use crate::roots::models_roots;
 use crate::view::{Progress, ProgressMode};
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED, EXIT_UNCHECKED};
 
@@ -87,7 +88,7 @@ impl EngineArguments {
     fn options(&self) -> EngineOptions {
         EngineOptions {
             model: self.model.clone(),
-            models_dir: self.models_dir.clone(),
+            models_roots: models_roots(self.models_dir.as_deref()),
             device: self.device.clone(),
             batch: usize::from(self.batch),
             max_wall: std::time::Duration::from_secs(self.max_clip_seconds),

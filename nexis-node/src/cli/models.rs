@@ -7,7 +7,7 @@ use nexis_core::model::registry::list;
 use serde_json::json;
 
 use crate::EXIT_ACCEPTED;
-use crate::engine::models_roots;
+use crate::roots::models_roots;
 
 /// List the models of the registry
 #[derive(Args)]

@@ -9,13 +9,12 @@ use anyhow::bail;
 use clap::Args;
 use nexis_core::Error;
 use nexis_core::evidence::Evidence;
-use nexis_core::package::DirectorySource;
+use nexis_core::package::{DirectorySource, discover};
 use nexis_core::verifier::replay;
+use nexis_gpu::EngineOptions;
 use serde_json::json;
 
 use super::{EngineArguments, OutputArguments};
-use crate::discover::discover;
-use crate::engine::EngineOptions;
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED};
 
 /// Recompute an evidence record from its package and say what differs

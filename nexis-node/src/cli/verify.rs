@@ -11,14 +11,13 @@ use clap::Args;
 use nexis_core::evidence::{Evidence, to_canonical_json};
 use nexis_core::media::Frame;
 use nexis_core::overlap::OverlapIndex;
-use nexis_core::package::DirectorySource;
+use nexis_core::package::{DirectorySource, discover};
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::{Report, RowReport};
 use nexis_core::verifier::{Observer, Submission, Verifier, VerifierOptions};
 use nexis_core::{Error, Result};
 
 use super::{EngineArguments, OutputArguments, PolicyArgument, exit_code, interrupt_flag};
-use crate::discover::discover;
 use crate::view::{PageOptions, Progress, RowPictures, TextOptions, write_page, write_report};
 
 /// Judge a package, a bucket, or a folder of buckets

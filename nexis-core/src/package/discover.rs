@@ -2,24 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use nexis_core::package::ExpectedMiner;
-use nexis_core::protocol::{Hotkey, IntervalId};
-use nexis_core::{Error, Result};
+use super::ExpectedMiner;
+use crate::error::{Error, Result};
+use crate::protocol::{Hotkey, IntervalId};
 
 /// A package found on disk: a bucket's folder and an interval in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub struct Found {
     /// The bucket's folder, the root of every key.
-    pub(crate) bucket: PathBuf,
+    pub bucket: PathBuf,
     /// The interval.
-    pub(crate) interval: IntervalId,
+    pub interval: IntervalId,
     /// The miner that the manifest must name: the caller's, or the one that the bucket is named after.
-    pub(crate) miner: ExpectedMiner,
+    pub miner: ExpectedMiner,
 }
 
 impl Found {
     /// A name for the miner before its manifest is read.
-    pub(crate) fn label(&self) -> String {
+    pub fn label(&self) -> String {
         match &self.miner {
             ExpectedMiner::Hotkey(hotkey) => hotkey.to_string(),
             ExpectedMiner::Bucket(name) => name.clone(),
@@ -37,11 +37,7 @@ impl Found {
 ///
 /// # Errors
 /// [`Error::Usage`] where the path is none of the three, with what was seen.
-pub(crate) fn discover(
-    path: &Path,
-    interval: Option<IntervalId>,
-    hotkey: Option<&Hotkey>,
-) -> Result<Vec<Found>> {
+pub fn discover(path: &Path, interval: Option<IntervalId>, hotkey: Option<&Hotkey>) -> Result<Vec<Found>> {
     let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::usage(
             path.display().to_string(),

@@ -1,0 +1,65 @@
+//! Puts the parts together that judge: decoder, model, card. Every front door does it here, so that the program and
+//! the Python package judge with the same parts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexis_core::Result;
+use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
+use nexis_core::model::card::ModelCard;
+use nexis_core::model::registry::resolve;
+use nexis_core::model::{ClipModel, ImageText, LoadOptions};
+use nexis_core::verifier::RowJudge;
+
+use crate::DeviceChoice;
+
+/// What to load and where to run it.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Registry id or model folder.
+    pub model: String,
+    /// Folders that may hold `registry.toml` and the models, in order.
+    pub models_roots: Vec<PathBuf>,
+    /// `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+    /// Pictures in one call of the model.
+    pub batch: usize,
+    /// Longest wall time for one clip.
+    pub max_wall: Duration,
+}
+
+impl EngineOptions {
+    /// The limits on clips.
+    pub fn limits(&self) -> MediaLimits {
+        MediaLimits { max_wall: self.max_wall, ..MediaLimits::default() }
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> Arc<dyn MediaDecoder> {
+        Arc::new(FfmpegDecoder::default())
+    }
+
+    /// Loads the model alone, without a card.
+    ///
+    /// # Errors
+    /// Where the device or the model cannot be used, with what to do about it.
+    pub fn load_model(&self) -> Result<(Arc<dyn ImageText>, PathBuf)> {
+        let choice: DeviceChoice = self.device.parse()?;
+        crate::resolve(choice)?;
+        let location = resolve(&self.model, &self.models_roots)?;
+        let options = LoadOptions { id: Some(location.id.clone()), ..LoadOptions::default() };
+        let model = ClipModel::load(&location.directory, &options)?;
+        Ok((Arc::new(model), location.directory))
+    }
+
+    /// Everything that judges a row.
+    ///
+    /// # Errors
+    /// As [`load_model`](Self::load_model), and where the card is missing or made for other weights.
+    pub fn judge(&self) -> Result<RowJudge> {
+        let (model, directory) = self.load_model()?;
+        let card = ModelCard::load(&directory.join("card.toml"))?;
+        RowJudge::new(self.decoder(), model, Arc::new(card), self.limits(), self.batch)
+    }
+}
