@@ -1,10 +1,13 @@
 //! Still pictures, and whether two pictures show the same.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
 
 use image::{ImageDecoder, ImageFormat, ImageReader};
 
 use super::{Frame, MediaFailure};
+use crate::error::Error;
 
 /// What is refused before a still picture is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,18 @@ pub fn decode_still(bytes: &[u8], limits: &StillLimits) -> Result<Frame, MediaFa
         .map_err(|error| refuse(format!("damaged picture: {error}")))?
         .into_rgb8();
     Ok(Frame { width, height, pts_seconds: 0.0, rgb: picture.into_raw().into() })
+}
+
+/// Decodes a JPEG or PNG file, as [`decode_still`], and reads no more of it than the limit.
+///
+/// # Errors
+/// As [`decode_still`]; [`MediaFailure::Ours`] where the file cannot be read.
+pub fn read_still(path: &Path, limits: &StillLimits) -> Result<Frame, MediaFailure> {
+    let io = |error| Error::io(path, error);
+    let bound = u64::try_from(limits.max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    File::open(path).map_err(io)?.take(bound).read_to_end(&mut bytes).map_err(io)?;
+    decode_still(&bytes, limits)
 }
 
 /// Edges of the small pictures that are compared.

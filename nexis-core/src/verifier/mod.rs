@@ -5,6 +5,7 @@
 //! parallel; results are put together by position, so that neither the number of threads nor the
 //! order of arrival shows in them.
 
+mod frames;
 mod replay;
 mod row;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
+pub use frames::{FrameFiles, FrameSetScores, MAX_FRAMES};
 pub use replay::replay;
 pub use row::{
     ClipInspection, ClipScores, FRAMES_PER_CLIP, PREPROCESSING_VERSION, RowJudge, RowOutcome, embed_frames,

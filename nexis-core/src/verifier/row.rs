@@ -1,8 +1,6 @@
 //! Phases 5 to 7 on one row.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::evidence::{
     EVIDENCE_VERSION, Evidence, PackageEvidence, RowEvidence, SamplingEvidence, canonical_digest,
 };
-use crate::media::jpeg::{SAME_PICTURE, StillLimits, decode_still, first_frame_similarity};
+use crate::media::jpeg::{SAME_PICTURE, StillLimits, first_frame_similarity, read_still};
 use crate::media::tiles::tiles;
 use crate::media::{ClipProbe, DecodedClip, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits};
 use crate::model::ImageText;
@@ -28,7 +26,7 @@ use crate::report::{
 };
 use crate::score::FrameEmbeddings;
 use crate::score::align::{Aligner, CaptionReading};
-use crate::score::category::{CategoryScorer, FrameCategory, score_of};
+use crate::score::category::{CaptionGate, CategoryScorer, FrameCategory, score_of};
 use crate::score::features::Feature;
 use crate::score::text::TextEncoder;
 
@@ -330,7 +328,36 @@ impl RowJudge {
         Ok((alignment, category))
     }
 
-    fn alignment(&self, reading: &CaptionReading, embeddings: &FrameEmbeddings) -> Result<AlignmentReport> {
+    /// The text side of a caption.
+    pub(super) fn read_caption(&self, caption: &str) -> Result<CaptionReading> {
+        self.aligner.measurer().read(caption)
+    }
+
+    /// What the gate makes of a caption.
+    pub(super) fn gate(&self, caption: &str) -> Result<CaptionGate> {
+        Ok(self.categories.gate_read(&self.read_caption(caption)?))
+    }
+
+    /// Embeds frames of one size.
+    pub(super) fn embed(&self, frames: &[Frame]) -> Result<FrameEmbeddings, MediaFailure> {
+        embed_frames(self.aligner.measurer().texts().model().as_ref(), frames, self.batch)
+    }
+
+    /// The labels of each frame, whatever the sizes.
+    pub(super) fn label(&self, frames: &[Frame]) -> Result<Vec<FrameCategory>, MediaFailure> {
+        let mut labels = Vec::with_capacity(frames.len());
+        for (frame_index, frame) in frames.iter().enumerate() {
+            let labelled = self.categories.frames(&self.embed(std::slice::from_ref(frame))?)?;
+            labels.extend(labelled.into_iter().map(|label| FrameCategory { frame_index, ..label }));
+        }
+        Ok(labels)
+    }
+
+    pub(super) fn alignment(
+        &self,
+        reading: &CaptionReading,
+        embeddings: &FrameEmbeddings,
+    ) -> Result<AlignmentReport> {
         let alignment = self.aligner.align_read(reading, embeddings)?;
         let measured = alignment.measured;
         Ok(AlignmentReport {
@@ -348,7 +375,11 @@ impl RowJudge {
     }
 
     /// The strict rule on the middle three frames, behind the caption gate.
-    fn category(&self, reading: &CaptionReading, embeddings: &FrameEmbeddings) -> Result<CategoryReport> {
+    pub(super) fn category(
+        &self,
+        reading: &CaptionReading,
+        embeddings: &FrameEmbeddings,
+    ) -> Result<CategoryReport> {
         let gate = self.categories.gate_read(reading);
         let all = self.categories.frames(embeddings)?;
         let middle: Vec<_> =
@@ -529,13 +560,8 @@ fn concerns_the_clip(kind: &ViolationKind, record: &ClipRecord) -> bool {
 
 /// Why a still is not the clip's first frame; `None` where it is.
 fn compare_first_frame(first: &Frame, still: &Asset) -> Result<Option<String>> {
-    let limits = StillLimits::default();
-    let io = |e| Error::io(&still.path, e);
-    let mut bytes = Vec::new();
-    let bound = u64::try_from(limits.max_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    let mut file = File::open(&still.path).map_err(io)?.take(bound);
-    file.read_to_end(&mut bytes).map_err(io)?;
-    let similarity = decode_still(&bytes, &limits).and_then(|still| first_frame_similarity(first, &still));
+    let similarity = read_still(&still.path, &StillLimits::default())
+        .and_then(|still| first_frame_similarity(first, &still));
     match similarity {
         Ok(similarity) if similarity >= SAME_PICTURE => Ok(None),
         Ok(similarity) => Ok(Some(format!("similarity {similarity:.3}, {SAME_PICTURE} is needed"))),

@@ -1,0 +1,195 @@
+//! Phases 6 and 7 on frames that the caller took from a clip, as validators of the network hand them to their
+//! checks.
+
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::row::{RowJudge, frame_scores};
+use crate::check::{CategoryRule, Violation, ViolationKind, has_injection_keyword, middle_three};
+use crate::error::{Error, Result};
+use crate::media::jpeg::{StillLimits, read_still};
+use crate::media::{Frame, MediaFailure};
+use crate::report::{AlignmentReport, CategoryReport, Verdict};
+
+/// Most frames that a caption is held against; the network's own check reads no more either.
+pub const MAX_FRAMES: usize = 12;
+
+/// Scores of a caption against frames.
+#[derive(Clone, Debug)]
+pub struct FrameSetScores {
+    /// Caption against frames.
+    pub alignment: AlignmentReport,
+    /// Category, from the middle three of the frames.
+    pub category: CategoryReport,
+}
+
+impl FrameSetScores {
+    /// Whether both the caption and the category pass.
+    pub fn verdict(&self) -> Verdict {
+        match (self.alignment.verdict, self.category.decision) {
+            (Verdict::Accept, Verdict::Accept) => Verdict::Accept,
+            _ => Verdict::Reject,
+        }
+    }
+}
+
+/// The picture files of one clip, in order of time: frames that the caller took from it, and among them, where
+/// the caller puts it there, the first-frame picture that the miner submitted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameFiles {
+    frames: Vec<PathBuf>,
+    submitted: Option<usize>,
+}
+
+impl FrameFiles {
+    /// Keeps the files that are there, each once. The last path that ends with `first_frame_uri`, the row's key,
+    /// is the miner's own picture.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be said whether a file is there.
+    pub fn new(paths: &[PathBuf], first_frame_uri: Option<&str>) -> Result<Self> {
+        let mut seen = HashSet::new();
+        let mut frames = Vec::new();
+        for path in paths.iter().filter(|path| seen.insert(path.as_path())) {
+            match std::fs::metadata(path) {
+                Ok(_) => frames.push(path.clone()),
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+                Err(error) => return Err(Error::io(path, error)),
+            }
+        }
+        let key = first_frame_uri.map(|uri| Path::new(uri.trim().trim_start_matches('/')));
+        let submitted = key
+            .filter(|key| !key.as_os_str().is_empty())
+            .and_then(|key| frames.iter().rposition(|path| path.ends_with(key)));
+        Ok(Self { frames, submitted })
+    }
+
+    /// The files, in order.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.frames
+    }
+
+    /// What a caption is held against: the frames taken from the clip, or the miner's picture where there is
+    /// nothing else. A miner's picture beside them is no witness, since nobody knows that it is of the clip.
+    fn for_caption(&self) -> Vec<usize> {
+        let taken: Vec<usize> =
+            (0..self.frames.len()).filter(|i| Some(*i) != self.submitted).take(MAX_FRAMES).collect();
+        if taken.is_empty() { self.submitted.into_iter().collect() } else { taken }
+    }
+
+    /// The picture of a file; `None` where it is the miner's and cannot be read as one. Frames that the caller
+    /// took are the caller's: a damaged one says nothing about the miner.
+    fn read(&self, index: usize) -> Result<Option<Frame>> {
+        let Some(path) = self.frames.get(index) else { return Ok(None) };
+        match read_still(path, &StillLimits::default()) {
+            Ok(frame) => Ok(Some(frame)),
+            Err(MediaFailure::Clip(_)) if Some(index) == self.submitted => Ok(None),
+            Err(MediaFailure::Clip(why)) => Err(Error::usage(path.display().to_string(), why)),
+            Err(MediaFailure::Ours(error)) => Err(error),
+        }
+    }
+}
+
+/// A frame of a shape that cannot be judged was handed in by the caller.
+fn ours(failure: MediaFailure) -> Error {
+    match failure {
+        MediaFailure::Clip(why) => Error::usage("frames", why),
+        MediaFailure::Ours(error) => error,
+    }
+}
+
+/// That there are frames, and that they have one size.
+fn one_size(frames: &[Frame]) -> Result<()> {
+    let Some(first) = frames.first() else {
+        return Err(Error::usage("frames", "at least one is needed"));
+    };
+    match frames.iter().position(|frame| (frame.width, frame.height) != (first.width, first.height)) {
+        None => Ok(()),
+        Some(other) => {
+            let why = format!(
+                "frames of one clip have one size, but frame {other} differs from frame 0, which is {}x{}",
+                first.width, first.height
+            );
+            Err(Error::usage("frames", why))
+        }
+    }
+}
+
+impl RowJudge {
+    /// Scores a caption against frames of one size, in order of time. With a clip's own six frames this gives the
+    /// scores of [`score`](Self::score), to the bit.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no frame, sizes differ or a shape is too extreme; anything else is the
+    /// model's failure.
+    pub fn score_frames(&self, frames: &[Frame], caption: &str) -> Result<FrameSetScores> {
+        one_size(frames)?;
+        let reading = self.read_caption(caption)?;
+        let embeddings = self.embed(frames).map_err(ours)?;
+        Ok(FrameSetScores {
+            alignment: self.alignment(&reading, &embeddings)?,
+            category: self.category(&reading, &embeddings)?,
+        })
+    }
+
+    /// Phase 6 on one row: the violation that its caption earns, if any.
+    ///
+    /// A caption that speaks to a judge is rejected before a picture is opened. Without a frame nothing is found,
+    /// as on the network: a clip that is not there has its own code.
+    ///
+    /// # Errors
+    /// Where a frame of the caller's cannot be read, or the model fails; never for what the miner did.
+    pub fn check_caption(&self, clip: &str, caption: &str, files: &FrameFiles) -> Result<Option<Violation>> {
+        let clip = clip.to_owned();
+        if has_injection_keyword(caption) {
+            return Ok(Some(Violation::new(ViolationKind::CaptionSemanticInjectionKeyword { clip })));
+        }
+        let mut frames: Vec<Frame> = Vec::new();
+        for index in files.for_caption() {
+            frames.extend(files.read(index)?);
+        }
+        if frames.is_empty() {
+            return Ok(None);
+        }
+        one_size(&frames)?;
+        let reading = self.read_caption(caption)?;
+        let alignment = self.alignment(&reading, &self.embed(&frames).map_err(ours)?)?;
+        Ok((alignment.verdict == Verdict::Reject).then(|| {
+            Violation::explained(
+                ViolationKind::CaptionSemanticMismatch { clip },
+                format!("P(match) {:.3} is below {:.3}", alignment.probability, alignment.threshold),
+            )
+        }))
+    }
+
+    /// Phase 7 on one row: the violation that its category earns, if any. The caption gate comes first and needs
+    /// no frame; the strict rule then takes the middle three.
+    ///
+    /// # Errors
+    /// As [`check_caption`](Self::check_caption).
+    pub fn check_category(&self, clip: &str, caption: &str, files: &FrameFiles) -> Result<Option<Violation>> {
+        let clip = clip.to_owned();
+        let gate = self.gate(caption)?;
+        if gate.rejected {
+            return Ok(Some(Violation::new(ViolationKind::CategoryCaptionReject { clip })));
+        }
+        let mut frames = Vec::new();
+        for index in middle_three(files.frames.len()).into_iter().flatten() {
+            frames.extend(files.read(index)?);
+        }
+        let labels = self.label(&frames).map_err(ours)?;
+        let decided = CategoryRule::default().decide(&labels.iter().map(frame_scores).collect::<Vec<_>>());
+        Ok(match decided {
+            None => Some(Violation::new(ViolationKind::CategoryStrictFramesMissing { clip })),
+            Some(decided) if decided.accept => None,
+            Some(decided) => Some(Violation::explained(
+                ViolationKind::CategoryStrictReject { clip },
+                format!(
+                    "nature {:.3}, best rival {:.3} over the middle three frames",
+                    decided.nature_score, decided.rival_score
+                ),
+            )),
+        })
+    }
+}
