@@ -4,6 +4,7 @@
 mod canonical;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -109,6 +110,19 @@ impl Evidence {
             }));
         }
         serde_json::from_value(value).map_err(|e| corrupt(e.to_string()))
+    }
+
+    /// Writes the record into a folder, under its own digest as name (a clip id is the miner's word and no file
+    /// name), never half of it, and gives the path.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join(format!("{}.json", self.digest()?));
+        let partial = path.with_extension("partial");
+        std::fs::write(&partial, to_canonical_json(self)?).map_err(|e| Error::io(&partial, e))?;
+        std::fs::rename(&partial, &path).map_err(|e| Error::io(&path, e))?;
+        Ok(path)
     }
 
     /// SHA-256 of the canonical text: the record's name.

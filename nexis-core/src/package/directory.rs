@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Asset, AssetSource};
 use crate::error::{Error, Result};
+use crate::protocol::IntervalId;
 
 /// The files below a folder whose sub-folders are intervals.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,33 @@ impl AssetSource for DirectorySource {
 
     /// None: copying a folder changes its files' times, so that they say nothing about who was first.
     /// The manifest's own `created_at` is used instead.
+    fn last_modified(&self, _key: &str) -> Result<Option<DateTime<Utc>>> {
+        Ok(None)
+    }
+}
+
+/// One interval's folder by itself: `clips/c1.mp4` and `{interval}/clips/c1.mp4` are the same file in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntervalFolder {
+    folder: DirectorySource,
+    prefix: String,
+}
+
+impl IntervalFolder {
+    /// The files below `folder`, under the keys of this interval.
+    pub fn new(folder: impl Into<PathBuf>, interval: IntervalId) -> Self {
+        Self { folder: DirectorySource::new(folder), prefix: format!("{interval}/") }
+    }
+}
+
+impl AssetSource for IntervalFolder {
+    fn get(&self, key: &str) -> Result<Option<Asset>> {
+        match key.strip_prefix(&self.prefix) {
+            Some(relative) => self.folder.get(relative),
+            None => Ok(None),
+        }
+    }
+
     fn last_modified(&self, _key: &str) -> Result<Option<DateTime<Utc>>> {
         Ok(None)
     }

@@ -21,7 +21,7 @@ mod thrift;
 pub mod timestamp;
 pub mod write;
 
-pub use directory::DirectorySource;
+pub use directory::{DirectorySource, IntervalFolder};
 pub use discover::{Found, discover};
 pub use layout::{asset_key, dataset_key, manifest_key};
 pub use manifest::{InvalidManifest, Manifest};

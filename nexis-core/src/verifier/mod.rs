@@ -5,6 +5,7 @@
 //! parallel; results are put together by position, so that neither the number of threads nor the
 //! order of arrival shows in them.
 
+mod classify;
 mod frames;
 mod replay;
 mod row;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
+pub use classify::Classification;
 pub use frames::{FrameFiles, FrameSetScores, MAX_FRAMES};
 pub use replay::replay;
 pub use row::{

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ndarray::Array2;
+
 use crate::check::{
     CategoryRule, FrameScores, Violation, ViolationKind, caption_hygiene, check_assets,
     has_injection_keyword, middle_three, row_metadata,
@@ -14,21 +16,22 @@ use crate::evidence::{
     EVIDENCE_VERSION, Evidence, PackageEvidence, RowEvidence, SamplingEvidence, canonical_digest,
 };
 use crate::media::jpeg::{SAME_PICTURE, StillLimits, first_frame_similarity, read_still};
-use crate::media::tiles::tiles;
+use crate::media::tiles::{clip_preprocess, tiles};
 use crate::media::{ClipProbe, DecodedClip, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits};
 use crate::model::ImageText;
 use crate::model::card::ModelCard;
-use crate::package::{Asset, ClipRecord, Package};
-use crate::protocol::Category;
+use crate::package::{Asset, AssetSource, ClipRecord, Package};
+use crate::protocol::{Category, IntervalId};
 use crate::report::{
     AlignmentReport, CategoryReport, Environment, FrameCategoryReport, FrameReport, RowReport, UnitReport,
     Verdict,
 };
 use crate::score::FrameEmbeddings;
-use crate::score::align::{Aligner, CaptionReading};
+use crate::score::align::{Aligner, CAPTION_LIMIT, CaptionReading};
 use crate::score::category::{CaptionGate, CategoryScorer, FrameCategory, score_of};
 use crate::score::features::Feature;
 use crate::score::text::TextEncoder;
+use crate::spec::DatasetSpec;
 
 /// Version of the steps from decoded pictures to the model's input: colour conversion, resizing,
 /// tiling. A change of any byte they produce changes this.
@@ -37,12 +40,13 @@ pub const PREPROCESSING_VERSION: &str = "1";
 /// Frames that are judged per clip.
 pub const FRAMES_PER_CLIP: usize = 6;
 
-/// Judges rows: decodes, encodes, scores.
+/// Judges rows: decodes, encodes, scores. A clone shares the model.
+#[derive(Clone)]
 pub struct RowJudge {
-    decoder: Arc<dyn MediaDecoder>,
-    aligner: Arc<Aligner>,
+    pub(super) decoder: Arc<dyn MediaDecoder>,
+    pub(super) aligner: Arc<Aligner>,
     categories: Arc<CategoryScorer>,
-    limits: MediaLimits,
+    pub(super) limits: MediaLimits,
     batch: usize,
     environment: Environment,
 }
@@ -147,7 +151,7 @@ pub fn frame_scores(frame: &FrameCategory) -> FrameScores {
     }
 }
 
-fn frame_category(frame: &FrameCategory) -> FrameCategoryReport {
+pub(super) fn frame_category(frame: &FrameCategory) -> FrameCategoryReport {
     let scores = Category::ALL.into_iter().map(|label| (label, score_of(&frame.scores, label))).collect();
     FrameCategoryReport { frame_index: frame.frame_index, winner: frame.winner, scores }
 }
@@ -215,14 +219,7 @@ impl RowJudge {
     /// The same judge under other limits on clips.
     #[must_use]
     pub fn with_limits(&self, limits: MediaLimits) -> Self {
-        Self {
-            decoder: Arc::clone(&self.decoder),
-            aligner: Arc::clone(&self.aligner),
-            categories: Arc::clone(&self.categories),
-            limits,
-            batch: self.batch,
-            environment: self.environment.clone(),
-        }
+        Self { limits, ..self.clone() }
     }
 
     /// What makes this judge's results.
@@ -242,20 +239,16 @@ impl RowJudge {
             return (RowOutcome::unforeseen(package, row, missing), Vec::new());
         };
         let mut found = Found::default();
-        let frames = match self.phases(package, record, &mut found) {
+        let (spec, source) = (package.spec.as_ref(), package.source.as_ref());
+        let interval = package.manifest.interval_id;
+        let frames = match self.phases(record, interval, spec, source, &mut found) {
             Ok(frames) => frames,
             Err(ours) => {
                 found.inconclusive = Some(ours.to_string());
                 Vec::new()
             }
         };
-        let failures: Vec<String> = found
-            .violations
-            .iter()
-            .map(|(_, v)| v)
-            .filter(|v| !v.kind.strict_only())
-            .map(Violation::code)
-            .collect();
+        let failures = found.failures();
         let frame_reports = frame_reports(&frames);
         let evidence = (found.alignment.is_some() || found.category.is_some()).then(|| Evidence {
             evidence_version: EVIDENCE_VERSION,
@@ -423,20 +416,91 @@ impl RowJudge {
         Ok(ClipInspection { decoded, categories, alignment })
     }
 
-    fn phases(&self, package: &Package, record: &ClipRecord, found: &mut Found) -> Result<Vec<Frame>> {
+    /// Judges a row that belongs to no package, so that no evidence is made: phases 5 to 7, on assets that the
+    /// source has under the interval's keys. `index` is the row's number in the report.
+    pub fn judge_record(
+        &self,
+        record: &ClipRecord,
+        index: usize,
+        interval: IntervalId,
+        spec: &dyn DatasetSpec,
+        source: &dyn AssetSource,
+    ) -> RowReport {
+        let mut found = Found::default();
+        let frames = self.phases(record, interval, spec, source, &mut found).unwrap_or_else(|ours| {
+            found.inconclusive = Some(ours.to_string());
+            Vec::new()
+        });
+        RowReport {
+            clip_id: record.clip_id.clone(),
+            row_index: index,
+            caption: record.caption.clone(),
+            failures: found.failures(),
+            probe: found.probe,
+            frames: frame_reports(&frames),
+            alignment: found.alignment,
+            category: found.category,
+            inconclusive: found.inconclusive,
+            evidence: None,
+            timings_ms: found.timings_ms,
+        }
+    }
+
+    /// Embeddings of frames as the model's own processor sees them, the centre square of each: `[N, D]`, each
+    /// row of unit length.
+    ///
+    /// # Errors
+    /// [`MediaFailure::Clip`] where a picture's shape is too extreme; else the model's failure.
+    pub fn encode_image(&self, frames: &[Frame]) -> Result<Array2<f32>, MediaFailure> {
+        let model = self.aligner.measurer().texts().model();
+        let size = model.preprocess().size;
+        let crops = frames.iter().map(|frame| clip_preprocess(frame, size)).collect::<Result<Vec<_>, _>>()?;
+        let rows =
+            crops.chunks(self.batch).map(|part| model.encode_image(part)).collect::<Result<Vec<_>>>()?;
+        let views: Vec<_> = rows.iter().map(|r| r.view()).collect();
+        ndarray::concatenate(ndarray::Axis(0), &views)
+            .map_err(|e| Error::Internal(format!("embeddings of different widths: {e}")).into())
+    }
+
+    /// Embeddings of captions: `[N, D]`, each row of unit length. A caption longer than the model reads at once
+    /// gets the centre of its sentences and clauses; none is cut.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a caption without words or too long to be read at all; else the model's failure.
+    pub fn encode_text(&self, captions: &[String]) -> Result<Array2<f32>> {
+        let texts = self.aligner.measurer().texts();
+        let mut data = Vec::new();
+        for (i, caption) in captions.iter().enumerate() {
+            let short = caption.len() <= CAPTION_LIMIT && !caption.trim().is_empty();
+            let row = if short && texts.fits(caption)? {
+                texts.embed(&[caption.as_str()])?.first().map(|row| row.to_vec()).unwrap_or_default()
+            } else {
+                let reading = self.read_caption(caption)?;
+                if let Some(why) = reading.refused() {
+                    return Err(Error::usage(format!("captions[{i}]"), why));
+                }
+                reading.embedding()
+            };
+            data.extend(row);
+        }
+        let width = data.len().checked_div(captions.len()).unwrap_or(0);
+        Array2::from_shape_vec((captions.len(), width), data)
+            .map_err(|e| Error::Internal(format!("embeddings of different widths: {e}")))
+    }
+
+    fn phases(
+        &self,
+        record: &ClipRecord,
+        interval: IntervalId,
+        spec: &dyn DatasetSpec,
+        source: &dyn AssetSource,
+        found: &mut Found,
+    ) -> Result<Vec<Frame>> {
         let clip = || record.clip_id.clone();
-        let spec = package.spec.as_ref();
 
         // Phase 5.
         let started = Instant::now();
-        let assets = check_assets(
-            record,
-            package.manifest.interval_id,
-            spec,
-            package.source.as_ref(),
-            self.decoder.as_ref(),
-            &self.limits,
-        )?;
+        let assets = check_assets(record, interval, spec, source, self.decoder.as_ref(), &self.limits)?;
         found.time("assets", started);
         // A clip whose digest or size is wrong is not the clip that was promised: it is not judged.
         let promised =
@@ -535,6 +599,12 @@ impl Found {
 
     fn extend(&mut self, phase: u8, violations: impl IntoIterator<Item = Violation>) {
         self.violations.extend(violations.into_iter().map(|v| (phase, v)));
+    }
+
+    /// The codes under the network's policy.
+    fn failures(&self) -> Vec<String> {
+        let kept = self.violations.iter().map(|(_, v)| v).filter(|v| !v.kind.strict_only());
+        kept.map(Violation::code).collect()
     }
 
     fn time(&mut self, step: &str, started: Instant) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Args;
-use nexis_core::evidence::{Evidence, to_canonical_json};
+use nexis_core::evidence::Evidence;
 use nexis_core::media::Frame;
 use nexis_core::overlap::OverlapIndex;
 use nexis_core::package::{DirectorySource, discover};
@@ -168,11 +168,7 @@ impl Observer for Run {
 
     fn evidence(&self, evidence: &Evidence) -> Result<()> {
         let Some(folder) = &self.evidence else { return Ok(()) };
-        // Named by its own digest: a clip id is the miner's word and no file name.
-        let path = folder.join(format!("{}.json", evidence.digest()?));
-        let partial = path.with_extension("partial");
-        fs::write(&partial, to_canonical_json(evidence)?).map_err(|e| Error::io(&partial, e))?;
-        fs::rename(&partial, &path).map_err(|e| Error::io(&path, e))
+        evidence.write(folder).map(drop)
     }
 
     fn interrupted(&self) -> bool {

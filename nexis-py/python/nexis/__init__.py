@@ -1,0 +1,82 @@
+"""Check captioned video packages of the NexisGen subnet on your own machine.
+
+>>> import nexis
+>>> report = nexis.verify("my-bucket/7756900")  # doctest: +SKIP
+>>> report.accepted  # doctest: +SKIP
+True
+>>> nexis.protocol.clip_id("dQw4w9WgXcQ", 0.0, 5.0)
+'23d0e0f285b4129298c9c41c'
+"""
+
+from __future__ import annotations
+
+import logging as _logging
+
+from . import protocol
+from ._nexis import __version__
+from .errors import (
+    CouldNotCheck,
+    DeviceUnavailable,
+    ForkedProcess,
+    InvalidManifest,
+    InvalidRow,
+    ModelUnavailable,
+    NexisError,
+    UndecodableClip,
+)
+from .media import decode, probe
+from .results import (
+    Alignment,
+    Category,
+    Classification,
+    Environment,
+    FrameCategory,
+    FrameTime,
+    Model,
+    Probe,
+    Report,
+    Row,
+    Score,
+    Submission,
+    Unit,
+    Violation,
+)
+from .verifier import Verifier, classify, encode_image, encode_text, score, verify
+
+__all__ = [
+    "Alignment",
+    "Category",
+    "Classification",
+    "CouldNotCheck",
+    "DeviceUnavailable",
+    "Environment",
+    "ForkedProcess",
+    "FrameCategory",
+    "FrameTime",
+    "InvalidManifest",
+    "InvalidRow",
+    "Model",
+    "ModelUnavailable",
+    "NexisError",
+    "Probe",
+    "Report",
+    "Row",
+    "Score",
+    "Submission",
+    "UndecodableClip",
+    "Unit",
+    "Verifier",
+    "Violation",
+    "__version__",
+    "classify",
+    "decode",
+    "encode_image",
+    "encode_text",
+    "probe",
+    "protocol",
+    "score",
+    "verify",
+]
+
+# A library is silent unless its user asks.
+_logging.getLogger("nexis").addHandler(_logging.NullHandler())

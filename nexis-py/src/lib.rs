@@ -1,0 +1,36 @@
+//! The extension module `nexis._nexis`: what the Python package `nexis` calls.
+//!
+//! It translates and does not think. Every rule lives in nexis-core; results cross as plain dicts, lists, strings
+//! and numbers, in the shape of the program's JSON, and pictures and embeddings as numpy arrays.
+
+mod engine;
+mod errors;
+mod media;
+mod protocol;
+mod work;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _nexis {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::engine::Engine;
+    #[pymodule_export]
+    use super::media::{decode, probe};
+    #[pymodule_export]
+    use super::protocol::{
+        category_decision, clip_id, current_interval_start, decode_commitment, dense_weights,
+        encode_commitment, hard_checks, has_injection_keyword, interval_seed, is_allowed_source,
+        latest_eligible_interval, middle_three, overlap_index_keys, parse_manifest, parse_record_info,
+        prune_overlaps, record_info_key, score, select_miners, select_row_indices, serialize_record_info,
+        source_identity_key, validate_row, weights,
+    };
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("MAX_CLIP_BYTES", nexis_core::media::MediaLimits::default().max_bytes)
+    }
+}
