@@ -26,6 +26,7 @@ use pyo3::prelude::*;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
+use crate::convert::read;
 use crate::errors::{media, ours, raised};
 use crate::media::frames;
 use crate::work::beside;
@@ -161,7 +162,7 @@ impl Engine {
         interval: u64,
     ) -> PyResult<Bound<'py, PyAny>> {
         let spec = VideoSpec::default();
-        let given: Vec<Map<String, Value>> = pythonize::depythonize(rows)?;
+        let given: Vec<Map<String, Value>> = read(rows, "rows")?;
         if given.len() > MAX_ROWS {
             return Err(PyValueError::new_err(format!("rows: at most {MAX_ROWS} in one call")));
         }
@@ -322,9 +323,8 @@ impl Engine {
             return Err(PyValueError::new_err("frames: at least one is needed"));
         }
         let judge = Arc::clone(&self.judge);
-        let encoded = self.pooled(py, move |interrupted| {
-            in_parts(&given, interrupted, |part| judge.encode_image(part))
-        })?;
+        let encoded = self
+            .pooled(py, move |interrupted| in_parts(&given, interrupted, |part| judge.encode_image(part)))?;
         Ok(encoded.map_err(|e| unusable(py, e))?.into_pyarray(py))
     }
 

@@ -3,6 +3,7 @@
 //! It translates and does not think. Every rule lives in nexis-core; results cross as plain dicts, lists, strings
 //! and numbers, in the shape of the program's JSON, and pictures and embeddings as numpy arrays.
 
+mod convert;
 mod engine;
 mod errors;
 mod media;
@@ -30,6 +31,7 @@ mod _nexis {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::work::quiet_panics();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("MAX_CLIP_BYTES", nexis_core::media::MediaLimits::default().max_bytes)
     }

@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::convert::read;
 use crate::errors::{ours, raised};
 
 /// Lower-case hex SHA-256 of `interval:{id}`.
@@ -114,7 +115,7 @@ pub(crate) fn parse_manifest<'py>(py: Python<'py>, text: Text) -> PyResult<Bound
 /// A row as the network reads it; raises `InvalidRow` where it does not hold.
 #[pyfunction]
 pub(crate) fn validate_row<'py>(py: Python<'py>, row: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let row: Map<String, Value> = pythonize::depythonize(row)?;
+    let row: Map<String, Value> = read(row, "row")?;
     let record = package::validate_row(&row, &VideoSpec::default().row_rules())
         .map_err(|invalid| raised(py, "InvalidRow", (invalid.field, invalid.why)))?;
     Ok(pythonize::pythonize(py, &record)?)
@@ -123,7 +124,7 @@ pub(crate) fn validate_row<'py>(py: Python<'py>, row: &Bound<'py, PyAny>) -> PyR
 /// Codes of phase 4 over validated rows, in the protocol's order.
 #[pyfunction]
 pub(crate) fn hard_checks(py: Python<'_>, rows: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    let rows: Vec<Map<String, Value>> = pythonize::depythonize(rows)?;
+    let rows: Vec<Map<String, Value>> = read(rows, "rows")?;
     let rows = records(py, rows, &Map::new())?;
     Ok(VideoSpec::default().hard_checks(&rows).iter().map(check::Violation::code).collect())
 }
@@ -146,7 +147,7 @@ pub(crate) fn category_decision<'py>(
     py: Python<'py>,
     frames: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let frames: Vec<check::FrameScores> = pythonize::depythonize(frames)?;
+    let frames: Vec<check::FrameScores> = read(frames, "frames")?;
     let decided = check::category_decision(&frames).map(|d| {
         json!({
             "decision": if d.accept { "accept" } else { "reject" },
@@ -172,7 +173,7 @@ pub(crate) fn weights<'py>(
     previous_interval_accepted: BTreeMap<String, bool>,
     scores: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let scores: Vec<core_weights::IntervalScore> = pythonize::depythonize(scores)?;
+    let scores: Vec<core_weights::IntervalScore> = read(scores, "scores")?;
     let previous = previous_interval_accepted.iter().map(|(h, ok)| (Hotkey::new(h), *ok)).collect();
     let weights: Map<String, Value> = core_weights::normalized_weights(&scores, &previous)
         .into_iter()
@@ -266,7 +267,7 @@ pub(crate) fn prune_overlaps<'py>(
     submissions: &Bound<'py, PyAny>,
     global_index: Option<BTreeMap<String, Vec<f64>>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let given: Vec<PrunedSubmission> = pythonize::depythonize(submissions)?;
+    let given: Vec<PrunedSubmission> = read(submissions, "submissions")?;
     let Value::Object(unnamed) = json!({
         "clip_uri": "", "clip_sha256": "", "first_frame_uri": "", "first_frame_sha256": "",
         "split_group_id": "", "split": "", "duration_sec": 5.0, "width": 1280, "height": 720,

@@ -1,5 +1,7 @@
 //! Long work beside the interpreter.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
@@ -37,16 +39,25 @@ pub(crate) fn beside<T: Send + 'static>(
 ) -> PyResult<T> {
     at_home(py)?;
     let interrupted = Arc::new(AtomicBool::new(false));
-    let (sender, receiver) = channel();
+    let (sender, mut receiver) = channel();
     let flag = Arc::clone(&interrupted);
     std::thread::Builder::new()
         .name("nexis".to_owned())
-        .spawn(move || drop(sender.send(job(&flag))))
+        .spawn(move || drop(sender.send(catch_unwind(AssertUnwindSafe(|| job(&flag))))))
         .map_err(|error| raised(py, "CouldNotCheck", (format!("no thread could be started: {error}"),)))?;
     loop {
-        // The receiver is no `Sync` value, so it goes into the closure and comes back.
-        match py.detach(|| receiver.recv_timeout(PATIENCE)) {
-            Ok(value) => return Ok(value),
+        // A receiver is not `Sync`, so it goes into the closure and comes back.
+        let (back, received) = py.detach(move || {
+            let received = receiver.recv_timeout(PATIENCE);
+            (receiver, received)
+        });
+        receiver = back;
+        match received {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(panic)) => {
+                let text = format!("internal error, please report it: {}", in_words(panic.as_ref()));
+                return Err(raised(py, "CouldNotCheck", (text,)));
+            }
             Err(RecvTimeoutError::Timeout) => {
                 if let Err(signal) = py.check_signals() {
                     interrupted.store(true, Ordering::SeqCst);
@@ -62,4 +73,15 @@ pub(crate) fn beside<T: Send + 'static>(
             }
         }
     }
+}
+
+/// Keeps panics of this module off standard error: each is caught and raised, or becomes the failure of the package
+/// that caused it. Rust code of other extension modules has a hook of its own.
+pub(crate) fn quiet_panics() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+fn in_words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".to_owned())
 }

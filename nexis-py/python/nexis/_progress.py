@@ -11,11 +11,9 @@ Progress = Union[bool, None, Callable[[int, int], None]]
 
 
 def _in_notebook() -> bool:
-    try:
-        from IPython import get_ipython  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return False
-    shell = get_ipython()
+    # Whoever is in a notebook has imported it; importing it here would cost everybody else half a second.
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
 
 

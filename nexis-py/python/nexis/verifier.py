@@ -215,6 +215,16 @@ _shared: dict[tuple[Any, ...], Verifier] = {}
 _shared_lock = threading.Lock()
 
 
+def _unlock_in_child() -> None:
+    # Another thread of the parent may have held the lock; in the child nobody would ever give it back.
+    global _shared_lock
+    _shared_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)
+
+
 def _default(model: PathLike = "demo", device: str = "auto", threads: int | None = None) -> Verifier:
     """One verifier for each way in which the functions of the module are called."""
     key = (os.fspath(model), device, threads, tuple(_models_roots(None)))
