@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use nexis_core::Error;
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits};
 use nexis_core::verifier::FRAMES_PER_CLIP;
 use numpy::ndarray::Array4;
@@ -13,8 +14,12 @@ use pyo3::prelude::*;
 use crate::errors::media;
 use crate::work::beside;
 
-/// Most frames of one call: 1,000 frames of 1280x720 are 2.8 GB.
+/// Most frames of one call.
 const MAX_FRAMES: usize = 1000;
+/// Most bytes of pixels of one call: 1,000 frames of 1280x720 are 2.8 GB.
+const MAX_PIXEL_BYTES: u64 = 4 << 30;
+/// So many frames of the largest picture allowed are always below that.
+const FEW_FRAMES: usize = 64;
 
 /// What a clip's stream is.
 #[pyfunction]
@@ -40,6 +45,19 @@ pub(crate) fn decode<'py>(
             let request = FrameRequest::Spread { count: FRAMES_PER_CLIP, first: false };
             return stacked(decode_frames(&clip, &request)?);
         };
+        if at.len() > FEW_FRAMES {
+            let probe = FfmpegDecoder::default().probe(&clip, &MediaLimits::default())?;
+            let bytes = u64::from(probe.width) * u64::from(probe.height) * 3 * at.len() as u64;
+            if bytes > MAX_PIXEL_BYTES {
+                let why = format!(
+                    "{} frames of {}x{} are {bytes} bytes; at most {MAX_PIXEL_BYTES} come in one call",
+                    at.len(),
+                    probe.width,
+                    probe.height
+                );
+                return Err(Error::usage("at", why).into());
+            }
+        }
         // The decoder goes forward once; the caller's order is restored afterwards.
         let mut order: Vec<usize> = (0..at.len()).collect();
         let second = |i: usize| at.get(i).copied().unwrap_or_default();

@@ -228,7 +228,9 @@ def test_frames_that_make_no_sense_are_refused(verifier: nexis.Verifier, wrong: 
     assert str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", [[], "a lake", [3], [b"a"], None, 3, [""], ["x" * 1_000_000]], ids=lambda w: str(w)[:20])
+@pytest.mark.parametrize(
+    "wrong", [[], "a lake", [3], [b"a"], None, 3, [""], ["x" * 1_000_000]], ids=lambda w: str(w)[:20]
+)
 def test_captions_that_make_no_sense_are_refused(verifier: nexis.Verifier, wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         verifier.encode_text(wrong)
@@ -255,7 +257,9 @@ def test_a_model_by_id_by_folder_and_by_another_root(
     monkeypatch.setenv("NEXIS_MODELS", str(copied))
     found = nexis.Verifier("mine")
     assert np.array_equal(found.encode_text(["a lake"]), expected)
-    assert found.environment.to_dict()["model"]["digests"] == verifier.environment.to_dict()["model"]["digests"]
+    assert (
+        found.environment.to_dict()["model"]["digests"] == verifier.environment.to_dict()["model"]["digests"]
+    )
 
 
 def test_the_environment_names_what_makes_the_results(verifier: nexis.Verifier) -> None:

@@ -75,7 +75,8 @@ def test_the_array_is_the_callers_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["audio-only.mp4", "changing-size.mp4", "huge.mp4", "mpeg4.mp4", "two-hours.mp4", "two-videos.mp4"]
+    "name",
+    ["audio-only.mp4", "changing-size.mp4", "huge.mp4", "mpeg4.mp4", "two-hours.mp4", "two-videos.mp4"],
 )
 def test_hostile_clips_are_refused_as_the_clips_fault(name: str) -> None:
     path = MEDIA / "hostile" / name
@@ -87,7 +88,15 @@ def test_hostile_clips_are_refused_as_the_clips_fault(name: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\0", b"\0\0\0\x08ftyp", b"\x1a\x45\xdf\xa3", b"\xff" * 4096, b"just text", bytes(range(256)) * 64],
+    [
+        b"",
+        b"\0",
+        b"\0\0\0\x08ftyp",
+        b"\x1a\x45\xdf\xa3",
+        b"\xff" * 4096,
+        b"just text",
+        bytes(range(256)) * 64,
+    ],
 )
 def test_garbage_is_refused_as_the_clips_fault(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
@@ -122,7 +131,9 @@ def test_what_is_no_clip_at_all_is_the_callers_mistake(tmp_path: Path) -> None:
         nexis.decode("nul\0byte.mp4")
 
 
-@pytest.mark.parametrize("at", ["1.0", [float("nan")], [float("inf")], ["x"], [[0.0]], [0.0] * 1_000_000, object()])
+@pytest.mark.parametrize(
+    "at", ["1.0", [float("nan")], [float("inf")], ["x"], [[0.0]], [0.0] * 1_000_000, object()]
+)
 def test_instants_that_make_no_sense_are_refused(at: Any) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         nexis.decode(SOME, at=at)

@@ -66,7 +66,9 @@ def test_raised_exceptions_pickle() -> None:
             assert again.args == error.args
 
 
-@pytest.mark.parametrize("error", [e for e in ERRORS if not issubclass(e, (nexis.InvalidRow, nexis.InvalidManifest))])
+@pytest.mark.parametrize(
+    "error", [e for e in ERRORS if not issubclass(e, (nexis.InvalidRow, nexis.InvalidManifest))]
+)
 def test_plain_exceptions_pickle(error: type[Exception]) -> None:
     made = error("why")
     again = pickle.loads(pickle.dumps(made))

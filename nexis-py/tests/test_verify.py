@@ -62,7 +62,9 @@ def test_a_report_is_the_programs_field_for_field(binary: Path, buckets: Path, r
     )
 
 
-def test_every_option_means_what_it_means_to_the_program(binary: Path, buckets: Path, honest: Path, tmp_path: Path) -> None:
+def test_every_option_means_what_it_means_to_the_program(
+    binary: Path, buckets: Path, honest: Path, tmp_path: Path
+) -> None:
     rows = json.loads((honest / "manifest.json").read_text())
     known = tmp_path / "record_info.json"
     known.write_text('{"video_v1": {"https://www.youtube.com/watch?v=AAAAAAAAAAA": ["0.000"]}}')
@@ -89,7 +91,9 @@ def test_each_form_of_path_is_taken(verifier: nexis.Verifier, honest: Path) -> N
 
 def test_threads_and_batches_change_nothing(buckets: Path, report: nexis.Report) -> None:
     alone = nexis.Verifier(threads=1, batch=1)
-    assert timeless(alone.verify(buckets, all_rows=True, progress=False).to_dict()) == timeless(report.to_dict())
+    assert timeless(alone.verify(buckets, all_rows=True, progress=False).to_dict()) == timeless(
+        report.to_dict()
+    )
 
 
 def test_the_attributes_are_the_json(report: nexis.Report) -> None:
@@ -103,9 +107,9 @@ def test_the_attributes_are_the_json(report: nexis.Report) -> None:
     assert any(code.startswith("clip_sha256_mismatch:") for code in cheat.failures)
     honest = by_miner[HONEST]
     assert honest.record_count == 2 and len(honest.rows) == 2
-    for submission, written in zip(report.submissions, found["submissions"]):
+    for submission, written in zip(report.submissions, found["submissions"], strict=True):
         assert submission.to_dict() == written
-        for row, written_row in zip(submission.rows, written["rows"]):
+        for row, written_row in zip(submission.rows, written["rows"], strict=True):
             assert row.to_dict() == written_row
             assert row.clip_id == written_row["clip_id"]
             if row.alignment is not None:
@@ -194,7 +198,7 @@ def test_rows_are_judged_outside_a_package_as_inside(
     for rows in (table.to_pylist(), table, table.to_pandas()):
         outside = verifier.verify_rows(rows, honest)
         assert [row.clip_id for row in outside] == [row.clip_id for row in inside]
-        for one, other in zip(outside, inside):
+        for one, other in zip(outside, inside, strict=True):
             assert one.alignment == other.alignment and one.category == other.category
             assert one.failures == other.failures and one.frames == other.frames
 
@@ -249,7 +253,9 @@ def test_wrong_use_is_explained(verifier: nexis.Verifier, honest: Path, tmp_path
         verifier.verify(3)  # type: ignore[arg-type]
 
 
-def test_a_package_of_garbage_is_the_miners_fault(verifier: nexis.Verifier, honest: Path, tmp_path: Path) -> None:
+def test_a_package_of_garbage_is_the_miners_fault(
+    verifier: nexis.Verifier, honest: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / HONEST.lower() / honest.name
     shutil.copytree(honest, folder)
     (folder / "dataset.parquet").write_bytes(b"PAR1" + bytes(range(256)) * 8 + b"PAR1")
@@ -262,13 +268,17 @@ def test_a_package_of_garbage_is_the_miners_fault(verifier: nexis.Verifier, hone
 
 def test_progress_is_told_to_the_caller(verifier: nexis.Verifier, buckets: Path) -> None:
     told: list[tuple[int, int]] = []
-    report = verifier.verify(buckets, all_rows=True, progress=lambda judged, rows: told.append((judged, rows)))
+    report = verifier.verify(
+        buckets, all_rows=True, progress=lambda judged, rows: told.append((judged, rows))
+    )
     rows = sum(len(submission.rows) for submission in report.submissions)
     assert max(told) == (rows, rows)
     assert {total for _, total in told} == {rows}
 
 
-def test_progress_that_fails_costs_nothing(verifier: nexis.Verifier, honest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_that_fails_costs_nothing(
+    verifier: nexis.Verifier, honest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", seen.append)
 
