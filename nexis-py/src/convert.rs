@@ -17,7 +17,7 @@ pub(crate) fn read<T: DeserializeOwned>(value: &Bound<'_, PyAny>, what: &str) ->
         let text = format!("{what}: {}", error.value(py));
         if error.is_instance_of::<PyTypeError>(py) {
             PyTypeError::new_err(text)
-        } else if error.get_type(py).is(py.get_type::<PyException>()) {
+        } else if error.get_type(py).as_ptr() == py.get_type::<PyException>().as_ptr() {
             PyValueError::new_err(text)
         } else {
             error
