@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ndarray::Array2;
+use rayon::prelude::*;
 
 use crate::check::{
     CategoryRule, FrameScores, Violation, ViolationKind, caption_hygiene, check_assets,
@@ -468,24 +469,27 @@ impl RowJudge {
     /// # Errors
     /// [`Error::Usage`] for a caption without words or too long to be read at all; else the model's failure.
     pub fn encode_text(&self, captions: &[String]) -> Result<Array2<f32>> {
-        let texts = self.aligner.measurer().texts();
-        let mut data = Vec::new();
-        for (i, caption) in captions.iter().enumerate() {
-            let short = caption.len() <= CAPTION_LIMIT && !caption.trim().is_empty();
-            let row = if short && texts.fits(caption)? {
-                texts.embed(&[caption.as_str()])?.first().map(|row| row.to_vec()).unwrap_or_default()
-            } else {
-                let reading = self.read_caption(caption)?;
-                if let Some(why) = reading.refused() {
-                    return Err(Error::usage(format!("captions[{i}]"), why));
-                }
-                reading.embedding()
-            };
-            data.extend(row);
-        }
-        let width = data.len().checked_div(captions.len()).unwrap_or(0);
-        Array2::from_shape_vec((captions.len(), width), data)
+        let rows =
+            captions.par_iter().map(|caption| self.encode_caption(caption)).collect::<Result<Vec<_>>>()?;
+        let width = rows.first().map_or(0, Vec::len);
+        Array2::from_shape_vec((rows.len(), width), rows.concat())
             .map_err(|e| Error::Internal(format!("embeddings of different widths: {e}")))
+    }
+
+    fn encode_caption(&self, caption: &str) -> Result<Vec<f32>> {
+        let texts = self.aligner.measurer().texts();
+        let short = caption.len() <= CAPTION_LIMIT && !caption.trim().is_empty();
+        if short && texts.fits(caption)? {
+            return Ok(texts.embed(&[caption])?.first().map(|row| row.to_vec()).unwrap_or_default());
+        }
+        let reading = self.read_caption(caption)?;
+        match reading.refused() {
+            None => Ok(reading.embedding()),
+            Some(why) => {
+                let beginning: String = caption.chars().take(40).collect();
+                Err(Error::usage(format!("the caption that begins {beginning:?}"), why))
+            }
+        }
     }
 
     fn phases(
