@@ -75,6 +75,8 @@ pub mod media;
 pub mod model;
 pub mod mt19937;
 pub mod overlap;
+#[cfg(feature = "encode")]
+pub mod pack;
 pub mod package;
 pub mod protocol;
 pub mod python;

@@ -10,6 +10,7 @@ pub mod hard;
 pub mod injection;
 pub mod integrity;
 pub mod metadata;
+mod remedy;
 
 pub use assets::{AssetCheck, check_assets};
 pub use category_rule::{CategoryDecision, CategoryRule, FrameScores, category_decision, middle_three};

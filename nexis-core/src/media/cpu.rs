@@ -13,7 +13,9 @@
 //! by the pixel limit and by the packet's size. Memory: the packets (at most the largest file), the
 //! decoder's reference pictures (at most about 17) and the chosen frames.
 
+use std::collections::VecDeque;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::demux::{Demuxed, out_of_time};
@@ -208,6 +210,102 @@ impl FfmpegDecoder {
         match self.pass(clip, ticks, want_first, None, limits)? {
             Pass::Done(chosen) => Ok(*chosen),
             Pass::OffPlan => Err(Error::Internal("a pass without a plan left it".to_owned()).into()),
+        }
+    }
+}
+
+impl FfmpegDecoder {
+    /// Frames one after the other, without holding more than a few of them: one per instant (seconds from the
+    /// first frame, ascending), each the last frame whose time is not after it. The clip is decoded from its
+    /// beginning to the last instant, every frame of it.
+    ///
+    /// # Errors
+    /// [`MediaFailure::Clip`] where the decoder refuses the stream's header; [`MediaFailure::Ours`] where the
+    /// instants make no sense.
+    pub fn stream<'a>(
+        &self,
+        clip: &'a Demuxed,
+        seconds: Vec<f64>,
+        limits: &'a MediaLimits,
+    ) -> Result<FrameStream<'a>, MediaFailure> {
+        let ticks = select::ticks(&FrameRequest::At { seconds }, clip.duration(), clip.time_base())?;
+        Ok(FrameStream {
+            decoder: self.open(clip, limits)?,
+            chooser: Some(Chooser::new(ticks)),
+            watch: Watch::new(clip, limits.max_pixels),
+            packets: clip.packets().iter(),
+            ready: VecDeque::new(),
+            last: None,
+            limits,
+        })
+    }
+}
+
+/// Chosen frames as they come out of the decoder; see [`FfmpegDecoder::stream`].
+pub struct FrameStream<'a> {
+    decoder: PictureDecoder,
+    /// Absent once the last frame is certain.
+    chooser: Option<Chooser<Picture>>,
+    watch: Watch<'a>,
+    packets: std::slice::Iter<'a, ffmpeg::Packet>,
+    ready: VecDeque<(i64, Rc<Picture>)>,
+    /// The frame that was given last: the same picture is not converted twice.
+    last: Option<(i64, Frame)>,
+    limits: &'a MediaLimits,
+}
+
+impl FrameStream<'_> {
+    /// The next frame, `None` after the last.
+    ///
+    /// # Errors
+    /// [`MediaFailure::Clip`] where the clip is damaged or the limits are exceeded.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, MediaFailure> {
+        loop {
+            if let Some((time, picture)) = self.ready.pop_front() {
+                let frame = match &self.last {
+                    Some((at, frame)) if *at == time => frame.clone(),
+                    _ => self.watch.convert(&picture, time)?,
+                };
+                self.last = Some((time, frame.clone()));
+                return Ok(Some(frame));
+            }
+            if self.chooser.is_none() {
+                return Ok(None);
+            }
+            self.advance()?;
+        }
+    }
+
+    /// Feeds one packet and takes the pictures that it completes.
+    fn advance(&mut self) -> Result<(), MediaFailure> {
+        if self.watch.clip.deadline.passed() {
+            return Err(out_of_time(self.limits));
+        }
+        match self.packets.next() {
+            Some(packet) => self.decoder.send(packet, false).map_err(|e| judge(e, "damaged frame"))?,
+            None => self.decoder.send_end().map_err(|e| judge(e, "damaged end of stream"))?,
+        }
+        loop {
+            let picture = match self.decoder.receive().map_err(|e| judge(e, "damaged frame"))? {
+                Received::Picture(picture) => picture,
+                Received::Hungry => return Ok(()),
+                Received::End => break,
+            };
+            let Some(pts) = self.watch.accept(&picture)? else { continue };
+            let Some(chooser) = &mut self.chooser else { return Ok(()) };
+            let done = chooser.offer(pts, picture)?;
+            self.ready.extend(chooser.take_ready());
+            if done {
+                break;
+            }
+        }
+        match self.chooser.take().map(Chooser::finish) {
+            Some(None) => Err(MediaFailure::Clip("no frame could be decoded".to_owned())),
+            Some(Some(rest)) => {
+                self.ready.extend(rest);
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 }

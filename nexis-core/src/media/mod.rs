@@ -5,10 +5,12 @@
 //!
 //! [`cpu`] decodes with FFmpeg. What other decoders must share with it to give the same bytes is in modules of its
 //! own: [`demux`] (limits, and which packets there are), [`select`] (which frames are meant), [`yuv`] (colours),
-//! [`resize`] and [`tiles`] (what a model sees).
+//! [`resize`] and [`tiles`] (what a model sees). `encode` (a feature) writes clips.
 
 pub mod cpu;
 pub mod demux;
+#[cfg(feature = "encode")]
+pub mod encode;
 pub mod jpeg;
 mod libav;
 pub mod resize;
@@ -16,7 +18,7 @@ pub mod select;
 pub mod tiles;
 pub mod yuv;
 
-pub use cpu::FfmpegDecoder;
+pub use cpu::{FfmpegDecoder, FrameStream};
 
 use std::path::Path;
 use std::sync::Arc;

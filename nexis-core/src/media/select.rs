@@ -187,6 +187,8 @@ impl Plan {
 pub struct Chooser<T> {
     ticks: Vec<i64>,
     chosen: Vec<(i64, std::rc::Rc<T>)>,
+    /// Instants whose frames were taken out.
+    taken: usize,
     held: Option<(i64, std::rc::Rc<T>)>,
     start: Option<i64>,
 }
@@ -194,7 +196,7 @@ pub struct Chooser<T> {
 impl<T> Chooser<T> {
     /// For these instants, ascending, in ticks from the first frame.
     pub fn new(ticks: Vec<i64>) -> Self {
-        Self { chosen: Vec::with_capacity(ticks.len()), ticks, held: None, start: None }
+        Self { chosen: Vec::with_capacity(ticks.len().min(MAX_REQUEST)), ticks, taken: 0, held: None, start: None }
     }
 
     /// Takes the next frame; `true` once every instant has its frame.
@@ -209,17 +211,27 @@ impl<T> Chooser<T> {
         }
         let frame = std::rc::Rc::new(frame);
         let held = self.held.take().unwrap_or_else(|| (time, std::rc::Rc::clone(&frame)));
-        while self.ticks.get(self.chosen.len()).is_some_and(|&tick| tick < time) {
+        while self.ticks.get(self.answered()).is_some_and(|&tick| tick < time) {
             self.chosen.push((held.0, std::rc::Rc::clone(&held.1)));
         }
         self.held = Some((time, frame));
-        Ok(self.chosen.len() == self.ticks.len())
+        Ok(self.answered() == self.ticks.len())
     }
 
-    /// The frames in order of the instants, each with its time from the first frame; instants after the last
+    fn answered(&self) -> usize {
+        self.taken + self.chosen.len()
+    }
+
+    /// Takes out the frames that are certain so far, in order of the instants; the rest come later.
+    pub fn take_ready(&mut self) -> Vec<(i64, std::rc::Rc<T>)> {
+        self.taken += self.chosen.len();
+        std::mem::take(&mut self.chosen)
+    }
+
+    /// The frames that were not taken out, in order of the instants, each with its time from the first frame; instants after the last
     /// frame get that one. `None` where no frame came.
     pub fn finish(mut self) -> Option<Vec<(i64, std::rc::Rc<T>)>> {
-        while self.chosen.len() < self.ticks.len() {
+        while self.answered() < self.ticks.len() {
             let (time, frame) = self.held.as_ref()?;
             self.chosen.push((*time, std::rc::Rc::clone(frame)));
         }

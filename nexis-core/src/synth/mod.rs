@@ -5,7 +5,6 @@
 
 mod attack;
 pub mod caption;
-pub mod clip;
 pub mod dataset;
 mod objects;
 mod package;
@@ -15,9 +14,9 @@ pub mod rng;
 mod scene;
 pub mod vocabulary;
 
+pub use crate::media::encode::{ClipOptions, H264Encoder, encode_clip, write_jpeg};
 pub use attack::Attack;
 pub use caption::{GENERIC_CAPTIONS, TemplateSet};
-pub use clip::{ClipOptions, H264Encoder, encode_clip, write_jpeg};
 pub use dataset::{DatasetPlan, dataset_scene, export_dataset};
 pub use package::{ClipStyle, PackagePlan, RowPlan, render_clip, source_video_id};
 pub use render::{CLIP_SECONDS, RgbFrame};

@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::attack::Attack;
-use super::clip::{ClipOptions, encode_clip, write_jpeg};
 use super::{Scene, TemplateSet};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
+use crate::media::encode::{ClipOptions, encode_clip, write_jpeg};
 use crate::package::{ClipRecord, clip_id, write_rows};
 use crate::protocol::{Category, Hotkey, IntervalId};
 

@@ -1,4 +1,4 @@
-//! Writes test clips (H.264 in MP4) and JPEG stills.
+//! Writes clips (H.264 in MP4) and JPEG stills.
 //!
 //! With the same frames, options and FFmpeg libraries, the same bytes come out: one encoder thread, no dates and
 //! no library names in the container.
