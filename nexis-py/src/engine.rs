@@ -41,8 +41,8 @@ const MAX_ROWS: usize = 100_000;
 /// Decoder, model, card and threads. Everything it gives is a plain Python value.
 #[pyclass(frozen, module = "nexis._nexis")]
 pub(crate) struct Engine {
-    judge: Arc<RowJudge>,
-    pool: Arc<rayon::ThreadPool>,
+    pub(crate) judge: Arc<RowJudge>,
+    pub(crate) pool: Arc<rayon::ThreadPool>,
 }
 
 #[pymethods]

@@ -7,6 +7,7 @@ mod convert;
 mod engine;
 mod errors;
 mod media;
+mod pack;
 mod protocol;
 mod work;
 
@@ -20,6 +21,8 @@ mod _nexis {
     use super::engine::Engine;
     #[pymodule_export]
     use super::media::{decode, probe};
+    #[pymodule_export]
+    use super::pack::pack;
     #[pymodule_export]
     use super::protocol::{
         category_decision, clip_id, current_interval_start, decode_commitment, dense_weights,

@@ -129,3 +129,19 @@ impl Violation {
         self.kind.remedy()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_says_what_to_do_and_whom_it_concerns() {
+        let clip = || "c1".to_owned();
+        let pair = ViolationKind::OverlapLt5s { source: "s:1".into(), clip_a: clip(), clip_b: "c2".into() };
+        assert_eq!(pair.clips(), ["c1", "c2"]);
+        assert_eq!(ViolationKind::DatasetSchemaInvalid.clips(), [""; 0]);
+        let size = Violation::new(ViolationKind::InvalidResolution { clip: clip(), width: 1, height: 1 });
+        assert_eq!(size.kind.clips(), ["c1"]);
+        assert!(size.remedy().contains("1280x720"));
+    }
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Union
 
 Progress = Union[bool, None, Callable[[int, int], None]]
@@ -17,8 +18,8 @@ def _in_notebook() -> bool:
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
 
 
-def watcher(progress: Progress) -> Callable[[int, int], None] | None:
-    """What to call with (judged, rows); None where nothing is to be shown."""
+def watcher(progress: Progress, doing: str = "judging") -> Callable[[int, int], None] | None:
+    """What to call with (rows done, rows); None where nothing is to be shown. `doing` is the label."""
     if callable(progress):
         return progress
     if progress is False:
@@ -26,10 +27,10 @@ def watcher(progress: Progress) -> Callable[[int, int], None] | None:
     looked_at = sys.stderr is not None and (sys.stderr.isatty() or _in_notebook())
     if not looked_at and progress is not True:
         return None
-    return _bar() or _lines
+    return _bar(doing) or partial(_lines, doing)
 
 
-def _bar() -> Callable[[int, int], None] | None:
+def _bar(doing: str) -> Callable[[int, int], None] | None:
     try:
         from tqdm.auto import tqdm  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
@@ -39,7 +40,7 @@ def _bar() -> Callable[[int, int], None] | None:
     def show(judged: int, rows: int) -> None:
         nonlocal bar
         if bar is None:
-            bar = tqdm(total=rows, desc="judging", unit="row")
+            bar = tqdm(total=rows, desc=doing, unit="row")
         bar.n = max(bar.n, judged)
         bar.refresh()
         if judged >= rows:
@@ -51,9 +52,9 @@ def _bar() -> Callable[[int, int], None] | None:
 _last = 0.0
 
 
-def _lines(judged: int, rows: int) -> None:
+def _lines(doing: str, judged: int, rows: int) -> None:
     global _last
     now = time.monotonic()
     if now - _last >= 1.0 or judged >= rows:
         _last = now
-        print(f"judging rows: {judged} of {rows}", file=sys.stderr)
+        print(f"{doing} rows: {judged} of {rows}", file=sys.stderr)
