@@ -5,14 +5,17 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test bench fmt lint check-format clippy dependencies rust-tests doc-tests
+.PHONY: help setup setup-python demo test bench fmt lint check-format clippy dependencies rust-tests doc-tests \
+    wheel test-python
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 heading = @printf '\n== %s ==\n' '$(1)'
 
 help:
 	@echo 'make demo    build, write and judge demonstration packages; leaves demo-out/report.html'
-	@echo 'make test    everything that must pass: format, clippy, dependencies, tests, doc tests'
+	@echo 'make test    everything that must pass: format, clippy, dependencies, tests, doc tests, Python'
+	@echo 'make wheel   the Python wheel, with FFmpeg and the demonstration model inside'
+	@echo 'make test-python   build the wheel for tests, install it into a fresh environment, run the tests in Python'
 	@echo 'make bench   benchmarks'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    format check, clippy and the dependency assertion alone'
@@ -21,13 +24,16 @@ help:
 setup:
 	@.ci/setup
 
+setup-python:
+	@.ci/setup --python
+
 demo: setup
 	$(call heading,Building nexis)
 	cargo build --release --locked -p nexis-node
 	$(call heading,Demonstration)
 	"$(TARGET)/release/nexis" demo --out demo-out
 
-test: lint rust-tests doc-tests
+test: lint rust-tests doc-tests test-python
 	@printf '\nmake test: everything passed\n'
 
 lint: check-format clippy dependencies
@@ -63,3 +69,15 @@ rust-tests: setup
 doc-tests: setup
 	$(call heading,Documentation tests)
 	cargo test --locked --workspace --doc
+
+# FFMPEG_DIR names an FFmpeg to take; without it, a small one is built from Debian's sources (nexis-py/ffmpeg/build).
+wheel: setup-python
+	$(call heading,Wheel)
+	nexis-py/wheel
+
+# The same wheel in cargo's dev profile, whose dependences the Rust tests have built already, but for those that know
+# FFmpeg. The tests compare with the program.
+test-python: setup-python
+	$(call heading,Tests in Python)
+	cargo build --locked -p nexis-node
+	nexis-py/test

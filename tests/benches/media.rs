@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use nexis_core::media::encode::{ClipOptions, encode_clip};
 use nexis_core::media::resize::resize_rgb;
 use nexis_core::media::yuv::{Chroma, Depth, Matrix, Plane, Yuv};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits, tiles};
-use nexis_core::media::encode::{ClipOptions, encode_clip};
 
 const SIZE: (u32, u32) = (1280, 720);
 

@@ -15,9 +15,7 @@ use nexis_core::pack::{
     Advice, Fit, ItemProblem, Obstacle, PackFailure, PackItem, PackObserver, PackOptions, Packed, Treatment,
     Unobserved, pack,
 };
-use nexis_core::package::{
-    DirectorySource, ExpectedIdentity, ExpectedMiner, Opened, Package, PackageRules,
-};
+use nexis_core::package::{DirectorySource, ExpectedIdentity, ExpectedMiner, Opened, Package, PackageRules};
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::spec::{DatasetSpec, VideoSpec};
 use sha2::{Digest, Sha256};
@@ -64,7 +62,8 @@ fn films() -> &'static Path {
             film(&folder.path().join("fits.mp4"), 1280, 720, 5.0);
             film(&folder.path().join("square-ish.mp4"), 640, 480, 8.0);
             film(&folder.path().join("short.mp4"), 320, 180, 3.0);
-            std::fs::write(folder.path().join("text.mp4"), "this is a letter and no video\n".repeat(50)).unwrap();
+            std::fs::write(folder.path().join("text.mp4"), "this is a letter and no video\n".repeat(50))
+                .unwrap();
             folder
         })
         .path()
@@ -108,8 +107,7 @@ fn frame(clip: &Path, second: f64) -> Frame {
 /// All that a validator does without a model.
 fn assert_holds(packed: &Packed, out: &Path) {
     let source = Arc::new(DirectorySource::new(out));
-    let expected =
-        ExpectedIdentity { miner: ExpectedMiner::Hotkey(Hotkey::new(MINER)), interval: INTERVAL };
+    let expected = ExpectedIdentity { miner: ExpectedMiner::Hotkey(Hotkey::new(MINER)), interval: INTERVAL };
     let opened = Package::open(source.clone(), &expected, &PackageRules::default(), now()).unwrap();
     let Opened::Package(package) = opened else { panic!("{opened:?}") };
     assert_eq!(package.rows, packed.records());
@@ -207,7 +205,9 @@ fn threads_change_nothing() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let packed = pool.install(|| made(&items, out.path(), &options));
         let mut files = vec![std::fs::read(packed.folder.join("manifest.json")).unwrap()];
-        files.extend(packed.rows.iter().map(|r| std::fs::read(packed.folder.join(&r.record.clip_uri)).unwrap()));
+        files.extend(
+            packed.rows.iter().map(|r| std::fs::read(packed.folder.join(&r.record.clip_uri)).unwrap()),
+        );
         files
     };
     assert_eq!(files(1), files(3));
@@ -239,9 +239,12 @@ fn everything_that_cannot_be_packed_is_named_at_once() {
     ];
     assert_eq!(found, expected);
     let text = PackFailure::Items(problems).to_string();
-    for part in
-        ["text.mp4): it cannot be decoded as video: neither MP4", "it is 640x480, not 1280x720", "letterbox", "caption"]
-    {
+    for part in [
+        "text.mp4): it cannot be decoded as video: neither MP4",
+        "it is 640x480, not 1280x720",
+        "letterbox",
+        "caption",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(is_bare(out.path()));
@@ -291,7 +294,10 @@ fn rows_that_would_fail_are_packed_and_named_with_remedies() {
     assert_eq!(codes[1], [&overlap]);
     assert_eq!(codes[2], [format!("short_caption:{}", ids[2])]);
     assert_eq!(codes[3], [format!("caption_semantic_injection_keyword:{}", ids[3])]);
-    assert_eq!(codes[4], [format!("non_youtube_source:{}", ids[4]), format!("clip_start_gt_5000:{}", ids[4])]);
+    assert_eq!(
+        codes[4],
+        [format!("non_youtube_source:{}", ids[4]), format!("clip_start_gt_5000:{}", ids[4])]
+    );
     assert!(codes[5].is_empty() && advice.package.is_empty() && !advice.accepts());
     let short = &advice.rows[2][0];
     assert_eq!(short.detail, "3 words, 20 are expected");

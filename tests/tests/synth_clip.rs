@@ -5,9 +5,9 @@ use std::path::Path;
 
 use nexis_core::Error;
 use nexis_core::hash::Digest;
+use nexis_core::media::encode::{ClipOptions, H264Encoder, encode_clip, write_jpeg};
 use nexis_core::media::jpeg::{SAME_PICTURE, StillLimits, decode_still, first_frame_similarity};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits};
-use nexis_core::media::encode::{ClipOptions, H264Encoder, encode_clip, write_jpeg};
 
 /// A landscape with a sun that crosses it: smooth areas, an edge, and something that moves.
 fn scene(width: u32, height: u32, second: f64) -> Vec<u8> {

@@ -18,7 +18,9 @@ impl ViolationKind {
             Self::ManifestIdentityMismatch => {
                 "Name in manifest.json the hotkey whose bucket it is, to the letter, and the folder's interval."
             }
-            Self::UnknownSpec { .. } => "Set spec_id in manifest.json to a specification of the network: video_v1.",
+            Self::UnknownSpec { .. } => {
+                "Set spec_id in manifest.json to a specification of the network: video_v1."
+            }
             Self::IncompatibleSpecVersion { .. } => {
                 "Set protocol_version and schema_version in manifest.json to those in force: 1.0.0."
             }
@@ -51,7 +53,9 @@ impl ViolationKind {
                 "Publish the very file whose digest the row gives, or write the row's digest anew."
             }
             Self::InvalidResolution { .. } => "Scale the clip to exactly 1280x720.",
-            Self::MissingFirstFrameAsset { .. } => "Publish the first-frame picture under the name its row gives.",
+            Self::MissingFirstFrameAsset { .. } => {
+                "Publish the first-frame picture under the name its row gives."
+            }
             Self::FirstFrameSha256Mismatch { .. } => {
                 "Publish the very picture whose digest the row gives, or write the row's digest anew."
             }
@@ -73,8 +77,12 @@ impl ViolationKind {
             Self::UndecodableClip { .. } => {
                 "Encode the clip as H.264 in an MP4 file, 8 bits, 4:2:0, complete and with one video stream."
             }
-            Self::ValidationException => "Write the package anew. Where that does not help, report it: it is a defect.",
-            Self::FirstFrameContentMismatch { .. } => "Save the clip's own first frame as its first-frame picture.",
+            Self::ValidationException => {
+                "Write the package anew. Where that does not help, report it: it is a defect."
+            }
+            Self::FirstFrameContentMismatch { .. } => {
+                "Save the clip's own first frame as its first-frame picture."
+            }
             Self::RowMetadataMismatch { .. } => "Write into the row what the clip's stream is.",
             Self::CaptionHygiene { .. } => "Write the caption as plain sentences, each thing said once.",
             Self::DuplicateClipId { .. } => "Drop one of the rows: source, start and duration are the same.",

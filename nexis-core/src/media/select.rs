@@ -196,7 +196,13 @@ pub struct Chooser<T> {
 impl<T> Chooser<T> {
     /// For these instants, ascending, in ticks from the first frame.
     pub fn new(ticks: Vec<i64>) -> Self {
-        Self { chosen: Vec::with_capacity(ticks.len().min(MAX_REQUEST)), ticks, taken: 0, held: None, start: None }
+        Self {
+            chosen: Vec::with_capacity(ticks.len().min(MAX_REQUEST)),
+            ticks,
+            taken: 0,
+            held: None,
+            start: None,
+        }
     }
 
     /// Takes the next frame; `true` once every instant has its frame.

@@ -54,8 +54,14 @@ impl Advice {
         let found = failures.iter().map(|v| (v, true)).chain(warnings.iter().map(|v| (v, false)));
         for (violation, rejects) in found {
             let problem = Problem::new(violation, rejects);
-            let mut concerned: Vec<usize> =
-                violation.kind.clips().iter().filter_map(|clip| places.get(clip)).flatten().copied().collect();
+            let mut concerned: Vec<usize> = violation
+                .kind
+                .clips()
+                .iter()
+                .filter_map(|clip| places.get(clip))
+                .flatten()
+                .copied()
+                .collect();
             concerned.sort_unstable();
             concerned.dedup();
             if concerned.is_empty() {

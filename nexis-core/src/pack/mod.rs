@@ -498,7 +498,9 @@ fn write_row(
     let mut record = planned.record.clone();
     let (clip, jpeg) = (folder.join(&record.clip_uri), folder.join(&record.first_frame_uri));
     match &planned.cut {
-        None => fs::copy(&planned.item.clip, &clip).map(drop).map_err(|e| Error::io(&planned.item.clip, e))?,
+        None => {
+            fs::copy(&planned.item.clip, &clip).map(drop).map_err(|e| Error::io(&planned.item.clip, e))?
+        }
         Some(cut) => encode(planned.item, cut, &clip, options, decoder, observer)?,
     }
     // Decoded as a validator does, out of the package itself.

@@ -25,6 +25,7 @@ from .errors import (
     UndecodableClip,
 )
 from .media import decode, probe
+from .packing import PackedRow, PackReport, Problem, pack
 from .results import (
     Alignment,
     Category,
@@ -58,7 +59,10 @@ __all__ = [
     "Model",
     "ModelUnavailable",
     "NexisError",
+    "PackReport",
+    "PackedRow",
     "Probe",
+    "Problem",
     "Report",
     "Row",
     "Score",
@@ -72,6 +76,7 @@ __all__ = [
     "decode",
     "encode_image",
     "encode_text",
+    "pack",
     "probe",
     "protocol",
     "score",
