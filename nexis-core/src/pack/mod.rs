@@ -370,7 +370,7 @@ fn is_package(folder: &Path) -> Result<bool> {
 fn gather<'a, T: Sync, R: Send>(
     items: &[PackItem],
     inputs: &'a [T],
-    work: impl Fn(&'a T) -> Result<R, Refusal> + Sync,
+    work: impl Fn(&'a T) -> Result<R, Refusal> + Sync + Send,
 ) -> Result<Vec<R>, PackFailure> {
     let outcomes: Vec<_> = inputs.par_iter().map(work).collect();
     let mut results = Vec::with_capacity(items.len());

@@ -4,10 +4,10 @@ use std::fs;
 
 use serde_json::json;
 
-use super::clip::write_jpeg;
 use super::package::{ClipStyle, Draft, PackagePlan, digest_of};
 use super::{Scene, TemplateSet};
 use crate::error::{Error, Result};
+use crate::media::encode::write_jpeg;
 use crate::protocol::Category;
 
 macro_rules! attacks {
