@@ -75,9 +75,10 @@ wheel: setup-python
 	$(call heading,Wheel)
 	nexis-py/wheel
 
-# The same wheel in cargo's dev profile, whose dependences the Rust tests have built already, but for those that know
-# FFmpeg. The tests compare with the program.
+# The same wheel in cargo's dev profile, whose dependences the Rust tests have built already, but for a few that know
+# FFmpeg or Python. The tests compare with the program, which is built as the Rust tests build it: with fewer crates
+# chosen, cargo would choose other features and compile much anew.
 test-python: setup-python
 	$(call heading,Tests in Python)
-	cargo build --locked -p nexis-node
+	cargo build --locked --workspace --bins --tests
 	nexis-py/test
