@@ -295,7 +295,7 @@ def test_a_key_is_never_written(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_demonstration_says_so(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nexis.compat._verifiers", {})
+    monkeypatch.setattr("nexis.verifier._shared", {})
     made = CaptionSemanticChecker().load()
     # Both checks share one copy of the model.
     assert NatureCategoryChecker().load() is made
