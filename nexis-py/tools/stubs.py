@@ -5,8 +5,8 @@
 
 PyO3 leaves in a library built with the feature `stubs` what it knows of each class and function, and
 `maturin generate-stubs` reads that out; a type that Rust does not tell stands in the function's
-`#[pyo3(signature = ...)]`. This script adds what both leave to others: the import of `typing`, and the exceptions,
-which it takes from the installed module.
+`#[pyo3(signature = ...)]`. This script adds what both leave to others: imports for those types, and the constants
+that are set when the module is loaded, which it takes from the installed one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 CRATE = Path(__file__).resolve().parent.parent
 STUB = CRATE / "python" / "nexis" / "_nexis.pyi"
 HEADER = "# Written by tools/stubs.py; change the Rust side and run it again.\n"
+BY_PYTHON = {"__all__", "__doc__", "__file__", "__loader__", "__name__", "__package__", "__spec__"}
 INCOMPLETE = re.compile(r"^def __getattr__\(name: str\) -> Incomplete: \.\.\.\n", re.MULTILINE)
 
 
@@ -36,34 +37,36 @@ def introspect(arguments: list[str]) -> str:
         return stubs[0].read_text()
 
 
-def exceptions() -> list[str]:
-    """The exception classes of the installed module, bases before what derives from them."""
+def constants(text: str) -> list[str]:
+    """What the module has and introspection does not see: values that are set when it is loaded."""
     from nexis import _nexis
 
-    classes = [
-        value
-        for value in vars(_nexis).values()
-        if isinstance(value, type) and issubclass(value, BaseException)
-    ]
-    classes.sort(key=lambda c: (len(c.__mro__), c.__name__))
-    return [f"class {c.__name__}({', '.join(b.__name__ for b in c.__bases__)}): ..." for c in classes]
+    lines = []
+    for name, value in sorted(vars(_nexis).items()):
+        if name in BY_PYTHON or re.search(rf"^(class|def) {name}\b|^{name}:", text, re.MULTILINE):
+            continue
+        if not isinstance(value, str):
+            raise SystemExit(f"_nexis.{name} is not described: give it a place in the #[pymodule]")
+        lines.append(f"{name}: str")
+    return lines
 
 
 def finish(text: str) -> str:
-    """Whole and importable: quotes off, imports and exceptions in."""
+    """Whole and importable: quotes off, imports in, nothing left open."""
     text = re.sub(r'(: |-> )"([^"\n]+)"', r"\1\2", text)
-    classes = exceptions()
     text = INCOMPLETE.sub("", text)
-    if "Incomplete" not in text.replace("import Incomplete", ""):
-        text = re.sub(r"(from _typeshed import .*)Incomplete, ", r"\1", text)
-        text = re.sub(r"from _typeshed import Incomplete\n", "", text)
     lines = text.splitlines()
     imports = [line for line in lines if line.startswith(("from ", "import "))]
     body = "\n".join(line for line in lines if line not in imports).strip("\n")
-    if re.search(r"\btyping\.", body) and "import typing" not in imports:
-        imports.append("import typing")
+    if "Incomplete" in body:
+        raise SystemExit("a type is not told: write it into the #[pyo3(signature = ...)]")
+    imports = [re.sub(r"\bIncomplete, |, Incomplete\b", "", line) for line in imports]
+    imports = [line for line in imports if not line.endswith("import Incomplete")]
+    for module in ("numpy", "numpy.typing", "typing"):
+        if re.search(rf"\b{module}\.[A-Z]", body) and f"import {module}" not in imports:
+            imports.append(f"import {module}")
     imports.sort(key=lambda line: line.split()[1])
-    return HEADER + "\n".join(imports) + "\n\n" + "\n\n".join([*classes, body]) + "\n"
+    return HEADER + "\n\n".join(["\n".join(imports), *constants(text), body]) + "\n"
 
 
 def main() -> int:
