@@ -20,7 +20,8 @@ def what_a_validator_says(folder: Path) -> list[nexis.Row]:
     """A package judged row by row, and why."""
     report: nexis.Report = nexis.verify(folder, all_rows=True, progress=False)
     environment: nexis.Environment = report.environment
-    print(f"nexis {nexis.__version__}, decoder {environment.decoder}, {environment.device}")
+    model: nexis.Model | None = environment.model
+    print(f"nexis {nexis.__version__}, {model and model.id} on {environment.device}, {environment.decoder}")
     rows: list[nexis.Row] = []
     for submission in report.submissions:
         say(submission)
@@ -31,8 +32,11 @@ def what_a_validator_says(folder: Path) -> list[nexis.Row]:
 
 
 def say(submission: nexis.Submission) -> None:
-    """The decision on one package."""
-    print(submission.miner_hotkey, submission.verdict, *submission.failures)
+    """The decision on one package, and a sentence on each thing that is wrong with it."""
+    print(submission.miner_hotkey, submission.verdict)
+    reasons: tuple[nexis.Violation, ...] = (*submission.reasons, *submission.warnings)
+    for violation in reasons:
+        print(f"  {violation.code}: {violation.detail}")
 
 
 def explain(
@@ -42,6 +46,8 @@ def explain(
     if stream is not None:
         print(f"  {stream.width}x{stream.height} {stream.codec}")
     if alignment is not None:
+        weakest: nexis.Unit = min(alignment.units, key=lambda unit: unit.similarity)
+        print(f"  fits least: {weakest.text!r}")
         print(f"  P(match) {alignment.probability:.3f} against {alignment.threshold:.3f}: {alignment.verdict}")
     if category is not None:
         print(f"  {winners(category.frames)}: {category.decision}")
@@ -57,6 +63,8 @@ def one_clip(clip: Path, caption: str) -> None:
     score: nexis.Score = nexis.score(clip, caption)
     labels: nexis.Classification = nexis.classify(clip)
     print(f"{clip.name}: {score.verdict}; its frames show {winners(labels.labels)}")
+    judged: tuple[nexis.FrameTime, ...] = score.frames
+    print("judged at", [round(frame.pts_seconds, 2) for frame in judged])
     assert nexis.probe(clip) == score.probe
 
     # The pixels that were judged, and the space in which pictures and texts are compared.

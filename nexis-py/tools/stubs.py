@@ -29,8 +29,9 @@ INCOMPLETE = re.compile(r"^def __getattr__\(name: str\) -> Incomplete: \.\.\.\n"
 def introspect(arguments: list[str]) -> str:
     """The stub as maturin writes it."""
     with tempfile.TemporaryDirectory() as out:
-        command = ["maturin", "generate-stubs", "--quiet", "--features", "stubs", "--out", out, *arguments]
-        subprocess.run([*command, "--manifest-path", str(CRATE / "Cargo.toml")], check=True)
+        command = ["maturin", "generate-stubs", "--quiet", "--profile", "release", "--features", "stubs"]
+        command += ["--manifest-path", str(CRATE / "Cargo.toml"), "--out", out, *arguments]
+        subprocess.run(command, check=True)
         stubs = [path for path in Path(out).rglob("*.pyi") if path.read_text().strip()]
         if len(stubs) != 1:
             raise SystemExit(f"one stub was expected of maturin, not {len(stubs)}: {stubs}")
@@ -45,9 +46,9 @@ def constants(text: str) -> list[str]:
     for name, value in sorted(vars(_nexis).items()):
         if name in BY_PYTHON or re.search(rf"^(class|def) {name}\b|^{name}:", text, re.MULTILINE):
             continue
-        if not isinstance(value, str):
+        if type(value) not in (str, int):
             raise SystemExit(f"_nexis.{name} is not described: give it a place in the #[pymodule]")
-        lines.append(f"{name}: str")
+        lines.append(f"{name}: {type(value).__name__}")
     return lines
 
 
