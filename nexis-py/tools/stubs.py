@@ -3,6 +3,8 @@
     python tools/stubs.py            writes the file
     python tools/stubs.py --check    writes nothing, and fails where the file would change
 
+Other arguments go to maturin, such as `--profile release`.
+
 PyO3 leaves in a library built with the feature `stubs` what it knows of each class and function, and
 `maturin generate-stubs` reads that out; a type that Rust does not tell stands in the function's
 `#[pyo3(signature = ...)]`. This script adds what both leave to others: imports for those types, and the constants
@@ -29,8 +31,8 @@ INCOMPLETE = re.compile(r"^def __getattr__\(name: str\) -> Incomplete: \.\.\.\n"
 def introspect(arguments: list[str]) -> str:
     """The stub as maturin writes it."""
     with tempfile.TemporaryDirectory() as out:
-        command = ["maturin", "generate-stubs", "--quiet", "--profile", "release", "--features", "stubs"]
-        command += ["--manifest-path", str(CRATE / "Cargo.toml"), "--out", out, *arguments]
+        command = ["maturin", "generate-stubs", "--quiet", "--features", "stubs", "--out", out]
+        command += ["--manifest-path", str(CRATE / "Cargo.toml"), *arguments]
         subprocess.run(command, check=True)
         stubs = [path for path in Path(out).rglob("*.pyi") if path.read_text().strip()]
         if len(stubs) != 1:
