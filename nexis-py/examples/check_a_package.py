@@ -67,9 +67,7 @@ def clip_of(submission: nexis.Submission, clip_id: str) -> Path | None:
 
 known = [(clip_of(s, row.clip_id), row.caption) for s, row in rows if s.accepted]
 captions = list(dict.fromkeys(caption for _, caption in known))
-pairs = [
-    (clip, caption, caption == own) for clip, own in known if clip is not None for caption in captions
-]
+pairs = [(clip, caption, caption == own) for clip, own in known if clip is not None for caption in captions]
 scores = verifier.score_many([clip for clip, _, _ in pairs], [caption for _, caption, _ in pairs])
 right = [s.alignment.probability for s, (_, _, same) in zip(scores, pairs) if same]
 wrong = [s.alignment.probability for s, (_, _, same) in zip(scores, pairs) if not same]

@@ -1,6 +1,6 @@
 """Every public name at work, on one package.
 
-    python every_name.py FOLDER      # an interval's folder: manifest.json, dataset.parquet, clips/, frames/
+python every_name.py FOLDER      # an interval's folder: manifest.json, dataset.parquet, clips/, frames/
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import nexis
+import numpy as np
 from nexis import protocol
 from nexis.compat import CaptionSemanticChecker, NatureCategoryChecker
 
@@ -48,7 +48,9 @@ def explain(
     if alignment is not None:
         weakest: nexis.Unit = min(alignment.units, key=lambda unit: unit.similarity)
         print(f"  fits least: {weakest.text!r}")
-        print(f"  P(match) {alignment.probability:.3f} against {alignment.threshold:.3f}: {alignment.verdict}")
+        print(
+            f"  P(match) {alignment.probability:.3f} against {alignment.threshold:.3f}: {alignment.verdict}"
+        )
     if category is not None:
         print(f"  {winners(category.frames)}: {category.decision}")
 

@@ -94,7 +94,9 @@ def frames_of(folder: Path, rows: list[dict[str, Any]], out: Path) -> dict[str, 
 def expected_codes(report: nexis.Report) -> dict[str, list[str]]:
     """The verifier's codes of phases 6 and 7 by class of check. The network stops at an injected caption."""
     codes = [code for submission in report.submissions for code in submission.failures]
-    injected = {code.split(":")[1] for code in codes if code.startswith("caption_semantic_injection_keyword:")}
+    injected = {
+        code.split(":")[1] for code in codes if code.startswith("caption_semantic_injection_keyword:")
+    }
     caption = [
         code
         for code in codes
@@ -173,7 +175,9 @@ def test_codes_come_in_the_order_of_the_rows(
     ]
 
 
-def test_missing_frames(package: Callable[[str | None], Path], verifier: nexis.Verifier, tmp_path: Path) -> None:
+def test_missing_frames(
+    package: Callable[[str | None], Path], verifier: nexis.Verifier, tmp_path: Path
+) -> None:
     folder = package(None)
     row = rows_of(folder)[0]
     clip = row["clip_id"]
@@ -182,7 +186,8 @@ def test_missing_frames(package: Callable[[str | None], Path], verifier: nexis.V
     categories = NatureCategoryChecker(verifier=verifier)
     missing = [f"category_strict_frames_missing:{clip}"]
     two = [all_frames[0], all_frames[1], all_frames[0], tmp_path / "nowhere.png"]
-    for frames in ({}, {clip: []}, {clip: [tmp_path / "nowhere.png"]}):
+    none: list[dict[str, list[Path]]] = [{}, {clip: []}, {clip: [tmp_path / "nowhere.png"]}]
+    for frames in none:
         assert captions.check(sampled=[row], frame_paths_by_clip_id=frames) == []
         assert categories.check(sampled=[row], frame_paths_by_clip_id=frames) == missing
     assert categories.check(sampled=[row], frame_paths_by_clip_id={clip: two}) == missing
@@ -247,9 +252,12 @@ def test_our_troubles_are_not_the_miners(
     picture = tmp_path / "copy" / rows[0]["first_frame_uri"]
     picture.write_bytes(b"no picture")
     only = {one: [frames[one][0], frames[one][1], picture]}
-    assert CaptionSemanticChecker(verifier=verifier).check(
-        sampled=rows[:1], frame_paths_by_clip_id={one: [picture]}
-    ) == []
+    assert (
+        CaptionSemanticChecker(verifier=verifier).check(
+            sampled=rows[:1], frame_paths_by_clip_id={one: [picture]}
+        )
+        == []
+    )
     assert NatureCategoryChecker(verifier=verifier).check(sampled=rows[:1], frame_paths_by_clip_id=only) == [
         f"category_strict_frames_missing:{one}"
     ]
@@ -282,9 +290,10 @@ def test_wrong_use_is_explained(verifier: nexis.Verifier) -> None:
     for sampled in ([{"clip_id": "c"}], [{"caption": "A lake."}], [3], [{**row, "caption": None}], 3):
         with pytest.raises(TypeError):
             checker.check(sampled=sampled, frame_paths_by_clip_id={})  # type: ignore[arg-type]
-    for frames in ({"c": "c.png"}, {"c": Path("c.png")}, {"c": [3]}):
+    wrong: list[Any] = [{"c": "c.png"}, {"c": Path("c.png")}, {"c": [3]}]
+    for frames in wrong:
         with pytest.raises(TypeError):
-            checker.check(sampled=[row], frame_paths_by_clip_id=frames)  # type: ignore[dict-item]
+            checker.check(sampled=[row], frame_paths_by_clip_id=frames)
 
 
 def test_a_key_is_never_written(caplog: pytest.LogCaptureFixture) -> None:

@@ -73,7 +73,9 @@ def finish(text: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Write the extension's type stub, or check that it is up to date.")
+    parser = argparse.ArgumentParser(
+        description="Write the extension's type stub, or check that it is up to date."
+    )
     parser.add_argument("--check", action="store_true", help="fail where the file would change")
     options, arguments = parser.parse_known_args()
     wanted = finish(introspect(arguments))
