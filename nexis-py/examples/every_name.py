@@ -1,6 +1,6 @@
 """Every public name at work, on one package.
 
-python every_name.py FOLDER      # an interval's folder: manifest.json, dataset.parquet, clips/, frames/
+Run it as `python every_name.py FOLDER`: an interval's folder: manifest.json, dataset.parquet, clips/, frames/.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Writes `python/nexis/_nexis.pyi` from the extension module itself.
 
-    python tools/stubs.py            writes the file
-    python tools/stubs.py --check    writes nothing, and fails where the file would change
-
+`python tools/stubs.py` writes the file; with `--check` it writes nothing and fails where the file would change.
 Other arguments go to maturin, such as `--profile release`.
 
 PyO3 leaves in a library built with the feature `stubs` what it knows of each class and function, and
