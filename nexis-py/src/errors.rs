@@ -1,14 +1,26 @@
 //! Errors of the library as exceptions of the package. The classes are Python's (`nexis/errors.py`), so that they
 //! pickle and can be subclassed there.
 
+use std::sync::OnceLock;
+
 use nexis_core::Error;
 use nexis_core::media::MediaFailure;
 use pyo3::exceptions::{PyFileNotFoundError, PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
+/// The Python package that this module is in.
+static PACKAGE: OnceLock<String> = OnceLock::new();
+
+/// Notes the module's full name. Its package is `nexis` unless it was put elsewhere, beside another of that name.
+pub(crate) fn loaded_as(module: &str) {
+    let package = module.rsplit_once('.').map_or("nexis", |(package, _)| package);
+    PACKAGE.get_or_init(|| package.to_owned());
+}
+
 /// An exception of `nexis.errors` by name.
 pub(crate) fn raised(py: Python<'_>, class: &str, arguments: impl pyo3::call::PyCallArgs<'_>) -> PyErr {
-    let made = (|| py.import("nexis.errors")?.getattr(class)?.call1(arguments))();
+    let package = PACKAGE.get().map_or("nexis", String::as_str);
+    let made = (|| py.import(format!("{package}.errors"))?.getattr(class)?.call1(arguments))();
     match made {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,

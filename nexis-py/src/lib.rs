@@ -35,6 +35,7 @@ mod _nexis {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::work::quiet_panics();
+        super::errors::loaded_as(module.name()?.to_str()?);
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("MAX_CLIP_BYTES", nexis_core::media::MediaLimits::default().max_bytes)
     }

@@ -23,11 +23,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from .errors import CouldNotCheck, NexisError
-from .verifier import Verifier
+from .verifier import Verifier, _default
 
 __all__ = ["CaptionSemanticChecker", "NatureCategoryChecker"]
 
 _log = logging.getLogger("nexis.compat")
+
+# What is ours, or of the one who runs the check; what the miner did comes back as a code.
+_OURS = (NexisError, OSError, RuntimeError, ValueError)
 
 _FramePaths = Mapping[str, Sequence["str | os.PathLike[str]"]]
 
@@ -59,7 +62,7 @@ class _Checker(ABC):
         self._enabled = bool(enabled)
         self._limit = None if max_samples is None else max(0, int(max_samples))
         self._on_error = on_error
-        self._local_model = os.fspath(local_model)
+        self._local_model = local_model
         self._verifier = verifier
         self._loading = threading.Lock()
         hosted = {
@@ -92,8 +95,8 @@ class _Checker(ABC):
         with self._loading:
             if self._verifier is None:
                 try:
-                    self._verifier = _shared(self._local_model)
-                except (NexisError, OSError, ValueError) as error:
+                    self._verifier = _default(self._local_model)
+                except _OURS as error:
                     raise CouldNotCheck(f"model {self._local_model}: {error}") from error
             return self._verifier
 
@@ -116,7 +119,7 @@ class _Checker(ABC):
             paths = _paths(frame_paths_by_clip_id, clip_id)
             try:
                 found = self._find(clip_id, caption, paths, _optional_text(row, "first_frame_uri"))
-            except (NexisError, OSError, ValueError) as error:
+            except _OURS as error:
                 if self._on_error == "raise":
                     raise CouldNotCheck(f"clip {clip_id}: {error}") from error
                 _log.error("clip %s could not be checked and passes: %s", clip_id, error)
@@ -184,23 +187,6 @@ class NatureCategoryChecker(_Checker):
         self, clip_id: str, caption: str, paths: list[str], first_frame_uri: str | None
     ) -> dict[str, Any] | None:
         return self.load()._engine.check_category(clip_id, caption, paths, first_frame_uri)
-
-
-_verifiers: dict[str, Verifier] = {}
-_verifiers_lock = threading.Lock()
-
-
-def _shared(model: str) -> Verifier:
-    """One verifier per model and process: two checks need no two copies of the weights."""
-    with _verifiers_lock:
-        verifier = _verifiers.get(model)
-        if verifier is None:
-            verifier = Verifier(model)
-            notice = verifier.environment.notice
-            if notice:
-                _log.warning("model %s: %s", model, notice)
-            _verifiers[model] = verifier
-        return verifier
 
 
 def _field(row: object, name: str) -> object:
