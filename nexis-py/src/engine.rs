@@ -372,7 +372,7 @@ fn in_parts<T, E: From<Error>>(
         }
         rows.push(encode(part)?);
     }
-    let views: Vec<_> = rows.iter().map(Array2::view).collect();
+    let views: Vec<_> = rows.iter().map(|part| part.view()).collect();
     concatenate(Axis(0), &views)
         .map_err(|e| Error::Internal(format!("embeddings of different widths: {e}")).into())
 }

@@ -18,7 +18,11 @@ pub(crate) fn loaded_as(module: &str) {
 }
 
 /// An exception of `nexis.errors` by name.
-pub(crate) fn raised(py: Python<'_>, class: &str, arguments: impl pyo3::call::PyCallArgs<'_>) -> PyErr {
+pub(crate) fn raised<'py>(
+    py: Python<'py>,
+    class: &str,
+    arguments: impl pyo3::call::PyCallArgs<'py>,
+) -> PyErr {
     let package = PACKAGE.get().map_or("nexis", String::as_str);
     let made = (|| py.import(format!("{package}.errors"))?.getattr(class)?.call1(arguments))();
     match made {
