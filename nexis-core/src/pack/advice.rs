@@ -75,9 +75,7 @@ impl Advice {
         }
         advice
     }
-}
 
-impl Advice {
     /// What the rows alone show, without a clip or a model: phase 4, and captions that talk to a judge.
     pub fn of_rows(rows: &[ClipRecord], spec: &dyn DatasetSpec) -> Self {
         let mut failures = spec.hard_checks(rows);
