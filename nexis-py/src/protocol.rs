@@ -14,6 +14,7 @@ use nexis_core::spec::{DatasetSpec, VideoSpec};
 use nexis_core::weights as core_weights;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -172,14 +173,15 @@ pub(crate) fn weights<'py>(
     py: Python<'py>,
     previous_interval_accepted: BTreeMap<String, bool>,
     scores: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<Bound<'py, PyDict>> {
     let scores: Vec<core_weights::IntervalScore> = read(scores, "scores")?;
     let previous = previous_interval_accepted.iter().map(|(h, ok)| (Hotkey::new(h), *ok)).collect();
-    let weights: Map<String, Value> = core_weights::normalized_weights(&scores, &previous)
-        .into_iter()
-        .map(|(hotkey, weight)| (hotkey.to_string(), json!(weight)))
-        .collect();
-    Ok(pythonize::pythonize(py, &weights)?)
+    // In order of first appearance, in which `dense_weights` adds them up: a sorted map would change the last bits.
+    let weights = PyDict::new(py);
+    for (hotkey, weight) in core_weights::normalized_weights(&scores, &previous) {
+        weights.set_item(hotkey.as_str(), weight)?;
+    }
+    Ok(weights)
 }
 
 /// A weight for every UID of the metagraph.
@@ -189,7 +191,7 @@ pub(crate) fn dense_weights<'py>(
     py: Python<'py>,
     hotkeys: Vec<String>,
     uids: Vec<u16>,
-    weights: &Bound<'py, pyo3::types::PyDict>,
+    weights: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyAny>> {
     if hotkeys.len() != uids.len() {
         let (n, m) = (hotkeys.len(), uids.len());
