@@ -58,6 +58,46 @@ def clauses(text):
     return [part.strip() for part in re.split(r"(?<=[.!?,;:])\s+", text) if part.strip(" .,;:!?")]
 
 
+# Words that say nothing about a picture, put before a clause.
+FILLERS = (
+    "here", "as one can see", "for the viewer", "in this recording", "this shows", "this is a view of", "we look at",
+    "one sees", "what is shown is", "in the picture", "the video is about", "it is a recording of", "notice",
+)
+
+
+# Share of the captions that are reworded.
+REWORDED = 0.4
+
+
+def reworded(texts, rng):
+    """The texts with their clauses in another order and fillers between them, the same change for all; as they are
+    where they do not have the same number of clauses.
+
+    Whoever writes a caption puts its parts in an order of their own. Without this the text side learns the order of
+    the templates: that what comes after a negation is denied, for example.
+    """
+    split = [clauses(text) for text in texts]
+    count = len(split[0])
+    if count < 2 or any(len(parts) != count for parts in split):
+        return texts
+    order = rng.sample(range(count), count) if rng.random() < 0.8 else list(range(count))
+    filled = {rng.randrange(count): rng.choice(FILLERS)} if rng.random() < 0.5 else {}
+    stops = [rng.choice((", ", ", ", ". ", "; ", " ")) for _ in range(count)]
+    out = []
+    for parts in split:
+        text = ""
+        for place, (index, stop) in enumerate(zip(order, stops)):
+            part = parts[index].strip(" .,;:!?")
+            part = part[:1].lower() + part[1:]
+            if index in filled:
+                part = f"{filled[index]} {part}"
+            if not place or text.endswith(". "):
+                part = part[:1].upper() + part[1:]
+            text += part + (stop if place + 1 < count else ".")
+        out.append(text)
+    return out
+
+
 def differing(true, false, rng):
     """The unit in which a swapped caption differs from the true one, as a pair; the whole pair if there is none."""
     for split in rng.sample((sentences, clauses), 2):
@@ -94,21 +134,23 @@ def caption_bar(image, rng, top=None):
     """A subtitle: an opaque or translucent bar over the lower part of the frame with rows of letter-like marks."""
     image = image.copy()
     height, width = image.shape[:2]
-    top = height - int(height * rng.uniform(0.12, 0.27)) if top is None else top
-    alpha, shade = rng.choice((1.0, 0.8, 0.6)), rng.choice((0, 0, 16, 40, 235))
+    top = height - int(height * rng.uniform(0.12, 0.30)) if top is None else top
+    alpha, shade = rng.choice((1.0, 1.0, 0.8, 0.6)), rng.choice((0, 0, 18, 40, 235))
     image[top:] = (image[top:] * (1 - alpha) + shade * alpha).astype(np.uint8)
-    ink = (250, 250, rng.choice((250, 80))) if shade < 128 else (20, 20, 20)
-    line = rng.randint(10, 18)
-    for y in range(top + 5, height - line, line + 5):
-        x = rng.randint(4, 40)
-        stop = width - rng.randint(4, 40)
+    ink = (250, 250, rng.choice((250, 250, 80))) if shade < 128 else (20, 20, 20)
+    # From small print, whose letters are mere strokes, to large.
+    line = rng.randint(4, 18)
+    gap = rng.randint(max(2, line // 3), line)
+    for y in range(top + rng.randint(2, 8), height - line, line + gap):
+        x = rng.randint(4, 50)
+        stop = width - rng.randint(4, 50)
         while x < stop:
-            w = rng.randint(2, 6)
+            w = rng.randint(2, max(3, line // 2))
             y0 = y + rng.choice((0, 0, line // 4))
-            image[y0 : y + line - rng.choice((0, 0, 3)), x : x + w] = ink
+            image[y0 : y + line - rng.choice((0, 0, line // 5)), x : x + w] = ink
             if w > 4:  # the hollow of a letter
                 image[y0 + 2 : y + line // 2, x + 1 : x + w - 1] = shade
-            x += w + rng.choice((1, 2, 2, 2, 7))
+            x += w + rng.choice((1, 2, 2, 2, max(4, line // 2)))
     return image
 
 
@@ -141,7 +183,7 @@ def augment(frame, rng):
         image = tone(image, rng)
     if rng.random() < 0.10:
         image = grey(image)
-    if rng.random() < 0.15:
+    if rng.random() < 0.20:
         image = caption_bar(image, rng)
     if rng.random() < 0.12:
         image = blur(image, rng.uniform(0.6, 2.2))
@@ -202,6 +244,38 @@ class Labels:
         return out
 
 
+class Mapped:
+    """A training set whose files lie in memory already (a tmpfs) or on a disk that is fast at random reads."""
+
+    def __init__(self, folder):
+        self.meta = read_meta(folder)
+        self.frames = open_frames(folder)
+        with open(os.path.join(folder, "scenes.jsonl"), "rb") as file:
+            self.lines = file.readlines()
+        self.by_category = group_by_category(self.lines)
+
+    def __len__(self):
+        return len(self.lines)
+
+    def scene(self, i):
+        return json.loads(self.lines[i])
+
+    def frame(self, i, rng):
+        return np.array(self.frames[i, rng.randrange(self.frames.shape[1])])
+
+
+def category_of(line):
+    """The category of a scene's line without parsing it: it stands near the start."""
+    return re.search(rb'"category":"(\w+)"', line[:120]).group(1).decode()
+
+
+def group_by_category(lines):
+    groups = {}
+    for i, line in enumerate(lines):
+        groups.setdefault(category_of(line), []).append(i)
+    return groups
+
+
 class Store:
     """A training set in memory: frames as JPEGs of high quality, scenes as lines of JSON.
 
@@ -233,9 +307,7 @@ class Store:
                     packed.append(buffer.getvalue())
                 self.jpegs.append(packed)
                 self.lines.append(line)
-                # The category stands near the start of the line.
-                category = re.search(rb'"category":"(\w+)"', line[:120]).group(1).decode()
-                self.by_category.setdefault(category, []).append(i)
+                self.by_category.setdefault(category_of(line), []).append(i)
                 if i + 1 >= self.enough:
                     self.ready.set()
         self.ready.set()
@@ -257,8 +329,8 @@ class Batches:
     captions apart, and that is where a model trained on mixed batches stays weak.
     """
 
-    def __init__(self, folder, encoder, prompts, batch, swaps, weights, labels, seed, ahead=3, threads=1):
-        self.store, self.labels = Store(folder), labels
+    def __init__(self, folder, encoder, prompts, batch, swaps, weights, labels, seed, mapped=False, ahead=3, threads=1):
+        self.store, self.labels = (Mapped if mapped else Store)(folder), labels
         self.encoder, self.prompts, self.batch, self.swaps, self.weights = encoder, prompts, batch, swaps, weights
         self.lock = threading.Lock()
         self.number = 0
@@ -297,7 +369,8 @@ class Batches:
         scenes = [self.store.scene(i) for i in chosen]
         whole, part, true, false, owner, attribute = [], [], [], [], [], []
         for row, scene in enumerate(scenes):
-            whole.append(rng.choice(scene["captions"]))
+            caption = rng.choice(scene["captions"])
+            whole.append(reworded([caption], rng)[0] if rng.random() < REWORDED else caption)
             source = rng.choice(scene["captions"])
             part.append(rng.choice((clauses if rng.random() < 0.6 else sentences)(source)))
             pool = scene["swaps"]
@@ -305,6 +378,8 @@ class Batches:
                 a, b = swap["true"], swap["false"]
                 if rng.random() < 0.4:
                     a, b = differing(a, b, rng)
+                elif rng.random() < REWORDED:
+                    a, b = reworded([a, b], rng)
                 true.append(a)
                 false.append(b)
                 owner.append(row)

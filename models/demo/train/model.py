@@ -130,17 +130,21 @@ class Demo(nn.Module):
         return self.text_projection(self.final_layer_norm(x))
 
 
+# Parts of a layer here and there, and by what the exported weights are multiplied.
+LAYER_PARTS = (
+    ("out_proj", "self_attn.out_proj", 1.0),
+    ("layer_norm1", "layer_norm1", 1.0),
+    ("layer_norm2", "layer_norm2", 1.0),
+    ("fc1", "mlp.fc1", 1 / QUICK_GELU),
+    ("fc2", "mlp.fc2", QUICK_GELU),
+)
+
+
 def _layer(out, prefix, state, source, width):
     weights, biases = state[source + ".qkv.weight"].split(width), state[source + ".qkv.bias"].split(width)
     for name, weight, bias in zip("qkv", weights, biases):
         out[f"{prefix}.self_attn.{name}_proj.weight"], out[f"{prefix}.self_attn.{name}_proj.bias"] = weight, bias
-    for mine, theirs, factor in (
-        ("out_proj", "self_attn.out_proj", 1.0),
-        ("layer_norm1", "layer_norm1", 1.0),
-        ("layer_norm2", "layer_norm2", 1.0),
-        ("fc1", "mlp.fc1", 1 / QUICK_GELU),
-        ("fc2", "mlp.fc2", QUICK_GELU),
-    ):
+    for mine, theirs, factor in LAYER_PARTS:
         out[f"{prefix}.{theirs}.weight"] = state[f"{source}.{mine}.weight"] * factor
         # The bias of the second matrix is added after the product and stays as it is.
         out[f"{prefix}.{theirs}.bias"] = state[f"{source}.{mine}.bias"] * (1.0 if mine == "fc2" else factor)
@@ -173,6 +177,34 @@ def to_hf(state, cfg):
     for i in range(t["layers"]):
         _layer(out, f"text_model.encoder.layers.{i}", state, f"text.{i}", t["width"])
     return out
+
+
+def from_hf(tensors, cfg):
+    """The inverse of `to_hf`: what of Demo's state dictionary an exported model holds, as f32."""
+    v, t = cfg["vision"], cfg["text"]
+    theirs = {name: value.float() for name, value in tensors.items()}
+    state = {
+        "logit_scale": theirs["logit_scale"],
+        "visual_projection.weight": theirs["visual_projection.weight"],
+        "text_projection.weight": theirs["text_projection.weight"],
+        "class_embedding": theirs["vision_model.embeddings.class_embedding"],
+        "patch_embedding.weight": theirs["vision_model.embeddings.patch_embedding.weight"].reshape(v["width"], -1),
+        "vision_positions": theirs["vision_model.embeddings.position_embedding.weight"],
+        "token_embedding.weight": theirs["text_model.embeddings.token_embedding.weight"],
+        "text_positions": theirs["text_model.embeddings.position_embedding.weight"],
+    }
+    layers = [(f"vision.{i}", f"vision_model.encoder.layers.{i}") for i in range(v["layers"])]
+    layers += [(f"text.{i}", f"text_model.encoder.layers.{i}") for i in range(t["layers"])]
+    for part in ("weight", "bias"):
+        state[f"pre_layernorm.{part}"] = theirs[f"vision_model.pre_layrnorm.{part}"]
+        state[f"post_layernorm.{part}"] = theirs[f"vision_model.post_layernorm.{part}"]
+        state[f"final_layer_norm.{part}"] = theirs[f"text_model.final_layer_norm.{part}"]
+        for mine, source in layers:
+            state[f"{mine}.qkv.{part}"] = torch.cat([theirs[f"{source}.self_attn.{name}_proj.{part}"] for name in "qkv"])
+            for name, other, factor in LAYER_PARTS:
+                scale = 1.0 if (name, part) == ("fc2", "bias") else factor
+                state[f"{mine}.{name}.{part}"] = theirs[f"{source}.{other}.{part}"] / scale
+    return state
 
 
 def hf_config(cfg, bos, eos):

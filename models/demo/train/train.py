@@ -15,11 +15,11 @@ import time
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from data import CATEGORIES, LABELS, SIZE, Batches, Encoder, Labels
-from model import Demo, hf_config, to_hf
+from model import Demo, from_hf, hf_config, to_hf
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -30,7 +30,11 @@ def arguments():
     parser.add_argument("--model", required=True, help="model directory with tokenizer.json; receives the weights")
     parser.add_argument("--checkpoint", default="checkpoint.pt")
     parser.add_argument("--prompts", default=os.path.join(HERE, "prompts.json"))
-    parser.add_argument("--init", help="start from the averaged weights of this checkpoint, with a new schedule")
+    parser.add_argument(
+        "--init", help="start from these weights, with a new schedule: a checkpoint, or an exported model.safetensors"
+    )
+    parser.add_argument("--text-only", action="store_true", help="keep the image side as it is; for use with --init")
+    parser.add_argument("--mapped", action="store_true", help="read frames where they lie (fast random reads needed)")
     parser.add_argument("--resume", action="store_true", help="go on from --checkpoint")
     parser.add_argument("--minutes", type=float, default=50.0)
     parser.add_argument("--batch", type=int, default=80)
@@ -61,11 +65,12 @@ ATTRIBUTE_WEIGHTS = {"setting": 0.5, "kind": 1.5, "colour": 0.4, "count": 1.2, "
 NOT_EXPORTED = ("pair_scale", "pair_bias", "heads.weight", "heads.bias")
 
 
-def losses(model, batch, scale):
+def losses(model, batch, scale, text_only=False):
     """All losses of a batch; embeddings in f32 from here on."""
     size = len(batch["pixels"])
-    pooled = model.pooled_image(batch["pixels"])
-    image = F.normalize(model.visual_projection(pooled).float(), dim=-1)
+    with torch.set_grad_enabled(not text_only):
+        pooled = model.pooled_image(batch["pixels"])
+        image = F.normalize(model.visual_projection(pooled).float(), dim=-1)
     groups, back = batch["texts"]
     texts = F.normalize(torch.cat([model.caption(*group) for group in groups])[back].float(), dim=-1)
     pairs = len(batch["owner"])
@@ -107,7 +112,7 @@ def losses(model, batch, scale):
     # Weighted by how long they take: kinds and counts are learned last, and what a caption says depends on them most.
     named = sum(ATTRIBUTE_WEIGHTS[name] * loss for name, loss in zip(LABELS, attributes))
 
-    total = 0.5 * contrast + 1.5 * pair + 0.15 * clause + 0.5 * category + 0.3 * absolute + named
+    total = 0.5 * contrast + 1.5 * pair + 0.15 * clause + 0.8 * category + 0.3 * absolute + named
     with torch.no_grad():
         report = {
             "contrast": contrast / 2,
@@ -197,9 +202,15 @@ def main():
     master = Demo(cfg)
     labels = Labels()
     if args.init:
-        saved = torch.load(args.init, weights_only=True)
-        master.load_state_dict(saved["average"])
-        labels.seen.update(saved["labels"])
+        if args.init.endswith(".safetensors"):
+            # The heads are not exported: they start anew, and the labels' numbers with them.
+            missing, unknown = master.load_state_dict(from_hf(load_file(args.init), cfg), strict=False)
+            if unknown or set(missing) != set(NOT_EXPORTED):
+                sys.exit(f"{args.init} is no model of this shape: missing {missing}, unknown {unknown}")
+        else:
+            saved = torch.load(args.init, weights_only=True)
+            master.load_state_dict(saved["average"])
+            labels.seen.update(saved["labels"])
     model = Demo(cfg).bfloat16()
     scalars = ("logit_scale", "pair_scale", "pair_bias")
     names = [name for name, _ in master.named_parameters()]
@@ -221,7 +232,7 @@ def main():
             optimiser.load_state_dict(state)
         average, step, spent = saved["average"], saved["step"], saved["spent"]
         labels.seen.update(saved["labels"])  # the heads' outputs keep their meaning
-    batches = Batches(args.data, encoder, prompts, args.batch, args.swaps, SWAP_WEIGHTS, labels, args.seed + 7919 * step)
+    batches = Batches(args.data, encoder, prompts, args.batch, args.swaps, SWAP_WEIGHTS, labels, args.seed + 7919 * step, args.mapped)
     print(f"{batches.store.meta['scenes']} scenes, {sum(p.numel() for n, p in weights.items() if n not in NOT_EXPORTED)} parameters", flush=True)
 
     working = dict(model.named_parameters())
@@ -251,11 +262,13 @@ def main():
         for n in scalars:
             weights[n].grad = None
         model.pair_scale, model.pair_bias = weights["pair_scale"], weights["pair_bias"]
-        loss, report = losses(model, batch, scale)
+        loss, report = losses(model, batch, scale, args.text_only)
         loss.backward()
         for n in names:
             if n not in scalars:
-                weights[n].grad = working[n].grad.float()
+                # None on a side that is kept; the optimisers pass it over, weight decay included.
+                grad = working[n].grad
+                weights[n].grad = None if grad is None else grad.float()
         norm = torch.nn.utils.clip_grad_norm_(master.parameters(), 1.0, foreach=True)
         if not torch.isfinite(norm):
             print(f"step {step}: gradient not finite, skipped", flush=True)
