@@ -22,11 +22,9 @@ use nexis_tests::{judge, judge_with};
 const ALICE: &str = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY";
 const BOB: &str = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty";
 const INTERVAL: IntervalId = IntervalId::new(7_756_900);
-/// Scenes of two honest miners, apart from every seed that the model was trained or calibrated on. They are scenes
-/// that the demonstration model judges rightly: how often it does not stands in its card, and is not what is
-/// tested here.
-const ALICES: [u64; 3] = [600_000, 600_001, 600_003];
-const BOBS: [u64; 3] = [600_005, 600_007, 600_008];
+/// Scenes of two honest miners, apart from every seed that the model was trained or calibrated on.
+const ALICES: [u64; 3] = [600_000, 600_001, 600_002];
+const BOBS: [u64; 3] = [600_003, 600_004, 600_005];
 
 /// Clips are made once and shared by all tests of this file.
 fn clips() -> &'static Path {
