@@ -283,7 +283,8 @@ fn what_cannot_be_read_matches_nothing_and_is_no_error() {
         assert!(alignment.refused.is_some());
         assert!(scorer.gate(aligner.measurer(), &caption).unwrap().rejected);
     }
-    let long = "red cars on a street ".repeat(2000);
+    let words = "red cars on a street ";
+    let long = words.repeat(CAPTION_LIMIT / words.len());
     let alignment = aligner.align(&long, &clip).unwrap();
     assert!(alignment.refused.is_none() && alignment.measured.units.len() > 100);
 }
