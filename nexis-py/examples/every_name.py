@@ -73,7 +73,7 @@ def one_clip(clip: Path, caption: str) -> None:
     # The pixels that were judged, and the space in which pictures and texts are compared.
     frames = nexis.decode(clip)
     likeness = nexis.encode_image(frames) @ nexis.encode_text([caption, "an empty room"]).T
-    print("cosines per frame:", np.round(likeness, 2).tolist())
+    print("cosines per frame:", np.round(likeness.astype(float), 2).tolist())
 
     # A verifier with settings of its own, kept for many calls. The number of threads changes no number.
     verifier = nexis.Verifier("demo", threads=2)
