@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def one_clip(clip: Path, caption: str) -> None:
     # The pixels that were judged, and the space in which pictures and texts are compared.
     frames = nexis.decode(clip)
     likeness = nexis.encode_image(frames) @ nexis.encode_text([caption, "an empty room"]).T
-    print("cosines per frame:", np.round(likeness, 2).tolist())
+    print("cosines per frame:", np.round(likeness.astype(float), 2).tolist())
 
     # A verifier with settings of its own, kept for many calls. The number of threads changes no number.
     verifier = nexis.Verifier("demo", threads=2)
@@ -118,6 +119,16 @@ def the_networks_checks(row: nexis.Row, pictures: list[Path]) -> None:
     frames = {row.clip_id: pictures}
     print("codes:", captions.check(sampled=[row], frame_paths_by_clip_id=frames))
     print("codes:", categories.check(sampled=[row], frame_paths_by_clip_id=frames))
+
+
+def repack(clip: Path, caption: str, url: str, hotkey: str, interval: int) -> None:
+    """A package of one clip, checked as it is made, and what would have to be mended."""
+    item = {"clip": clip, "caption": caption, "source_video_url": url, "clip_start_sec": 0.0}
+    with tempfile.TemporaryDirectory() as out:
+        made: nexis.PackReport = nexis.pack([item], out, hotkey=hotkey, interval=interval, progress=False)
+    rows: tuple[nexis.PackedRow, ...] = made.rows
+    problems: list[nexis.Problem] = [*made.problems, *(p for row in rows for p in row.problems)]
+    print("packed:", rows[0].treatment, made.accepted, *(problem.remedy for problem in problems))
 
 
 def draws(interval: int, hotkeys: list[str], rows: int) -> list[int]:
@@ -204,11 +215,13 @@ def main() -> None:
     rows = what_a_validator_says(folder)
     row = rows[0]
     url, video = "https://www.youtube.com/watch?v=dQw4w9WgXcQ", "dQw4w9WgXcQ"
-    one_clip(folder / "clips" / f"{row.clip_id}.mp4", row.caption)
+    clip = folder / "clips" / f"{row.clip_id}.mp4"
+    one_clip(clip, row.caption)
     what_goes_wrong(row)
     the_networks_checks(row, [folder / "frames" / f"{row.clip_id}.jpg"])
     hotkeys = [manifest["miner_hotkey"], "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"]
     print("rows drawn:", draws(manifest["interval_id"], hotkeys, manifest["record_count"]))
+    repack(clip, row.caption, url, manifest["miner_hotkey"], manifest["interval_id"])
     sources(url, video)
     rules(row.caption, record_of(row, url, video))
     pay(hotkeys)

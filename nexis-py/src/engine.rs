@@ -90,15 +90,17 @@ impl Engine {
     }
 
     /// What makes the results.
+    #[pyo3(signature = () -> "dict[str, Any]")]
     fn environment<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(pythonize::pythonize(py, self.judge.environment())?)
     }
 
     /// Judges the packages under a path: the report, as `nexis verify --json` prints it. `progress` is called as
     /// `progress(judged, rows)`.
-    #[pyo3(signature = (path, *, interval=None, hotkey=None, validator_hotkey=None, record_info=None,
-        all_rows=false, policy="network", evidence=None, progress=None))]
     #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (path, *, interval=None, hotkey=None, validator_hotkey=None,
+        record_info: "bytes | None" = None, all_rows=false, policy="network", evidence=None,
+        progress: "Callable[[int, int], object] | None" = None) -> "dict[str, Any]")]
     fn verify<'py>(
         &self,
         py: Python<'py>,
@@ -153,7 +155,7 @@ impl Engine {
 
     /// Judges every one of these rows (dicts of the 18 columns) on the assets below `asset_root`, an interval's
     /// folder: phases 5 to 7, one dict a row, in their order.
-    #[pyo3(signature = (rows, asset_root, interval=0))]
+    #[pyo3(signature = (rows: "Sequence[Mapping[str, Any]]", asset_root, interval=0) -> "list[dict[str, Any]]")]
     fn verify_rows<'py>(
         &self,
         py: Python<'py>,
@@ -193,6 +195,7 @@ impl Engine {
     }
 
     /// Scores clips against captions, pair by pair. A clip that cannot be decoded gives `{"undecodable": why}`.
+    #[pyo3(signature = (clips, captions) -> "list[dict[str, Any]]")]
     fn score_many<'py>(
         &self,
         py: Python<'py>,
@@ -226,6 +229,7 @@ impl Engine {
     }
 
     /// The labels of a clip's six frames.
+    #[pyo3(signature = (clip) -> "dict[str, Any]")]
     fn classify<'py>(&self, py: Python<'py>, clip: PathBuf) -> PyResult<Bound<'py, PyAny>> {
         let judge = Arc::clone(&self.judge);
         let classified = self.pooled(py, move |_| {
@@ -236,6 +240,7 @@ impl Engine {
     }
 
     /// The labels of frames `[N, H, W, 3]`.
+    #[pyo3(signature = (frames_rgb: "NDArray[numpy.uint8]") -> "dict[str, Any]")]
     fn classify_frames<'py>(
         &self,
         py: Python<'py>,
@@ -251,6 +256,7 @@ impl Engine {
     }
 
     /// Scores a caption against frames `[N, H, W, 3]`.
+    #[pyo3(signature = (frames_rgb: "NDArray[numpy.uint8]", caption) -> "dict[str, Any]")]
     fn score_frames<'py>(
         &self,
         py: Python<'py>,
@@ -275,7 +281,7 @@ impl Engine {
     }
 
     /// Phase 6 on frames in files: `{"code", "detail"}`, or `None` where nothing is wrong.
-    #[pyo3(signature = (clip_id, caption, paths, first_frame_uri=None))]
+    #[pyo3(signature = (clip_id, caption, paths, first_frame_uri=None) -> "dict[str, str] | None")]
     fn check_caption<'py>(
         &self,
         py: Python<'py>,
@@ -294,7 +300,7 @@ impl Engine {
     }
 
     /// Phase 7 on frames in files: as `check_caption`.
-    #[pyo3(signature = (clip_id, caption, paths, first_frame_uri=None))]
+    #[pyo3(signature = (clip_id, caption, paths, first_frame_uri=None) -> "dict[str, str] | None")]
     fn check_category<'py>(
         &self,
         py: Python<'py>,
@@ -313,6 +319,7 @@ impl Engine {
     }
 
     /// Embeddings of frames `[N, H, W, 3]`: float32 `[N, D]`, each row of unit length.
+    #[pyo3(signature = (frames_rgb: "NDArray[numpy.uint8]") -> "NDArray[numpy.float32]")]
     fn encode_image<'py>(
         &self,
         py: Python<'py>,
@@ -329,6 +336,7 @@ impl Engine {
     }
 
     /// Embeddings of captions: float32 `[N, D]`, each row of unit length.
+    #[pyo3(signature = (captions) -> "NDArray[numpy.float32]")]
     fn encode_text<'py>(
         &self,
         py: Python<'py>,

@@ -23,6 +23,7 @@ const FEW_FRAMES: usize = 64;
 
 /// What a clip's stream is.
 #[pyfunction]
+#[pyo3(signature = (clip) -> "dict[str, Any]")]
 pub(crate) fn probe<'py>(py: Python<'py>, clip: PathBuf) -> PyResult<Bound<'py, PyAny>> {
     let probed = beside(py, move |_| FfmpegDecoder::default().probe(&clip, &MediaLimits::default()))?;
     Ok(pythonize::pythonize(py, &probed.map_err(|e| media(py, e))?)?)
@@ -30,8 +31,8 @@ pub(crate) fn probe<'py>(py: Python<'py>, clip: PathBuf) -> PyResult<Bound<'py, 
 
 /// Frames at these seconds, or the verifier's six: pixels `[N, H, W, 3]`, and the time of each frame.
 #[pyfunction]
-#[pyo3(signature = (clip, at=None))]
 #[allow(clippy::type_complexity)]
+#[pyo3(signature = (clip, at=None) -> "tuple[NDArray[numpy.uint8], NDArray[numpy.float64]]")]
 pub(crate) fn decode<'py>(
     py: Python<'py>,
     clip: PathBuf,

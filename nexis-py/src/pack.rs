@@ -30,8 +30,9 @@ const TIDYING: Duration = Duration::from_secs(10);
 /// `{"folder", "manifest", "rows", "advice", "report"}`; without an engine, the advice says what the rows alone show
 /// and the report is `None`. `progress` is called as `progress(done, steps)`.
 #[pyfunction]
-#[pyo3(signature = (items, out, hotkey, interval, *, fit="refuse", overwrite=false, netuid=70, policy="network",
-    engine=None, threads=0, progress=None))]
+#[pyo3(signature = (items: "Sequence[Mapping[str, Any]]", out, hotkey, interval, *, fit="refuse", overwrite=false,
+    netuid=70, policy="network", engine=None, threads=0,
+    progress: "Callable[[int, int], object] | None" = None) -> "dict[str, Any]")]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn pack<'py>(
     py: Python<'py>,

@@ -100,6 +100,7 @@ pub(crate) fn record_info_key(url: &str) -> String {
 
 /// A manifest as the network reads it; raises `InvalidManifest` where it does not hold.
 #[pyfunction]
+#[pyo3(signature = (text: "str | bytes") -> "dict[str, Any]")]
 pub(crate) fn parse_manifest<'py>(py: Python<'py>, text: Text) -> PyResult<Bound<'py, PyAny>> {
     let bytes = text.into_bytes();
     if bytes.len() as u64 > Manifest::MAX_BYTES {
@@ -115,6 +116,7 @@ pub(crate) fn parse_manifest<'py>(py: Python<'py>, text: Text) -> PyResult<Bound
 
 /// A row as the network reads it; raises `InvalidRow` where it does not hold.
 #[pyfunction]
+#[pyo3(signature = (row: "Mapping[str, Any]") -> "dict[str, Any]")]
 pub(crate) fn validate_row<'py>(py: Python<'py>, row: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let row: Map<String, Value> = read(row, "row")?;
     let record = package::validate_row(&row, &VideoSpec::default().row_rules())
@@ -124,6 +126,7 @@ pub(crate) fn validate_row<'py>(py: Python<'py>, row: &Bound<'py, PyAny>) -> PyR
 
 /// Codes of phase 4 over validated rows, in the protocol's order.
 #[pyfunction]
+#[pyo3(signature = (rows: "Sequence[Mapping[str, Any]]") -> "list[str]")]
 pub(crate) fn hard_checks(py: Python<'_>, rows: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     let rows: Vec<Map<String, Value>> = read(rows, "rows")?;
     let rows = records(py, rows, &Map::new())?;
@@ -144,6 +147,7 @@ pub(crate) fn middle_three(n: usize) -> Option<Vec<usize>> {
 
 /// The strict category rule on three frames' scores; `None` unless there are three.
 #[pyfunction]
+#[pyo3(signature = (frames: "Sequence[Mapping[str, Any]]") -> "dict[str, Any] | None")]
 pub(crate) fn category_decision<'py>(
     py: Python<'py>,
     frames: &Bound<'py, PyAny>,
@@ -169,6 +173,7 @@ pub(crate) fn score(passed_sample_count: u32) -> f64 {
 /// Weights that sum to 1 from interval scores (`miner_hotkey`, `accepted`, `passed_sample_count` each).
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)] // extracted from Python
+#[pyo3(signature = (previous_interval_accepted, scores: "Sequence[Mapping[str, Any]]") -> "dict[str, float]")]
 pub(crate) fn weights<'py>(
     py: Python<'py>,
     previous_interval_accepted: BTreeMap<String, bool>,
@@ -187,6 +192,7 @@ pub(crate) fn weights<'py>(
 /// A weight for every UID of the metagraph.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)] // extracted from Python
+#[pyo3(signature = (hotkeys, uids, weights: "dict[str, float]") -> "dict[str, Any]")]
 pub(crate) fn dense_weights<'py>(
     py: Python<'py>,
     hotkeys: Vec<String>,
@@ -219,6 +225,7 @@ pub(crate) fn encode_commitment(
 
 /// The parts of a commitment; `None` where the text is none.
 #[pyfunction]
+#[pyo3(signature = (text) -> "dict[str, str] | None")]
 pub(crate) fn decode_commitment<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
     let parts = Credentials::decode(text).map(|c| {
         json!({
@@ -232,6 +239,7 @@ pub(crate) fn decode_commitment<'py>(py: Python<'py>, text: &str) -> PyResult<Bo
 
 /// Clip starts by source, from any shape of `record_info.json` that the network has written.
 #[pyfunction]
+#[pyo3(signature = (text: "str | bytes") -> "dict[str, list[float]]")]
 pub(crate) fn parse_record_info<'py>(py: Python<'py>, text: Text) -> PyResult<Bound<'py, PyAny>> {
     let parsed = OverlapIndex::parse(&text.into_bytes());
     let index: Map<String, Value> =
@@ -242,6 +250,7 @@ pub(crate) fn parse_record_info<'py>(py: Python<'py>, text: Text) -> PyResult<Bo
 /// `record_info.json` as the network writes it, from clip starts by source.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)] // extracted from Python
+#[pyo3(signature = (index: "dict[str, list[float]]") -> "str")]
 pub(crate) fn serialize_record_info(index: BTreeMap<String, Vec<f64>>) -> String {
     known(index).to_json()
 }
@@ -263,7 +272,8 @@ struct PrunedSubmission {
 /// `source_video_id`, `source_video_url` and `clip_start_sec` matter. Gives clip ids by hotkey in
 /// `kept_after_global` and `kept`, and counts in `global_pruned` and `cross_miner_pruned`.
 #[pyfunction]
-#[pyo3(signature = (submissions, global_index=None))]
+#[pyo3(signature = (submissions: "Sequence[Mapping[str, Any]]",
+    global_index: "dict[str, list[float]] | None" = None) -> "dict[str, Any]")]
 pub(crate) fn prune_overlaps<'py>(
     py: Python<'py>,
     submissions: &Bound<'py, PyAny>,

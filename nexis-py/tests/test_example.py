@@ -75,7 +75,8 @@ def test_check_a_package_draws_its_curve(buckets: Path, tmp_path: Path) -> None:
 
 def test_the_curve_is_printed_without_matplotlib(buckets: Path, tmp_path: Path) -> None:
     (tmp_path / "matplotlib.py").write_text("raise ImportError('not installed')\n")
-    said = run("check_a_package.py", buckets, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    said = run("check_a_package.py", buckets, cwd=tmp_path, PYTHONPATH=path)
     assert "install matplotlib" in said and "threshold  right  wrong" in said
 
 

@@ -33,7 +33,7 @@ def test_stubs_and_modules_agree() -> None:
 
 
 def test_the_stub_is_what_the_rust_side_says() -> None:
-    if shutil.which("maturin") is None or shutil.which("cargo") is None:
+    if importlib.util.find_spec("maturin") is None or shutil.which("cargo") is None:
         pytest.skip("maturin and cargo are needed to write the stub anew")
     # Where dependences are built in another profile already: NEXIS_STUBS_PROFILE=release.
     command = [sys.executable, str(CRATE / "tools" / "stubs.py"), "--check", *PROFILE]
@@ -42,7 +42,7 @@ def test_the_stub_is_what_the_rust_side_says() -> None:
 
 
 def test_a_changed_stub_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if shutil.which("maturin") is None or shutil.which("cargo") is None:
+    if importlib.util.find_spec("maturin") is None or shutil.which("cargo") is None:
         pytest.skip("maturin and cargo are needed to write the stub anew")
     spec = importlib.util.spec_from_file_location("stubs", CRATE / "tools" / "stubs.py")
     assert spec is not None and spec.loader is not None

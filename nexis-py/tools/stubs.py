@@ -22,6 +22,14 @@ from pathlib import Path
 CRATE = Path(__file__).resolve().parent.parent
 STUB = CRATE / "python" / "nexis" / "_nexis.pyi"
 HEADER = "# Written by tools/stubs.py; change the Rust side and run it again.\n"
+IMPORTS = {
+    "Any": "from typing import Any",
+    "Callable": "from collections.abc import Callable",
+    "Mapping": "from collections.abc import Mapping",
+    "NDArray": "from numpy.typing import NDArray",
+    "Sequence": "from collections.abc import Sequence",
+    "numpy": "import numpy",
+}
 BY_PYTHON = {"__all__", "__doc__", "__file__", "__loader__", "__name__", "__package__", "__spec__"}
 INCOMPLETE = re.compile(r"^def __getattr__\(name: str\) -> Incomplete: \.\.\.\n", re.MULTILINE)
 
@@ -29,7 +37,17 @@ INCOMPLETE = re.compile(r"^def __getattr__\(name: str\) -> Incomplete: \.\.\.\n"
 def introspect(arguments: list[str]) -> str:
     """The stub as maturin writes it."""
     with tempfile.TemporaryDirectory() as out:
-        command = ["maturin", "generate-stubs", "--quiet", "--features", "stubs", "--out", out]
+        command = [
+            sys.executable,
+            "-m",
+            "maturin",
+            "generate-stubs",
+            "--quiet",
+            "--features",
+            "stubs",
+            "--out",
+            out,
+        ]
         command += ["--manifest-path", str(CRATE / "Cargo.toml"), *arguments]
         subprocess.run(command, check=True)
         stubs = [path for path in Path(out).rglob("*.pyi") if path.read_text().strip()]
@@ -39,10 +57,11 @@ def introspect(arguments: list[str]) -> str:
 
 
 def constants(text: str) -> list[str]:
-    """What the module has and introspection does not see: values that are set when it is loaded."""
+    """What the module has and introspection does not see: what is set when it is loaded."""
     from nexis import _nexis
 
-    lines = []
+    names = "".join(f'    "{name}",\n' for name in sorted(_nexis.__all__))
+    lines = [f"__all__ = [\n{names}]\n"]
     for name, value in sorted(vars(_nexis).items()):
         if name in BY_PYTHON or re.search(rf"^(class|def) {name}\b|^{name}:", text, re.MULTILINE):
             continue
@@ -50,6 +69,18 @@ def constants(text: str) -> list[str]:
             raise SystemExit(f"_nexis.{name} is not described: give it a place in the #[pymodule]")
         lines.append(f"{name}: {type(value).__name__}")
     return lines
+
+
+def merged(imports: list[str]) -> list[str]:
+    """One line for each module, as a block."""
+    names: dict[str, set[str]] = {}
+    for line in imports:
+        module, _, of_module = line.removeprefix("from ").removeprefix("import ").partition(" import ")
+        names.setdefault(module, set()).update(filter(None, re.split(r",\s*", of_module)))
+    lines = [
+        f"from {m} import {', '.join(sorted(n))}" if n else f"import {m}" for m, n in sorted(names.items())
+    ]
+    return ["\n".join(lines)]
 
 
 def finish(text: str) -> str:
@@ -63,11 +94,11 @@ def finish(text: str) -> str:
         raise SystemExit("a type is not told: write it into the #[pyo3(signature = ...)]")
     imports = [re.sub(r"\bIncomplete, |, Incomplete\b", "", line) for line in imports]
     imports = [line for line in imports if not line.endswith("import Incomplete")]
-    for module in ("numpy", "numpy.typing", "typing"):
-        if re.search(rf"\b{module}\.[A-Z]", body) and f"import {module}" not in imports:
-            imports.append(f"import {module}")
-    imports.sort(key=lambda line: line.split()[1])
-    return HEADER + "\n\n".join(["\n".join(imports), *constants(text), body]) + "\n"
+    imported = {name for line in imports for name in re.findall(r"\w+", line.partition("import")[2])}
+    for name, statement in IMPORTS.items():
+        if name not in imported and re.search(rf"\b{name}\b", body):
+            imports.append(statement)
+    return HEADER + "\n\n".join([*merged(imports), "\n".join(constants(text)), body]) + "\n"
 
 
 def main() -> int:

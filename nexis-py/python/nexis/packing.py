@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Union
 
 from . import _nexis
 from ._progress import Progress, watcher
@@ -19,7 +19,7 @@ __all__ = ["PackReport", "PackedRow", "Problem", "pack"]
 
 _log = logging.getLogger("nexis")
 
-Fit = Literal["refuse", "letterbox", "crop"]
+Fit = Union[Literal["refuse"], Literal["letterbox"], Literal["crop"]]
 
 _TEXTS = ("caption", "source_video_url", "source_video_id", "split")
 _SECONDS = ("clip_start_sec", "file_start_sec")

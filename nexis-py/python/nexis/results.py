@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
 
 if TYPE_CHECKING:
-    import pandas
-    import pyarrow
+    import pandas as _pandas  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    import pyarrow as _pyarrow  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 __all__ = [
     "Alignment",
@@ -31,7 +31,8 @@ __all__ = [
     "Violation",
 ]
 
-Verdict = Literal["accept", "reject", "inconclusive"]
+# One Literal each: stubtest takes one of several for a union, which it is not at run time.
+Verdict = Union[Literal["accept"], Literal["reject"], Literal["inconclusive"]]
 _R = TypeVar("_R", bound="_Result")
 
 
@@ -524,7 +525,7 @@ class Report(_Result):
                 )
         return lines
 
-    def to_pandas(self) -> pandas.DataFrame:
+    def to_pandas(self) -> _pandas.DataFrame:
         """One line per judged row. Needs pandas."""
         try:
             import pandas
@@ -533,7 +534,7 @@ class Report(_Result):
         lines = self._lines()
         return pandas.DataFrame(lines, columns=list(_COLUMNS))
 
-    def to_arrow(self) -> pyarrow.Table:
+    def to_arrow(self) -> _pyarrow.Table:
         """One line per judged row. Needs pyarrow."""
         try:
             import pyarrow

@@ -20,16 +20,16 @@ from .errors import UndecodableClip
 from .results import Classification, Environment, Report, Row, Score
 
 if TYPE_CHECKING:
-    import pandas
-    import pyarrow
+    import pandas as _pandas  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    import pyarrow as _pyarrow  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 __all__ = ["Verifier", "classify", "encode_image", "encode_text", "score", "verify"]
 
 _log = logging.getLogger("nexis")
 
-Policy = Literal["network", "strict"]
+Policy = Union[Literal["network"], Literal["strict"]]
 PathLike = Union[str, "os.PathLike[str]"]
-Rows = Union[Sequence[Mapping[str, Any]], "pandas.DataFrame", "pyarrow.Table"]
+Rows = Union[Sequence[Mapping[str, Any]], "_pandas.DataFrame", "_pyarrow.Table"]
 
 _MAX_RECORD_INFO_BYTES = 256 << 20
 
