@@ -156,8 +156,11 @@ def test_a_child_may_be_the_first_to_use_it(clip: Path) -> None:
 
 
 INTERRUPTED = """
-    import sys
+    import signal, sys
     import nexis
+
+    # Whoever was started in the background ignores Ctrl-C, and so do those that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     clip, what = sys.argv[1:]
     verifier = nexis.Verifier(threads=1)
