@@ -10,7 +10,7 @@ use nexis_core::check::Policy;
 use nexis_core::evidence::Evidence;
 use nexis_core::media::{Frame, MediaFailure};
 use nexis_core::overlap::OverlapIndex;
-use nexis_core::package::{DirectorySource, IntervalFolder, discover, validate_row};
+use nexis_core::package::{IntervalFolder, discover, validate_row};
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::RowReport;
 use nexis_core::spec::{DatasetSpec, VideoSpec};
@@ -114,15 +114,7 @@ impl Engine {
         evidence: Option<PathBuf>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let policy = match policy {
-            "network" => Policy::Network,
-            "strict" => Policy::Strict,
-            other => {
-                return Err(PyValueError::new_err(format!(
-                    "policy: \"network\" or \"strict\", not {other:?}"
-                )));
-            }
-        };
+        let policy: Policy = policy.parse().map_err(|e| ours(py, e))?;
         let judge = Arc::clone(&self.judge);
         let report = self.pooled(py, move |interrupted| {
             let overlap_index = match record_info {
@@ -130,16 +122,8 @@ impl Engine {
                 None => OverlapIndex::default(),
             };
             let hotkey = hotkey.as_deref().map(Hotkey::new);
-            let submissions: Vec<Submission> =
-                discover(&path, interval.map(IntervalId::new), hotkey.as_ref())?
-                    .into_iter()
-                    .map(|found| Submission {
-                        label: found.label(),
-                        miner: found.miner,
-                        interval: found.interval,
-                        source: Arc::new(DirectorySource::new(found.bucket)),
-                    })
-                    .collect();
+            let found = discover(&path, interval.map(IntervalId::new), hotkey.as_ref())?;
+            let submissions: Vec<Submission> = found.into_iter().map(Submission::from).collect();
             if let Some(folder) = &evidence {
                 std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
             }

@@ -48,14 +48,7 @@ pub(crate) fn pack<'py>(
     threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let policy = match policy {
-        "network" => Policy::Network,
-        "strict" => Policy::Strict,
-        other => {
-            let why = format!("policy: \"network\" or \"strict\", not {other:?}");
-            return Err(PyValueError::new_err(why));
-        }
-    };
+    let policy: Policy = policy.parse().map_err(|e| ours(py, e))?;
     if threads > 1024 {
         return Err(PyValueError::new_err(format!("threads: at most 1024, not {threads}")));
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
+
 pub mod assets;
 pub mod category_rule;
 pub mod hard;
@@ -241,4 +243,16 @@ pub enum Policy {
     Network,
     /// The network's and this project's own.
     Strict,
+}
+
+impl std::str::FromStr for Policy {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "network" => Ok(Self::Network),
+            "strict" => Ok(Self::Strict),
+            _ => Err(Error::usage(format!("policy {text:?}"), "network or strict is expected")),
+        }
+    }
 }

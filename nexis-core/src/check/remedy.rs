@@ -1,4 +1,6 @@
-//! What whoever made a package can do about each failure code: the one place where that is written down.
+//! What whoever made a package can do about each failure code, one sentence each.
+//!
+//! What a code means, for whoever reads a report, is said by the program's views.
 
 use super::{Violation, ViolationKind};
 

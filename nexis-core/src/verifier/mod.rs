@@ -31,7 +31,9 @@ use crate::error::{Error, Result};
 use crate::evidence::{Evidence, SamplingEvidence};
 use crate::media::Frame;
 use crate::overlap::{OverlapIndex, PruneInput, prune};
-use crate::package::{AssetSource, ExpectedIdentity, ExpectedMiner, Opened, Package, PackageRules};
+use crate::package::{
+    AssetSource, DirectorySource, ExpectedIdentity, ExpectedMiner, Found, Opened, Package, PackageRules,
+};
 use crate::protocol::{Hotkey, IntervalId};
 use crate::report::{Report, RowReport, SubmissionReport, Verdict};
 use crate::sample::SamplePlan;
@@ -64,6 +66,18 @@ pub struct Submission {
     pub label: String,
     /// The files.
     pub source: Arc<dyn AssetSource>,
+}
+
+impl From<Found> for Submission {
+    /// A package on disk, its files below the bucket's folder.
+    fn from(found: Found) -> Self {
+        Self {
+            label: found.label(),
+            miner: found.miner,
+            interval: found.interval,
+            source: Arc::new(DirectorySource::new(found.bucket)),
+        }
+    }
 }
 
 /// Sees a run as it goes: progress, pictures for a report, evidence to keep.

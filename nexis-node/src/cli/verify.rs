@@ -11,7 +11,7 @@ use clap::Args;
 use nexis_core::evidence::Evidence;
 use nexis_core::media::Frame;
 use nexis_core::overlap::OverlapIndex;
-use nexis_core::package::{DirectorySource, discover};
+use nexis_core::package::discover;
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::{Report, RowReport};
 use nexis_core::verifier::{Observer, Submission, Verifier, VerifierOptions};
@@ -66,15 +66,7 @@ impl Verify {
         };
         let hotkey = self.hotkey.as_deref().map(Hotkey::new);
         let found = discover(&self.path, self.interval.map(IntervalId::new), hotkey.as_ref())?;
-        let submissions: Vec<_> = found
-            .into_iter()
-            .map(|found| Submission {
-                label: found.label(),
-                miner: found.miner,
-                interval: found.interval,
-                source: Arc::new(DirectorySource::new(found.bucket)),
-            })
-            .collect();
+        let submissions: Vec<Submission> = found.into_iter().map(Submission::from).collect();
         let run = Run {
             progress: self.output.progress(),
             evidence: self.evidence.clone(),
