@@ -13,7 +13,7 @@ heading = @printf '\n== %s ==\n' '$(1)'
 
 help:
 	@echo 'make demo    build, write and judge demonstration packages; leaves demo-out/report.html'
-	@echo 'make test    everything that must pass in Rust: format, clippy, dependencies, tests, doc tests'
+	@echo 'make test    everything that must pass: format, clippy, dependencies, tests, doc tests, the Python wheel'
 	@echo 'make wheel   the Python wheel, with FFmpeg and the demonstration model inside'
 	@echo 'make test-python   build the wheel for tests, install it into a fresh environment, run the tests in Python'
 	@echo 'make bench   benchmarks'
@@ -33,7 +33,7 @@ demo: setup
 	$(call heading,Demonstration)
 	"$(TARGET)/release/nexis" demo --out demo-out
 
-test: lint rust-tests doc-tests
+test: lint rust-tests doc-tests test-python
 	@printf '\nmake test: everything passed\n'
 
 lint: check-format clippy dependencies

@@ -24,7 +24,7 @@ def main(wheel: Path, static: bool) -> None:
         missing = [name for name in NEEDED_FILES if name not in names]
         if not any(re.fullmatch(r"nexis/models/demo/.*\.safetensors", name) for name in names):
             missing.append("the weights of nexis/models/demo")
-        notices = ["/LICENSE", "/OPENH264-BSD-2-Clause.txt"] + (["/FFMPEG-NOTICE.txt"] if static else [])
+        notices = ["/LICENSE", "/OPENH264-BSD-2-Clause.txt", "/RUST-CRATES-NOTICES.txt"] + (["/FFMPEG-NOTICE.txt"] if static else [])
         missing += [notice for notice in notices if not any(name.endswith(notice) for name in names)]
         if missing:
             sys.exit(f"{wheel.name} lacks {', '.join(missing)}")
