@@ -1,0 +1,5 @@
+//! The parts of the `nexis` program that talk to the outside: object storage, the chain, and the loops of a
+//! validator, a miner and the subnet's owner. Everything that judges is in `nexis-core`.
+
+pub mod chain;
+pub mod store;
