@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::passes;
-use super::product::{self, Factor, Rows, Then, TileBuffer};
+use super::product::{self, Factor, PANEL, Rows, Sums, Then, TileBuffer};
 
 /// Instructions that the forward pass may use. They change how long it takes and not one bit of what comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +20,24 @@ enum Set {
 
 /// One set's copies of the passes: the functions of `passes` and `product`, inlined whole.
 macro_rules! compile_for {
+    (@tile $name:ident $m:literal $rows:literal $columns:literal $($features:literal)?) => {
+        // The compiler keeps the sums in registers only where it sees nothing else.
+        #[inline(never)]
+        $(#[target_feature(enable = $features)])?
+        fn $name(tile: &[[f32; $m]], panel: &[[f32; PANEL]], start: &[f32; PANEL], sums: &mut Sums) {
+            product::blocks::<$m, $rows, $columns>(tile, panel, start, sums);
+        }
+    };
     ($name:ident, rows $rows:literal, columns $columns:literal $(, $features:literal)?) => {
         mod $name {
             use super::*;
+
+            compile_for!(@tile tile12 12 $rows $columns $($features)?);
+            compile_for!(@tile tile8 8 4 $columns $($features)?);
+            compile_for!(@tile tile6 6 6 $columns $($features)?);
+            compile_for!(@tile tile4 4 4 $columns $($features)?);
+            compile_for!(@tile tile2 2 2 $columns $($features)?);
+            compile_for!(@tile tile1 1 1 $columns $($features)?);
 
             $(#[target_feature(enable = $features)])?
             pub(super) fn product(
@@ -34,7 +49,17 @@ macro_rules! compile_for {
                 out: &mut [f32],
                 out_stride: usize,
             ) {
-                product::product::<$rows, $columns>(left, right, bias, then, buffer, out, out_stride);
+                let tile_sums = |rows: usize, tile: &[f32], panel: &[[f32; PANEL]], start: &[f32; PANEL], sums: &mut Sums| {
+                    match rows {
+                        12 => tile12(tile.as_chunks().0, panel, start, sums),
+                        8 => tile8(tile.as_chunks().0, panel, start, sums),
+                        6 => tile6(tile.as_chunks().0, panel, start, sums),
+                        4 => tile4(tile.as_chunks().0, panel, start, sums),
+                        2 => tile2(tile.as_chunks().0, panel, start, sums),
+                        _ => tile1(tile.as_chunks().0, panel, start, sums),
+                    }
+                };
+                product::product(tile_sums, left, right, bias, then, buffer, out, out_stride);
             }
 
             $(#[target_feature(enable = $features)])?

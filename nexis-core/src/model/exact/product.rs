@@ -104,12 +104,14 @@ impl TileBuffer {
     }
 }
 
-/// `left * right`, from `bias` where there is one, into the rows of `out` that start `out_stride` apart.
-///
-/// `R` rows and `C` columns are kept in registers at a time: what is best differs by instruction set, the result
-/// does not.
+/// The sums of one tile: `[depth][rows]` times one panel, from the panel's first values.
+pub(super) type Sums = [[f32; PANEL]; TILE];
+
+/// `left * right`, from `bias` where there is one, into the rows of `out` that start `out_stride` apart. `tile_sums` is
+/// [`blocks`] for a number of rows.
 #[inline(always)]
-pub(super) fn product<const R: usize, const C: usize>(
+pub(super) fn product(
+    tile_sums: impl Fn(usize, &[f32], &[[f32; PANEL]], &[f32; PANEL], &mut Sums),
     left: Rows<'_>,
     right: &Factor,
     bias: Option<&[f32]>,
@@ -136,14 +138,7 @@ pub(super) fn product<const R: usize, const C: usize>(
             let rows = tile_rows(left.count - first);
             let tile = buffer.0.get(first * depth..(first + rows) * depth).unwrap_or_default();
             let mut sums = [[0.0; PANEL]; TILE];
-            match rows {
-                12 => chains::<12, R, C>(tile.as_chunks().0, panel, &start, &mut sums),
-                8 => chains::<8, R, C>(tile.as_chunks().0, panel, &start, &mut sums),
-                6 => chains::<6, R, C>(tile.as_chunks().0, panel, &start, &mut sums),
-                4 => chains::<4, R, C>(tile.as_chunks().0, panel, &start, &mut sums),
-                2 => chains::<2, R, C>(tile.as_chunks().0, panel, &start, &mut sums),
-                _ => chains::<1, R, C>(tile.as_chunks().0, panel, &start, &mut sums),
-            }
+            tile_sums(rows, tile, panel, &start, &mut sums);
             for (row, sums) in sums.iter().take(rows).enumerate() {
                 let at = (first + row) * out_stride + first_column;
                 finish(out.get_mut(at..at + columns).unwrap_or_default(), sums, then);
@@ -153,33 +148,14 @@ pub(super) fn product<const R: usize, const C: usize>(
     }
 }
 
-/// The chains of one tile and one panel.
+/// The chains of one tile and one panel, in blocks of `R` rows and `C` columns, whose sums the compiler keeps in
+/// registers: what is best differs by instruction set, the result does not. `R` divides `M`.
 #[inline(always)]
-fn chains<const M: usize, const R: usize, const C: usize>(
+pub(super) fn blocks<const M: usize, const R: usize, const C: usize>(
     tile: &[[f32; M]],
     panel: &[[f32; PANEL]],
     start: &[f32; PANEL],
-    sums: &mut [[f32; PANEL]; TILE],
-) {
-    // The most rows at a time that divide the tile; every branch but one falls away when this is compiled.
-    if M.is_multiple_of(R) {
-        blocks::<M, R, C>(tile, panel, start, sums);
-    } else if R > 4 && M.is_multiple_of(4) {
-        blocks::<M, 4, C>(tile, panel, start, sums);
-    } else if R > 2 && M.is_multiple_of(2) {
-        blocks::<M, 2, C>(tile, panel, start, sums);
-    } else {
-        blocks::<M, 1, C>(tile, panel, start, sums);
-    }
-}
-
-/// The same in blocks of `R` rows and `C` columns, whose sums the compiler keeps in registers.
-#[inline(always)]
-fn blocks<const M: usize, const R: usize, const C: usize>(
-    tile: &[[f32; M]],
-    panel: &[[f32; PANEL]],
-    start: &[f32; PANEL],
-    sums: &mut [[f32; PANEL]; TILE],
+    sums: &mut Sums,
 ) {
     for part in 0..PANEL / C {
         let Some(start) = start.as_chunks::<C>().0.get(part) else { continue };
