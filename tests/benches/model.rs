@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use nexis_core::model::{ClipModel, ImageText, LoadOptions};
+use nexis_core::model::{ClipModel, ImageText, InstructionSet, LoadOptions, Precision};
 use nexis_tests::image_text::lcg_picture;
 use nexis_tests::random_clip::{ClipShape, write_random_clip};
 
@@ -13,13 +13,18 @@ const CROPS: u64 = 18;
 fn main() {
     let dir = tempfile::tempdir().unwrap();
     write_random_clip(dir.path(), &ClipShape::VIT_B_32).unwrap();
-    let model = ClipModel::load(dir.path(), &LoadOptions::default()).unwrap();
-    let identity = model.identity();
+    let load = |precision, instructions| {
+        let options = LoadOptions { precision, instructions, ..LoadOptions::default() };
+        ClipModel::load(dir.path(), &options).unwrap()
+    };
+    // candle's pass beside ours, and ours with every instruction set that is worth waiting for.
+    let sets = InstructionSet::available();
+    let sets = sets.iter().filter(|set| cfg!(not(target_arch = "x86_64")) || set.name() != "baseline");
+    let mut models = vec![("candle f32".to_owned(), load(Precision::F32, None))];
+    models.extend(sets.map(|set| (format!("exact-f32 {}", set.name()), load(Precision::Exact, Some(*set)))));
     println!(
-        "nexis {}, candle 0.11, {} {} ViT-B/32 shape, random weights, {} threads, {}",
+        "nexis {}, candle 0.11, ViT-B/32 shape, random weights, {} threads, {}",
         env!("CARGO_PKG_VERSION"),
-        identity.device,
-        identity.precision,
         rayon::current_num_threads(),
         processor(),
     );
@@ -28,22 +33,29 @@ fn main() {
         .configure_from_args()
         .sample_size(10)
         .warm_up_time(Duration::from_secs(2))
-        .measurement_time(Duration::from_secs(20));
+        .measurement_time(Duration::from_secs(10));
     let crops: Vec<_> = (0..CROPS).map(|i| lcg_picture(i, 224)).collect();
     let mut group = criterion.benchmark_group("encode_image");
     for count in [1, crops.len()] {
         group.throughput(Throughput::Elements(count as u64));
-        group.bench_function(format!("{count}"), |b| b.iter(|| model.encode_image(&crops[..count]).unwrap()));
+        for (name, model) in &models {
+            group.bench_function(format!("{count}/{name}"), |b| {
+                b.iter(|| model.encode_image(&crops[..count]).unwrap());
+            });
+        }
     }
     group.finish();
 
     let caption = "two white clouds over the green forest and a small red boat";
-    println!("caption of {} tokens", model.tokenize(caption).unwrap().len());
     let texts = [caption; 16];
     let mut group = criterion.benchmark_group("encode_text");
     for count in [1, texts.len()] {
         group.throughput(Throughput::Elements(count as u64));
-        group.bench_function(format!("{count}"), |b| b.iter(|| model.encode_text(&texts[..count]).unwrap()));
+        for (name, model) in &models {
+            group.bench_function(format!("{count}/{name}"), |b| {
+                b.iter(|| model.encode_text(&texts[..count]).unwrap());
+            });
+        }
     }
     group.finish();
     criterion.final_summary();

@@ -2,7 +2,7 @@
 
 use nexis_core::Error;
 use nexis_core::hash::Digest;
-use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions};
+use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions, Precision};
 use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::random_clip::{ClipShape, TowerShape, models, write_random_clip};
 use serde_json::Value;
@@ -13,8 +13,12 @@ const VARIANTS: [&str; 4] = ["quick_f32", "gelu_f16_legacy", "quick_bf16", "gelu
 const TOLERANCE: f64 = 1e-4;
 
 fn load(name: &str) -> (ClipModel, Value) {
+    load_with(name, Precision::default())
+}
+
+fn load_with(name: &str, precision: Precision) -> (ClipModel, Value) {
     let dir = models().join(name);
-    let model = ClipModel::load(&dir, &LoadOptions::default()).unwrap();
+    let model = ClipModel::load(&dir, &LoadOptions { precision, ..LoadOptions::default() }).unwrap();
     let expected = std::fs::read(dir.join("expected.json")).unwrap();
     (model, serde_json::from_slice(&expected).unwrap())
 }
@@ -117,8 +121,10 @@ fn pixel_values_are_those_of_transformers_to_the_bit() {
 
 #[test]
 fn embeddings_and_logits_are_those_of_transformers() {
-    for name in VARIANTS {
-        let (model, expected) = load(name);
+    for (name, precision) in
+        VARIANTS.iter().flat_map(|name| [(*name, Precision::Exact), (*name, Precision::F32)])
+    {
+        let (model, expected) = load_with(name, precision);
         let images = model.encode_image(&pictures(model.preprocess().size)).unwrap();
         let mut image_error = 0.0_f64;
         for (row, entry) in images.rows().into_iter().zip(list(&expected, "images")) {
@@ -162,7 +168,7 @@ fn identity_names_the_bytes_that_were_read() {
     let model = ClipModel::load(&dir, &options).unwrap();
     let identity = model.identity();
     assert_eq!((identity.id.as_str(), identity.architecture.as_str()), ("tiny", "clip"));
-    assert_eq!((identity.device.as_str(), identity.precision.as_str()), ("cpu", "f32"));
+    assert_eq!((identity.device.as_str(), identity.precision.as_str()), ("cpu", "exact-f32"));
     let names: Vec<&str> = identity.digests.keys().map(String::as_str).collect();
     assert_eq!(names, ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]);
     for (name, digest) in &identity.digests {

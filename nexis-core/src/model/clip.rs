@@ -1,25 +1,18 @@
 //! CLIP from a Hugging Face directory, on the CPU.
-//!
-//! Every picture and every text goes through the network on its own, with a shape that depends on
-//! nothing but itself: a picture's sequence has the model's fixed length, a text's its own number of
-//! tokens. Threads work on different rows. Within a product the threads of the `gemm` crate share out
-//! tiles of the result and never the sum of one element. So a row's bits do not depend on its
-//! neighbours, on the order of the call or on the number of threads.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
 use ndarray::{Array2, Array3};
 use rayon::prelude::*;
 
 use super::config::{self, ClipConfig, Pooling};
+use super::exact::InstructionSet;
 use super::tokenizer::{ClipTokenizer, TOKENIZER, Tokens};
-use super::tower::{Norm, Tower};
 use super::weights::{WEIGHTS, Weights};
-use super::{Crop, ImageText, ModelIdentity, PreprocessSpec};
+use super::{Crop, ImageText, ModelIdentity, PreprocessSpec, candle, exact};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
 
@@ -27,9 +20,8 @@ const MAX_JSON: u64 = 1 << 20;
 const MAX_TOKENIZER: u64 = 64 << 20;
 const MAX_WEIGHTS: u64 = 8 << 30;
 
-/// Rows of one call that may be in work at once: a thread that waits for a product may take up
-/// another row, and its stack has to hold all that it has taken up.
-const ROWS_AT_ONCE: usize = 32;
+/// Pictures of one call whose input values are in memory at once.
+const CROPS_AT_ONCE: usize = 64;
 
 /// Where a model's forward pass runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,9 +36,22 @@ pub enum ModelDevice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Precision {
-    /// 32-bit floating point.
+    /// 32-bit floating point in a written order of operations (`models/EXACT.md`): the same bits on every processor.
     #[default]
+    Exact,
+    /// 32-bit floating point, composed of candle's operations: bits that differ between processors in the last places.
+    /// A second implementation to compare with.
     F32,
+}
+
+impl Precision {
+    /// Its name in evidence: `exact-f32` or `f32`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact-f32",
+            Self::F32 => "f32",
+        }
+    }
 }
 
 /// How to load a model.
@@ -56,8 +61,16 @@ pub struct LoadOptions {
     pub device: ModelDevice,
     /// Precision of the forward pass.
     pub precision: Precision,
+    /// Instructions of the exact forward pass; the fastest that the processor has where absent.
+    pub instructions: Option<InstructionSet>,
     /// Name in evidence and messages; the directory's own name where absent.
     pub id: Option<String>,
+}
+
+/// The network, in one of its two implementations.
+enum Network {
+    Exact(Box<exact::Heads>),
+    Candle(Box<candle::Heads>),
 }
 
 /// A CLIP: a vision tower, a text tower and its tokenizer.
@@ -67,26 +80,7 @@ pub struct ClipModel {
     config: ClipConfig,
     tokenizer: ClipTokenizer,
     logit_scale: f32,
-    text: TextHead,
-    vision: VisionHead,
-}
-
-struct TextHead {
-    tokens: Tensor,
-    positions: Tensor,
-    tower: Tower,
-    norm: Norm,
-    projection: Tensor,
-}
-
-struct VisionHead {
-    patches: Tensor,
-    class: Tensor,
-    positions: Tensor,
-    before: Norm,
-    tower: Tower,
-    after: Norm,
-    projection: Tensor,
+    network: Network,
 }
 
 /// Reads one file of a model directory whole, up to a limit.
@@ -139,10 +133,6 @@ fn missing(model: &str, dir: &Path, name: &str) -> Error {
     Error::model(model, format!("{name} is missing from {}; {remedy}", dir.display()))
 }
 
-fn internal(e: candle_core::Error) -> Error {
-    Error::Internal(format!("forward pass: {e}"))
-}
-
 impl ClipModel {
     /// Loads `config.json`, `model.safetensors`, `tokenizer.json` and `preprocessor_config.json` from a
     /// directory. Each is read once; its digest in [`identity`](ImageText::identity) is of those bytes.
@@ -156,7 +146,6 @@ impl ClipModel {
             Some(id) => id.clone(),
             None => dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned(),
         };
-        let (ModelDevice::Cpu, Precision::F32) = (options.device, options.precision);
         let mut digests = BTreeMap::new();
         let mut read = |name: &str, limit| {
             let bytes = read(&id, dir, name, limit)?;
@@ -182,16 +171,23 @@ impl ClipModel {
         if !logit_scale.is_finite() {
             return Err(Error::model(&id, format!("{WEIGHTS}: logit_scale is too large to exponentiate")));
         }
-        let text = TextHead::load(&weights, &config)?;
-        let vision = VisionHead::load(&weights, &config)?;
+        let network = match (options.device, options.precision) {
+            (ModelDevice::Cpu, Precision::Exact) => {
+                let set = options.instructions.unwrap_or_else(InstructionSet::detect);
+                Network::Exact(Box::new(exact::Heads::load(&weights, &config, set)?))
+            }
+            (ModelDevice::Cpu, Precision::F32) => {
+                Network::Candle(Box::new(candle::Heads::load(&weights, &config)?))
+            }
+        };
         let identity = ModelIdentity {
             id,
             architecture: "clip".to_owned(),
             digests,
-            precision: "f32".to_owned(),
+            precision: options.precision.name().to_owned(),
             device: "cpu".to_owned(),
         };
-        Ok(Self { identity, spec, config, tokenizer, logit_scale, text, vision })
+        Ok(Self { identity, spec, config, tokenizer, logit_scale, network })
     }
 
     /// Length of an embedding.
@@ -207,27 +203,12 @@ impl ClipModel {
         self.tokenizer.encode(text)
     }
 
-    /// One embedding per item, each computed alone.
-    fn rows<T: Sync>(
-        &self,
-        items: &[T],
-        embed: impl Fn(&T) -> candle_core::Result<Tensor> + Sync,
-    ) -> Result<Array2<f32>> {
-        let width = self.dimension();
-        let mut out = Array2::zeros((items.len(), width));
-        for (start, items) in (0..).step_by(ROWS_AT_ONCE).zip(items.chunks(ROWS_AT_ONCE)) {
-            let embeddings: Vec<Vec<f32>> = items
-                .par_iter()
-                .map(|item| {
-                    let mut row: Vec<f32> =
-                        embed(item).and_then(|e| e.flatten_all()?.to_vec1()).map_err(internal)?;
-                    self.normalise(&mut row)?;
-                    Ok(row)
-                })
-                .collect::<Result<_>>()?;
-            for (mut to, from) in out.rows_mut().into_iter().skip(start).zip(&embeddings) {
-                to.assign(&ndarray::ArrayView1::from(from));
-            }
+    /// Embeddings of unit length, as rows of a matrix.
+    fn unit_rows(&self, embeddings: Vec<Vec<f32>>) -> Result<Array2<f32>> {
+        let mut out = Array2::zeros((embeddings.len(), self.dimension()));
+        for (mut to, mut row) in out.rows_mut().into_iter().zip(embeddings) {
+            self.normalise(&mut row)?;
+            to.assign(&ndarray::ArrayView1::from(&row));
         }
         Ok(out)
     }
@@ -255,73 +236,8 @@ impl ClipModel {
     }
 }
 
-impl TextHead {
-    fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
-        let (tower, width) = (&config.text, config.text.width);
-        let embeddings = "text_model.embeddings";
-        Ok(Self {
-            tokens: weights
-                .tensor(&format!("{embeddings}.token_embedding.weight"), &[config.vocabulary, width])?,
-            positions: weights
-                .tensor(&format!("{embeddings}.position_embedding.weight"), &[config.context, width])?,
-            tower: Tower::load(weights, "text_model.encoder.layers", tower, true)?,
-            norm: Norm::load(weights, "text_model.final_layer_norm", tower)?,
-            projection: weights.transposed(
-                &["text_projection.weight".to_owned()],
-                width,
-                config.projection,
-            )?,
-        })
-    }
-
-    /// The embedding `[1, D]` of tokens, of the last of them.
-    fn embed(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
-        let ids = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
-        let rows = ids.dim(0)?;
-        let x = (self.tokens.index_select(&ids, 0)? + self.positions.narrow(0, 0, rows)?)?;
-        let x = self.tower.forward(&x, rows.saturating_sub(1))?;
-        self.norm.forward(&x)?.matmul(&self.projection)
-    }
-}
-
-impl VisionHead {
-    fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
-        let (tower, width) = (&config.vision, config.vision.width);
-        let inputs = 3 * config.patch * config.patch;
-        let embeddings = "vision_model.embeddings";
-        let kernel = [format!("{embeddings}.patch_embedding.weight")];
-        let positions = config.grid() * config.grid() + 1;
-        Ok(Self {
-            patches: weights.transposed(&kernel, inputs, width)?,
-            class: weights
-                .tensor(&format!("{embeddings}.class_embedding"), &[width])?
-                .unsqueeze(0)
-                .map_err(internal)?,
-            positions: weights
-                .tensor(&format!("{embeddings}.position_embedding.weight"), &[positions, width])?,
-            // The name is spelt like this in every checkpoint.
-            before: Norm::load(weights, "vision_model.pre_layrnorm", tower)?,
-            tower: Tower::load(weights, "vision_model.encoder.layers", tower, false)?,
-            after: Norm::load(weights, "vision_model.post_layernorm", tower)?,
-            projection: weights.transposed(
-                &["visual_projection.weight".to_owned()],
-                width,
-                config.projection,
-            )?,
-        })
-    }
-
-    /// The embedding `[1, D]` of unfolded patches `[grid * grid, 3 * patch * patch]`.
-    fn embed(&self, patches: &Tensor) -> candle_core::Result<Tensor> {
-        let x = Tensor::cat(&[&self.class, &patches.matmul(&self.patches)?], 0)?;
-        let x = self.before.forward(&(x + &self.positions)?)?;
-        let x = self.tower.forward(&x, 0)?;
-        self.after.forward(&x)?.matmul(&self.projection)
-    }
-}
-
 /// A picture's values as one row per patch, in the order of a convolution's kernel: channel, row, column.
-fn unfold(pixels: &Array3<f32>, patch: usize, grid: usize) -> candle_core::Result<Tensor> {
+fn unfold(pixels: &Array3<f32>, patch: usize, grid: usize) -> Vec<f32> {
     let mut rows: Vec<f32> = Vec::with_capacity(pixels.len());
     for (y, x) in (0..grid).flat_map(|y| (0..grid).map(move |x| (y * patch, x * patch))) {
         let square = ndarray::s![.., y..y + patch, x..x + patch];
@@ -329,7 +245,7 @@ fn unfold(pixels: &Array3<f32>, patch: usize, grid: usize) -> candle_core::Resul
             rows.extend(line);
         }
     }
-    Tensor::from_vec(rows, (grid * grid, 3 * patch * patch), &Device::Cpu)
+    rows
 }
 
 impl ImageText for ClipModel {
@@ -356,10 +272,18 @@ impl ImageText for ClipModel {
     fn encode_image(&self, crops: &[Crop]) -> Result<Array2<f32>> {
         // All are looked at before the first is computed.
         crops.iter().try_for_each(|crop| self.spec.check(crop))?;
-        self.rows(crops, |crop| {
-            let pixels = self.spec.pixel_values(crop).map_err(candle_core::Error::wrap)?;
-            self.vision.embed(&unfold(&pixels, self.config.patch, self.config.grid())?)
-        })
+        let mut out = Vec::with_capacity(crops.len());
+        for crops in crops.chunks(CROPS_AT_ONCE) {
+            let pictures = crops
+                .par_iter()
+                .map(|crop| Ok(unfold(&self.spec.pixel_values(crop)?, self.config.patch, self.config.grid())))
+                .collect::<Result<Vec<_>>>()?;
+            out.extend(match &self.network {
+                Network::Exact(heads) => heads.embed_pictures(&pictures),
+                Network::Candle(heads) => heads.embed_pictures(&pictures)?,
+            });
+        }
+        self.unit_rows(out)
     }
 
     fn encode_text(&self, texts: &[&str]) -> Result<Array2<f32>> {
@@ -379,6 +303,9 @@ impl ImageText for ClipModel {
                 Ok(self.pooled(&ids)?.to_vec())
             })
             .collect::<Result<Vec<_>>>()?;
-        self.rows(&sequences, |ids| self.text.embed(ids))
+        self.unit_rows(match &self.network {
+            Network::Exact(heads) => heads.embed_texts(&sequences),
+            Network::Candle(heads) => heads.embed_texts(&sequences)?,
+        })
     }
 }

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::PreprocessSpec;
-use super::ops::Activation;
+use super::exact::Activation;
 use crate::error::{Error, Result};
 
 /// Name of the file with the architecture.

@@ -3,13 +3,13 @@
 //! [`ImageText`] is the seam: pictures and texts into one space. [`ClipModel`] is CLIP from a Hugging
 //! Face directory; [`registry`] finds directories by name.
 
+mod candle;
 mod clip;
 mod config;
-mod ops;
+mod exact;
 mod preprocess;
 pub mod registry;
 mod tokenizer;
-mod tower;
 mod weights;
 
 pub mod card;
@@ -18,6 +18,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 pub use clip::{ClipModel, LoadOptions, ModelDevice, Precision};
+pub use exact::InstructionSet;
 pub use preprocess::{Crop, PreprocessSpec};
 pub use tokenizer::Tokens;
 
@@ -33,7 +34,7 @@ pub struct ModelIdentity {
     pub architecture: String,
     /// SHA-256 of each file that was read, by file name, sorted.
     pub digests: std::collections::BTreeMap<String, Digest>,
-    /// Precision of the forward pass, for example `f32`.
+    /// Precision of the forward pass, for example `exact-f32`.
     pub precision: String,
     /// Device, for example `cpu`.
     pub device: String,

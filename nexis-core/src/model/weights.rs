@@ -40,7 +40,7 @@ impl<'a> Weights<'a> {
     }
 
     /// The values of one tensor, which has to have this shape and to be finite.
-    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         use safetensors::Dtype;
         let view = self.view(name, shape)?;
         let dtype = match view.dtype() {
@@ -99,7 +99,7 @@ impl<'a> Weights<'a> {
     }
 
     /// `[outputs, inputs]`, where a convolution's kernel counts as one row of inputs per output.
-    fn matrix(&self, name: &str, inputs: usize, outputs: usize) -> Result<Vec<f32>> {
+    pub(super) fn matrix(&self, name: &str, inputs: usize, outputs: usize) -> Result<Vec<f32>> {
         let shape = self.tensors.tensor(name).map(|view| view.shape().to_vec()).unwrap_or_default();
         if let [out, 3, height, width] = *shape.as_slice()
             && out == outputs

@@ -1,86 +1,11 @@
-//! Elementwise passes between the matrix products, each one sweep over memory.
+//! The passes of the exact forward pass between the products, as candle operations.
 //!
 //! candle composes an activation or a normalisation from several tensors the size of its input; on a
-//! CPU that takes as long as the products themselves. These are the same formulas as in-place candle
-//! operations. The exponential is arithmetic alone, without the system's mathematics library, so that
-//! it gives the same bits on every machine and vectorises.
+//! CPU that takes as long as the products themselves.
 
 use candle_core::{CpuStorage, CustomOp3, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, Shape, bail};
 
-/// Partial sums kept side by side: a fixed order of addition that the compiler can vectorise.
-const LANES: usize = 8;
-
-/// The activation between the two halves of a feed-forward block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Activation {
-    /// `x * sigmoid(1.702 x)`.
-    QuickGelu,
-    /// `x * (1 + erf(x / sqrt 2)) / 2`.
-    Gelu,
-}
-
-/// `e^x` to about one unit in the last place; saturates outside `-87..=88`, keeps NaN.
-#[inline]
-fn exp(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the mantissa.
-    const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts; the first has trailing zeros, so that its product with a small integer is exact.
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let x = x.clamp(-87.0, 88.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    // Taylor's polynomial: |r| <= 0.35, so the first term left out is below 6e-9.
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
-    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
-}
-
-/// The error function within 6e-7 in f32 arithmetic (Abramowitz and Stegun, formula 7.1.26).
-#[inline]
-fn erf(x: f32) -> f32 {
-    let a = x.abs();
-    let t = 1.0 / (1.0 + 0.327_591_1 * a);
-    let p = 1.061_405_4_f32;
-    let p = p * t - 1.453_152;
-    let p = p * t + 1.421_413_7;
-    let p = p * t - 0.284_496_74;
-    let p = p * t + 0.254_829_6;
-    (1.0 - p * t * exp(-a * a)).copysign(x)
-}
-
-#[inline]
-fn quick_gelu(x: f32) -> f32 {
-    x / (1.0 + exp(-1.702 * x))
-}
-
-#[inline]
-fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
-}
-
-/// The sum of `f` over a row, in [`LANES`] partial sums.
-#[inline]
-fn lane_sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (sum, x) in lanes.iter_mut().zip(chunk) {
-            *sum += f(*x);
-        }
-    }
-    for (sum, x) in lanes.iter_mut().zip(rest) {
-        *sum += f(*x);
-    }
-    lanes.iter().sum()
-}
+use super::super::exact::{Activation, add_bias, layer_norm_row, softmax_row};
 
 fn view<'a>(storage: &'a CpuStorage, layout: &Layout, name: &str) -> Result<&'a [f32]> {
     let CpuStorage::F32(data) = storage else { bail!("{name}: f32 is expected") };
@@ -119,12 +44,7 @@ impl InplaceOp2 for AddBias {
         let x = view_mut(s1, l1, self.name())?;
         let width = width(x.len(), bias.len(), self.name())?;
         for row in x.chunks_exact_mut(width) {
-            let pairs = row.iter_mut().zip(bias);
-            match self.0 {
-                None => pairs.for_each(|(x, b)| *x += b),
-                Some(Activation::QuickGelu) => pairs.for_each(|(x, b)| *x = quick_gelu(*x + b)),
-                Some(Activation::Gelu) => pairs.for_each(|(x, b)| *x = gelu(*x + b)),
-            }
+            add_bias(row, bias, self.0);
         }
         Ok(())
     }
@@ -189,13 +109,9 @@ impl CustomOp3 for LayerNorm {
         if bias.len() != width {
             bail!("{}: {} biases for {width} weights", self.name(), bias.len())
         }
-        let mut out = Vec::with_capacity(x.len());
-        for row in x.chunks_exact(width) {
-            let mean = lane_sum(row, |x| x) / width as f32;
-            let variance = lane_sum(row, |x| (x - mean) * (x - mean)) / width as f32;
-            let factor = 1.0 / (variance + self.eps).sqrt();
-            let scaled = row.iter().zip(weight).zip(bias);
-            out.extend(scaled.map(|((x, w), b)| (x - mean) * factor * w + b));
+        let mut out = vec![0.0; x.len()];
+        for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            layer_norm_row(row, weight, bias, self.eps, out);
         }
         Ok((CpuStorage::F32(out), l1.shape().clone()))
     }
@@ -223,16 +139,7 @@ impl InplaceOp1 for Softmax {
         let x = view_mut(storage, layout, self.name())?;
         for (i, row) in x.chunks_exact_mut(keys.max(1)).enumerate() {
             let seen = if self.causal { i % queries.max(1) + 1 } else { keys };
-            let (row, hidden) = row.split_at_mut(seen.min(keys));
-            hidden.fill(0.0);
-            let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            for x in row.iter_mut() {
-                *x = exp((*x - most) * self.scale);
-            }
-            let factor = 1.0 / lane_sum(row, |x| x);
-            for x in row.iter_mut() {
-                *x *= factor;
-            }
+            softmax_row(row, seen, self.scale);
         }
         Ok(())
     }
@@ -243,27 +150,6 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-
-    #[test]
-    fn exponential_is_within_two_units_of_the_last_place() {
-        for i in -870_000..=880_000 {
-            let x = i as f32 / 10_000.0;
-            let expected = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - expected).abs() / expected;
-            assert!(error < 2.4e-7, "{x}: {error}");
-        }
-        assert!(exp(f32::NAN).is_nan());
-        assert!(exp(f32::NEG_INFINITY) < 1e-37);
-    }
-
-    #[test]
-    fn error_function_agrees_with_candle() {
-        for i in -60_000..=60_000 {
-            let x = i as f32 / 10_000.0;
-            let expected = candle_core::cpu::erf::erf_f64(f64::from(x));
-            assert!((f64::from(erf(x)) - expected).abs() < 6e-7, "{x}");
-        }
-    }
 
     #[test]
     fn fused_passes_agree_with_composed_ones() -> Result<()> {

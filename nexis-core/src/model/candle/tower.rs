@@ -2,9 +2,10 @@
 
 use candle_core::{Result, Tensor};
 
-use super::config::TowerConfig;
-use super::ops::{Activation, AddBias, AddBiasResidual, LayerNorm, Softmax};
-use super::weights::Weights;
+use super::super::config::TowerConfig;
+use super::super::exact::Activation;
+use super::super::weights::Weights;
+use super::ops::{AddBias, AddBiasResidual, LayerNorm, Softmax};
 
 /// A layer normalisation with its weights.
 pub(super) struct Norm {
