@@ -2,4 +2,6 @@
 //! validator, a miner and the subnet's owner. Everything that judges is in `nexis-core`.
 
 pub mod chain;
+pub mod config;
+pub mod state;
 pub mod store;

@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use super::{Submission, Verifier, guarded};
+use crate::check::Violation;
 use crate::check::assets::{WantedAsset, wanted_assets};
 use crate::check::hard::duplicate_clip_ids;
-use crate::check::Violation;
 use crate::evidence::SamplingEvidence;
 use crate::overlap::{PruneInput, prune};
 use crate::package::{ClipRecord, ExpectedIdentity, ExpectedMiner, Manifest, Opened, Package};
