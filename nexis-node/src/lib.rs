@@ -2,4 +2,5 @@
 //! validator, a miner and the subnet's owner. Everything that judges is in `nexis-core`.
 
 pub mod chain;
+pub mod observe;
 pub mod store;
