@@ -3,5 +3,8 @@
 
 pub mod chain;
 pub mod config;
+pub mod engine;
+pub mod observe;
 pub mod state;
 pub mod store;
+pub mod validator;
