@@ -122,6 +122,9 @@ pub struct WeightRecord {
     pub weights: Vec<(Hotkey, f64)>,
     /// Tries so far.
     pub tries: u32,
+    /// The head at the last try.
+    #[serde(default)]
+    pub tried_at: Option<u64>,
     /// How far it is.
     pub outcome: WeightState,
 }
