@@ -32,7 +32,7 @@ use tracing::Instrument;
 use crate::chain::{BlockRef, Chain, ChainError};
 use crate::config::{Config, ValidatorConfig};
 use crate::observe::{Condition, Health, Metrics, Phase, interval_span};
-use crate::state::{IntervalStatus, Start, State, StateError, begun};
+use crate::state::{IntervalRecord, IntervalStatus, Start, State, StateError, begun};
 use crate::store::StoreError;
 
 /// Result of a validator's operations.
@@ -273,19 +273,26 @@ impl Validator {
             return Ok(());
         }
         if head.number.saturating_sub(record.block) > KEPT_BLOCKS {
-            record.block = head.number;
-            record.block_hash = nexis_core::hash::Digest::from_bytes(head.hash);
-            state.amend_interval(interval, &record)?;
+            self.look_from(interval, &mut record, head)?;
         }
         self.reached(Step::IntervalBegun);
-        let terms = Terms {
+        let mut terms = Terms {
             interval,
             at: BlockRef { number: record.block, hash: *record.block_hash.as_bytes() },
             now: record.begun_at,
             evidence: Some(self.settings.data_dir.join("evidence").join(interval.to_string())),
             work: self.settings.data_dir.join("work").join(interval.to_string()),
         };
-        let Examined { report, planned, index_sha256 } = self.examine(&terms, stop).await?;
+        let mut examined = self.examine(&terms, stop).await;
+        if let Err(ValidatorError::Chain(ChainError::Unsupported { why, .. })) = &examined
+            && terms.at != *head
+        {
+            tracing::warn!(block = terms.at.number, %why, "the node has not kept this block, looking at the head");
+            self.look_from(interval, &mut record, head)?;
+            terms.at = *head;
+            examined = self.examine(&terms, stop).await;
+        }
+        let Examined { report, planned, index_sha256 } = examined?;
 
         let recording = Instant::now();
         let report = if self.settings.validator.bundles {
@@ -309,6 +316,13 @@ impl Validator {
         tracing::info!(submissions = report.submissions.len(), seconds, "decided");
         self.reached(Step::IntervalCommitted);
         Ok(())
+    }
+
+    /// Discovers an interval's miners at another block than before, since the node no longer knows that one.
+    fn look_from(&self, interval: IntervalId, record: &mut IntervalRecord, head: &BlockRef) -> Result<()> {
+        record.block = head.number;
+        record.block_hash = nexis_core::hash::Digest::from_bytes(head.hash);
+        Ok(self.parts.state.amend_interval(interval, record)?)
     }
 
     /// Judges one interval at the present head and writes nothing, not even evidence.
