@@ -4,6 +4,7 @@
 //! whether a commit was revealed. What to submit and when (preflight, encryption, retries) is built on it and is
 //! the same over a real node and over the simulated chain.
 
+mod client;
 mod clock;
 mod epoch;
 pub mod sim;
@@ -13,6 +14,7 @@ mod wallet;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+pub use client::{ClientOptions, Runtime, SubtensorChain, Unsigned};
 pub use clock::ChainClock;
 pub use epoch::EpochSchedule;
 use nexis_core::protocol::Hotkey;
@@ -42,6 +44,17 @@ pub enum ChainError {
         what: String,
         /// The deadline.
         seconds: u64,
+    },
+    /// No endpoint has shown a new finalised block for so long that the process should end, for its supervisor to
+    /// start it anew.
+    #[error("no new finalised block for {seconds} s, the last endpoint being {endpoint}: {why}")]
+    Stalled {
+        /// The endpoint tried last.
+        endpoint: String,
+        /// How long.
+        seconds: u64,
+        /// What it was about.
+        why: String,
     },
     /// The node's pool refused the transaction; `code` is `InvalidTransaction::Custom` where it was that.
     #[error("the node refused the transaction: {why}")]
