@@ -79,7 +79,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         Some("https://{account_id}.r2.cloudflarestorage.com"),
         "S3 endpoint; {account_id} becomes the bucket's account",
     ),
-    plain("storage.region", &["R2_REGION"], Some("auto"), "S3 region"),
     plain("storage.folder", &["NEXIS_STORAGE_FOLDER"], None, "folder of buckets to use instead of S3"),
     plain("storage.account_id", &["R2_ACCOUNT_ID"], None, "account of this node's own bucket"),
     plain(
@@ -167,6 +166,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     plain("validator.dataset_mib", &["NEXIS_DATASET_MIB"], Some("32"), "largest dataset.parquet, in MiB"),
     plain("validator.max_rows", &["NEXIS_MAX_ROWS"], Some("20000"), "most rows of a dataset"),
     plain("validator.clip_mib", &["NEXIS_CLIP_MIB"], Some("64"), "largest clip, in MiB"),
+    plain(
+        "validator.cache_mib",
+        &["NEXIS_CACHE_MIB"],
+        Some("4096"),
+        "what was fetched is kept up to this size, in MiB",
+    ),
     plain(
         "validator.weights_blocks",
         &["NEXIS_WEIGHTS_BLOCKS"],

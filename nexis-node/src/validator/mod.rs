@@ -157,7 +157,8 @@ impl Validator {
     /// next start. Failures of the chain, the stores and the disk are waited out.
     ///
     /// # Errors
-    /// Where the state cannot be used: everything else can be tried again, but nothing can be done twice.
+    /// Where the state cannot be used, or no node has shown a new block for so long that the supervisor should start
+    /// the process anew. Everything else is tried again.
     pub async fn run(&self, stop: &CancellationToken) -> Result<()> {
         let mut pause = PAUSE;
         let mut seen = None;
@@ -182,7 +183,9 @@ impl Validator {
                     pause = PAUSE;
                 }
                 Err(ValidatorError::Stopped | ValidatorError::Core(nexis_core::Error::Interrupted)) => break,
-                Err(e @ ValidatorError::State(_)) => return Err(e),
+                Err(e @ (ValidatorError::State(_) | ValidatorError::Chain(ChainError::Stalled { .. }))) => {
+                    return Err(e);
+                }
                 Err(e) => {
                     tracing::error!(error = %e, retry_seconds = pause.as_secs(), "could not go on, trying again");
                     self.blame(&e);

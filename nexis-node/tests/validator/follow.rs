@@ -157,7 +157,8 @@ async fn downtime_is_caught_up_oldest_first_and_not_for_ever() {
     );
     // The last submission that is due is made, and only after what it pays for was judged.
     let steps = order.0.lock().unwrap().clone();
-    let committed = |step: &&nexis_node::validator::Step| **step == nexis_node::validator::Step::IntervalCommitted;
+    let committed =
+        |step: &&nexis_node::validator::Step| **step == nexis_node::validator::Step::IntervalCommitted;
     assert_eq!(steps.iter().filter(committed).count(), 4);
     let windows: Vec<_> = state.weights().unwrap().iter().map(|w| (w.slot, w.upto.get())).collect();
     assert_eq!(windows, [(7500, 7300)]);

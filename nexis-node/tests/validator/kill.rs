@@ -84,7 +84,8 @@ async fn being_killed_at_every_step_changes_nothing() {
     let world = World::new(folder.path());
     prepare(&world).await;
     let chain = world.chain();
-    let validator = Validator::new(world.parts(&chain, Arc::new(Abort(None, AtomicBool::new(false)))), settings(&world));
+    let validator =
+        Validator::new(world.parts(&chain, Arc::new(Abort(None, AtomicBool::new(false)))), settings(&world));
     let validator = validator.unwrap();
     let mut head = 7010;
     while head < 7600 {

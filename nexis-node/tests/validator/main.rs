@@ -4,6 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod follow;
-mod kill;
 mod hostile;
+mod kill;
 mod world;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use nexis_core::commitment::Credentials;
 use nexis_core::media::{FfmpegDecoder, MediaLimits};
 use nexis_core::model::card::ModelCard;
 use nexis_core::model::{ClipModel, LoadOptions};
@@ -19,21 +20,19 @@ use nexis_node::chain::{Call, Chain, HotkeyPair};
 use nexis_node::config::{Config, Sources};
 use nexis_node::observe::{Health, Metrics};
 use nexis_node::state::{Identity, State};
-use nexis_node::store::Result as StoreResult;
 use nexis_node::store::ObjectStore;
-use nexis_node::store::local::LocalStore;
+use nexis_node::store::Result as StoreResult;
 use nexis_node::validator::{
     Clock, IndexFile, MinerBuckets, NoHook, Parts, Settings, StepHook, Submitted, Validator, WeightSubmitter,
 };
-use nexis_core::commitment::Credentials;
 use tokio_util::sync::CancellationToken;
 
-pub const NETUID: u16 = 70;
+pub(crate) const NETUID: u16 = 70;
 /// The first block of the chain: interval 6900 may be judged at it.
-pub const START: u64 = 7002;
+pub(crate) const START: u64 = 7002;
 
 /// The model is loaded once in a process.
-pub fn judge() -> RowJudge {
+pub(crate) fn judge() -> RowJudge {
     static JUDGE: OnceLock<RowJudge> = OnceLock::new();
     let made = JUDGE.get_or_init(|| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo");
@@ -45,16 +44,16 @@ pub fn judge() -> RowJudge {
     made.clone()
 }
 
-pub fn pair(name: &str) -> HotkeyPair {
+pub(crate) fn pair(name: &str) -> HotkeyPair {
     HotkeyPair::from_seed(nexis_core::hash::Digest::of(name).as_bytes()).unwrap()
 }
 
-pub fn hotkey(name: &str) -> Hotkey {
+pub(crate) fn hotkey(name: &str) -> Hotkey {
     pair(name).hotkey().clone()
 }
 
 /// A clock that stands still, so that nothing can depend on it.
-pub struct Noon;
+pub(crate) struct Noon;
 
 impl Clock for Noon {
     fn now(&self) -> DateTime<Utc> {
@@ -63,22 +62,62 @@ impl Clock for Noon {
 }
 
 /// Buckets as folders.
-pub struct Folders(pub PathBuf);
+pub(crate) struct Folders(pub(crate) PathBuf);
 
 impl MinerBuckets for Folders {
     fn open(&self, miner: &Hotkey, _credentials: &Credentials) -> StoreResult<Arc<dyn ObjectStore>> {
-        Ok(Arc::new(LocalStore::new(self.0.join(miner.bucket_name()))))
+        Ok(Arc::new(FolderStore(self.0.join(miner.bucket_name()))))
+    }
+}
+
+pub(crate) struct FolderStore(PathBuf);
+
+#[async_trait]
+impl ObjectStore for FolderStore {
+    fn name(&self) -> &str {
+        "folder"
+    }
+    async fn head(&self, _key: &str) -> StoreResult<Option<nexis_node::store::ObjectMeta>> {
+        Ok(None)
+    }
+    async fn get(
+        &self,
+        key: &str,
+        _range: Option<std::ops::Range<u64>>,
+    ) -> StoreResult<Option<nexis_node::store::ObjectBody>> {
+        use futures_util::StreamExt;
+        let Ok(bytes) = std::fs::read(self.0.join(key)) else { return Ok(None) };
+        let len = bytes.len() as u64;
+        let meta =
+            nexis_node::store::ObjectMeta { key: key.to_owned(), len, last_modified: None, etag: None };
+        let bytes = futures_util::stream::iter([Ok(bytes::Bytes::from(bytes))]).boxed();
+        Ok(Some(nexis_node::store::ObjectBody { meta, bytes }))
+    }
+    async fn put(&self, _key: &str, _bytes: bytes::Bytes, _content_type: &str) -> StoreResult<()> {
+        Ok(())
+    }
+    async fn put_file(&self, _key: &str, _path: &Path, _content_type: &str) -> StoreResult<()> {
+        Ok(())
+    }
+    fn list(
+        &self,
+        _prefix: &str,
+    ) -> futures_util::stream::BoxStream<'_, StoreResult<nexis_node::store::ObjectMeta>> {
+        Box::pin(futures_util::stream::empty())
+    }
+    async fn delete(&self, _key: &str) -> StoreResult<()> {
+        Ok(())
     }
 }
 
 /// Sets weights plainly, scaled so that the largest is 65535.
-pub struct Plain {
-    pub chain: SimulatedChain,
-    pub signer: HotkeyPair,
+pub(crate) struct Plain {
+    pub(crate) chain: SimulatedChain,
+    pub(crate) signer: HotkeyPair,
 }
 
 /// The u16 values of weights, with an arithmetic of the tests' own.
-pub fn scaled(weights: &[f64]) -> Vec<u16> {
+pub(crate) fn scaled(weights: &[f64]) -> Vec<u16> {
     let largest = weights.iter().copied().fold(0.0, f64::max);
     weights.iter().map(|w| (w / largest * 65535.0).round() as u16).collect()
 }
@@ -98,27 +137,27 @@ impl WeightSubmitter for Plain {
     }
 }
 
-pub struct World {
-    pub root: PathBuf,
+pub(crate) struct World {
+    pub(crate) root: PathBuf,
 }
 
 impl World {
     /// A world in a folder; made where it is not there yet.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
         std::fs::create_dir_all(&root).unwrap();
         Self { root }
     }
 
-    pub fn buckets(&self) -> PathBuf {
+    pub(crate) fn buckets(&self) -> PathBuf {
         self.root.join("buckets")
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.root.join("data")
     }
 
-    pub fn chain(&self) -> SimulatedChain {
+    pub(crate) fn chain(&self) -> SimulatedChain {
         let config = SubnetConfig {
             netuid: NETUID,
             start_block: START,
@@ -130,12 +169,12 @@ impl World {
     }
 
     /// Registers the validator as UID 0.
-    pub fn register_validator(&self) {
+    pub(crate) fn register_validator(&self) {
         self.chain().register(&hotkey("validator"), 1_000_000_000_000_000, true).unwrap();
     }
 
     /// Registers a miner with a commitment: its credentials, or what else is given.
-    pub async fn register(&self, name: &str, commitment: Option<&[u8]>) -> u16 {
+    pub(crate) async fn register(&self, name: &str, commitment: Option<&[u8]>) -> u16 {
         let chain = self.chain();
         let uid = chain.register(&hotkey(name), 0, false).unwrap();
         let honest = Credentials::new(&"a1".repeat(16), &"k".repeat(32), &"s".repeat(64)).unwrap().encode();
@@ -145,7 +184,7 @@ impl World {
     }
 
     /// Writes a miner's package. Clips are drawn once for all tests of this program.
-    pub fn package(&self, name: &str, interval: u64, seeds: &[u64], attack: Option<Attack>) {
+    pub(crate) fn package(&self, name: &str, interval: u64, seeds: &[u64], attack: Option<Attack>) {
         let plan = PackagePlan {
             hotkey: hotkey(name),
             interval: IntervalId::new(interval),
@@ -157,21 +196,22 @@ impl World {
         plan.write(&self.buckets().join(plan.hotkey.bucket_name()), Some(clips()), &|| {}).unwrap();
     }
 
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let environment = |name: &str| (name == "HOME").then(|| "/home/op".to_owned());
-        let flags = [("network", "devnet"), ("data_dir", self.data().to_str().unwrap())];
+        let data = self.data();
+        let flags = [("network", "devnet"), ("data_dir", data.to_str().unwrap())];
         let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned(), "test".to_owned())).to_vec();
         let config = Config::load(&Sources { file: None, environment: &environment, flags }).unwrap();
         Settings { weights_pause: Duration::ZERO, ..Settings::new(&config, Some(hotkey("validator"))) }
     }
 
-    pub fn state(&self) -> Arc<State> {
+    pub(crate) fn state(&self) -> Arc<State> {
         let identity =
             Identity { network: "devnet".into(), netuid: NETUID, hotkey: Some(hotkey("validator")) };
         Arc::new(State::open(self.data().join("state.redb"), &identity).unwrap())
     }
 
-    pub fn parts(&self, chain: &SimulatedChain, hook: Arc<dyn StepHook>) -> Parts {
+    pub(crate) fn parts(&self, chain: &SimulatedChain, hook: Arc<dyn StepHook>) -> Parts {
         Parts {
             chain: Arc::new(chain.clone()),
             buckets: Arc::new(Folders(self.buckets())),
@@ -186,28 +226,28 @@ impl World {
         }
     }
 
-    pub fn validator(&self, chain: &SimulatedChain) -> Validator {
+    pub(crate) fn validator(&self, chain: &SimulatedChain) -> Validator {
         Validator::new(self.parts(chain, Arc::new(NoHook)), self.settings()).unwrap()
     }
 }
 
 /// Makes blocks until the head is this one.
-pub fn advance_to(chain: &SimulatedChain, block: u64) {
+pub(crate) fn advance_to(chain: &SimulatedChain, block: u64) {
     let head = chain.head().number;
     assert!(head <= block, "the chain is at {head} already");
     chain.advance(block - head).unwrap();
 }
 
 /// Has a validator do all that is to be done at the chain's head.
-pub async fn follow(validator: &Validator, chain: &SimulatedChain) {
+pub(crate) async fn follow(validator: &Validator, chain: &SimulatedChain) {
     let head = chain.finalized_head().await.unwrap();
     validator.follow(&head, &CancellationToken::new()).await.unwrap();
 }
 
 /// Decisions without what is said for people: interval, miner, codes, rows that passed.
-pub type Decided = Vec<(u64, String, Vec<String>, usize)>;
+pub(crate) type Decided = Vec<(u64, String, Vec<String>, usize)>;
 
-pub fn decided(state: &State, intervals: &[u64]) -> Decided {
+pub(crate) fn decided(state: &State, intervals: &[u64]) -> Decided {
     let names: BTreeMap<Hotkey, &str> =
         ["alice", "bob", "carol", "dave", "eve"].map(|name| (hotkey(name), name)).into();
     let mut all = Decided::new();
@@ -227,4 +267,21 @@ pub fn decided(state: &State, intervals: &[u64]) -> Decided {
 fn clips() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path()
+}
+
+/// A manifest that holds, of a dataset that is not there.
+pub(crate) fn manifest(name: &str, interval: u64) -> Vec<u8> {
+    let manifest = serde_json::json!({
+        "protocol_version": "1.0.0",
+        "schema_version": "1.0.0",
+        "spec_id": "video_v1",
+        "category": "nature_landscape_scenery",
+        "netuid": NETUID,
+        "miner_hotkey": hotkey(name),
+        "interval_id": interval,
+        "created_at": "2026-04-10T11:00:00Z",
+        "record_count": 1,
+        "dataset_sha256": "0".repeat(64),
+    });
+    serde_json::to_vec(&manifest).unwrap()
 }
