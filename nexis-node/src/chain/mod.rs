@@ -10,15 +10,17 @@ mod epoch;
 pub mod sim;
 pub mod timelock;
 mod wallet;
+pub mod weights;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 pub use client::{ClientOptions, Runtime, SubtensorChain, Unsigned};
 pub use clock::ChainClock;
-pub use epoch::EpochSchedule;
+pub use epoch::{EpochSchedule, RevealEpoch};
+use nexis_core::commitment::Credentials;
 use nexis_core::protocol::Hotkey;
-pub use wallet::HotkeyPair;
+pub use wallet::{HotkeyPair, hotkey_file};
 
 /// Result of a chain's operations.
 pub type Result<T, E = ChainError> = std::result::Result<T, E>;
@@ -153,10 +155,21 @@ pub struct Commitment {
     pub fields: Vec<CommitmentField>,
 }
 
+impl Commitment {
+    /// The bucket that a miner has committed: its first raw field, where that is text of the right form.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let raw = self.fields.iter().find_map(|field| match field {
+            CommitmentField::Raw(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })?;
+        Credentials::decode(std::str::from_utf8(raw).ok()?)
+    }
+}
+
 /// The subnet's settings and counters that decide how weights are submitted, at one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetState {
-    /// Blocks between epochs, less one.
+    /// Blocks from epoch to epoch; with 0 there are none.
     pub tempo: u16,
     /// Whether weights are committed and revealed.
     pub commit_reveal: bool,
