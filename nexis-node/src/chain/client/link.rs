@@ -11,6 +11,8 @@ use subxt::ext::jsonrpsee::ws_client::{PingConfig, WsClientBuilder};
 use subxt::rpcs::{Error as RpcError, LegacyRpcMethods, RpcClient, UserError};
 use subxt::utils::H256;
 use tokio_util::sync::CancellationToken;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use super::ClientOptions;
 use super::endpoint::Endpoint;
@@ -69,7 +71,9 @@ impl Link {
             .request_timeout(options.call_deadline.saturating_mul(2))
             .max_response_size(options.max_response_bytes)
             .enable_ws_ping(ping)
-            .build(endpoint.url());
+            .build(endpoint.url())
+            // The WebSocket client logs the address with all that is in it.
+            .with_subscriber(NoSubscriber::new());
         let unreachable = |why: String| ChainError::Unreachable { endpoint: endpoint.to_string(), why };
         let socket = match tokio::time::timeout(options.connect_deadline, building).await {
             Ok(Ok(socket)) => Arc::new(socket),
