@@ -18,18 +18,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use bundles::folder as bundle_folder;
-pub use discover::{Candidate, credentials, discover};
+pub use discover::{Candidate, discover};
 pub use hook::{NoHook, Step, StepHook};
 pub use interval::Examined;
 use interval::Terms;
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::verifier::RowJudge;
-pub use pay::{Submitted, WeightSubmitter};
 pub use seams::{Clock, IndexFile, IndexObject, IndexSource, MinerBuckets, NoIndex, SystemClock};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::chain::{BlockRef, Chain, ChainError};
+use crate::chain::{BlockRef, Chain, ChainError, HotkeyPair};
 use crate::config::{Config, ValidatorConfig};
 use crate::observe::{Condition, Health, Metrics, Phase, interval_span};
 use crate::state::{IntervalRecord, IntervalStatus, Start, State, StateError, begun};
@@ -102,8 +101,8 @@ pub struct Parts {
     pub judge: RowJudge,
     /// What was decided.
     pub state: Arc<State>,
-    /// Puts weights on the chain; `None` for a validator that only watches.
-    pub submitter: Option<Arc<dyn WeightSubmitter>>,
+    /// The hotkey that sets weights; `None` for a validator that only watches.
+    pub signer: Option<HotkeyPair>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Told of each step.

@@ -252,3 +252,40 @@ async fn a_dry_run_leaves_nothing_and_a_stop_loses_nothing() {
     assert_eq!(decided(validator.state(), &[6900]).len(), 5);
     assert_eq!(chain.head().number, START + 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_confirmed_by_its_reveal_and_a_dropped_one_is_an_alarm() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    world.register_validator();
+    world.register("carol", None).await;
+    let chain = world.chain();
+    chain.configure(|subnet| subnet.commit_reveal = true).unwrap();
+    chain.faults(|faults| faults.drop_reveals = true);
+    let validator = world.validator(&chain);
+    let outcomes = || -> Vec<WeightState> {
+        validator.state().weights().unwrap().into_iter().map(|record| record.outcome).collect()
+    };
+    let mut seen_committed = false;
+    let mut head = 7010;
+    while !outcomes().iter().any(|outcome| matches!(outcome, WeightState::Failed { .. })) {
+        advance_to(&chain, head.max(chain.head().number));
+        follow(&validator, &chain).await;
+        seen_committed |= outcomes().iter().any(|outcome| matches!(outcome, WeightState::Committed(_)));
+        assert!(head < 10_000, "{:?}", outcomes());
+        head += 100;
+    }
+    assert!(seen_committed && chain.weights().is_empty());
+    let WeightState::Failed { why } = outcomes()[0].clone() else { panic!("{:?}", outcomes()) };
+    assert!(why.contains("not revealed"), "{why}");
+
+    chain.faults(|faults| faults.drop_reveals = false);
+    while !outcomes().iter().any(|outcome| matches!(outcome, WeightState::Confirmed { .. })) {
+        advance_to(&chain, head.max(chain.head().number));
+        follow(&validator, &chain).await;
+        assert!(head < 14_000, "{:?}", outcomes());
+        head += 100;
+    }
+    // Carol never uploads; so UID 0 has everything.
+    assert_eq!(chain.weights()[&hotkey("validator")], [(0, 65535)]);
+}

@@ -14,7 +14,6 @@ use nexis_core::model::{ClipModel, LoadOptions};
 use nexis_core::protocol::{Category, Hotkey, IntervalId};
 use nexis_core::synth::{Attack, ClipStyle, PackagePlan, RowPlan};
 use nexis_core::verifier::RowJudge;
-use nexis_core::weights::DenseWeights;
 use nexis_node::chain::sim::{SimulatedChain, SubnetConfig};
 use nexis_node::chain::{Call, Chain, HotkeyPair};
 use nexis_node::config::{Config, Sources};
@@ -22,9 +21,7 @@ use nexis_node::observe::{Health, Metrics};
 use nexis_node::state::{Identity, State};
 use nexis_node::store::ObjectStore;
 use nexis_node::store::Result as StoreResult;
-use nexis_node::validator::{
-    Clock, IndexFile, MinerBuckets, NoHook, Parts, Settings, StepHook, Submitted, Validator, WeightSubmitter,
-};
+use nexis_node::validator::{Clock, IndexFile, MinerBuckets, NoHook, Parts, Settings, StepHook, Validator};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const NETUID: u16 = 70;
@@ -110,31 +107,10 @@ impl ObjectStore for FolderStore {
     }
 }
 
-/// Sets weights plainly, scaled so that the largest is 65535.
-pub(crate) struct Plain {
-    pub(crate) chain: SimulatedChain,
-    pub(crate) signer: HotkeyPair,
-}
-
 /// The u16 values of weights, with an arithmetic of the tests' own.
 pub(crate) fn scaled(weights: &[f64]) -> Vec<u16> {
     let largest = weights.iter().copied().fold(0.0, f64::max);
     weights.iter().map(|w| (w / largest * 65535.0).round() as u16).collect()
-}
-
-#[async_trait]
-impl WeightSubmitter for Plain {
-    fn hotkey(&self) -> &Hotkey {
-        self.signer.hotkey()
-    }
-
-    async fn submit(&self, weights: &DenseWeights) -> nexis_node::chain::Result<Submitted> {
-        let values = scaled(&weights.weights);
-        let (uids, weights) = weights.uids.iter().zip(values).filter(|(_, w)| *w > 0).unzip();
-        let call = Call::SetWeights { netuid: NETUID, uids, weights, version_key: 0 };
-        let receipt = self.chain.submit(&self.signer, &call).await?;
-        Ok(Submitted { block: receipt.block.number, commit: false })
-    }
 }
 
 pub(crate) struct World {
@@ -218,7 +194,7 @@ impl World {
             index: Arc::new(IndexFile(self.root.join("record_info.json"))),
             judge: judge(),
             state: self.state(),
-            submitter: Some(Arc::new(Plain { chain: chain.clone(), signer: pair("validator") })),
+            signer: Some(pair("validator")),
             clock: Arc::new(Noon),
             hook,
             metrics: Metrics::new(),
