@@ -163,8 +163,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "deadline for one miner's sampled clips",
     ),
     plain("validator.per_miner", &["NEXIS_PER_MINER"], Some("4"), "downloads from one miner at once"),
-    plain("validator.dataset_mib", &["NEXIS_DATASET_MIB"], Some("32"), "largest dataset.parquet, in MiB"),
-    plain("validator.max_rows", &["NEXIS_MAX_ROWS"], Some("20000"), "most rows of a dataset"),
+    plain("validator.dataset_mib", &["NEXIS_DATASET_MIB"], Some("16"), "largest dataset.parquet, in MiB"),
+    plain("validator.max_rows", &["NEXIS_MAX_ROWS"], Some("10000"), "most rows of a dataset"),
     plain("validator.clip_mib", &["NEXIS_CLIP_MIB"], Some("64"), "largest clip, in MiB"),
     plain(
         "validator.cache_mib",
@@ -182,7 +182,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "validator.keep_intervals",
         &["NEXIS_KEEP_INTERVALS"],
         Some("2016"),
-        "intervals whose decisions are kept",
+        "intervals whose decisions, evidence and bundles are kept",
     ),
     plain(
         "validator.bundles",

@@ -254,6 +254,9 @@ impl Validator {
         let keep = self.settings.validator.keep_intervals.saturating_mul(IntervalId::BLOCKS);
         if let Some(first) = interval.get().checked_sub(keep) {
             state.forget_before(IntervalId::new(first))?;
+            for kind in ["evidence", "bundles"] {
+                bundles::forget_before(&self.settings.data_dir.join(kind), first)?;
+            }
         }
         Ok(())
     }

@@ -6,4 +6,5 @@
 mod follow;
 mod hostile;
 mod kill;
+mod memory;
 mod world;
