@@ -5,6 +5,7 @@ pub mod chain;
 pub mod config;
 pub mod engine;
 pub mod observe;
+pub mod parts;
 pub mod state;
 pub mod store;
 pub mod validator;

@@ -9,6 +9,7 @@ mod models;
 mod replay;
 mod score;
 mod synth;
+mod validator;
 mod verify;
 
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ enum Command {
     Synth(synth::Synth),
     Calibrate(calibrate::Calibrate),
     Config(config::ConfigCommand),
+    Validator(validator::ValidatorCommand),
 }
 
 impl Arguments {
@@ -60,6 +62,7 @@ impl Arguments {
             Command::Synth(command) => command.run(),
             Command::Calibrate(command) => command.run(),
             Command::Config(command) => command.run(),
+            Command::Validator(command) => command.run(),
         }
     }
 }
