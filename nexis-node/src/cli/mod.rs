@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod calibrate;
+mod config;
 mod demo;
 mod doctor;
 mod inspect;
@@ -8,6 +9,7 @@ mod models;
 mod replay;
 mod score;
 mod synth;
+mod validator;
 mod verify;
 
 use std::path::PathBuf;
@@ -42,6 +44,8 @@ enum Command {
     Demo(demo::Demo),
     Synth(synth::Synth),
     Calibrate(calibrate::Calibrate),
+    Config(config::ConfigCommand),
+    Validator(validator::ValidatorCommand),
 }
 
 impl Arguments {
@@ -57,6 +61,8 @@ impl Arguments {
             Command::Demo(command) => command.run(),
             Command::Synth(command) => command.run(),
             Command::Calibrate(command) => command.run(),
+            Command::Config(command) => command.run(),
+            Command::Validator(command) => command.run(),
         }
     }
 }
