@@ -13,7 +13,7 @@ use nexis_node::chain::{
     SubnetState, SubtensorChain,
 };
 use rpc_fixture::chain::FixtureChain;
-use rpc_fixture::metadata::{SPEC, TRANSACTION, V15, V16};
+use rpc_fixture::metadata::{SPEC, TRANSACTION, V15, V16, newer, with_extension};
 use rpc_fixture::scene::{
     ADDRESSES, NETUID, commit_reveal, commitments, credentials, pair, plain, raw, subnet,
 };
@@ -134,6 +134,41 @@ async fn a_subnet_is_read() {
         assert!(matches!(missing, Err(ChainError::Unsupported { .. })), "{missing:?}");
     }
     assert_eq!(chain.commitments(4, &head).await.unwrap(), BTreeMap::new());
+}
+
+/// What later runtimes have is read when their metadata names it.
+#[tokio::test]
+async fn a_later_runtime_tells_more() {
+    let node = Node::start(plain()).await;
+    *node.state.newest.lock().unwrap() = newer();
+    let chain = client(&[&node]);
+    let head = chain.finalized_head().await.unwrap();
+    let state = chain.subnet_state(NETUID, &head).await.unwrap();
+    assert_eq!(
+        (state.last_epoch_block, state.pending_epoch_at, state.next_epoch_start),
+        (Some(40), Some(0), Some(400))
+    );
+    assert_eq!(state.tempo, 360);
+}
+
+/// An extension that we have not heard of is left out where it can be, and stops us where it cannot.
+#[test]
+fn unknown_extensions_of_transactions() {
+    let checkpoint = BlockRef { number: 5, hash: [5; 32] };
+    let prepare = |metadata: &[u8]| {
+        let runtime = Runtime::new(metadata, SPEC, TRANSACTION, [0; 32]).unwrap();
+        runtime.prepare(&weights(), 1, checkpoint)
+    };
+    let known = prepare(&V16).unwrap();
+    let optional = prepare(&with_extension("Option")).unwrap();
+    let (known, optional) = (known.payload().unwrap(), optional.payload().unwrap());
+    // Era, nonce, tip, then one more byte: none.
+    let place =
+        Runtime::new(&V16, SPEC, TRANSACTION, [0; 32]).unwrap().call_data(&weights()).unwrap().len() + 4;
+    let expected = [&known[..place], &[0], &known[place..]].concat();
+    assert_eq!(hex::encode(optional), hex::encode(expected));
+    let refused = prepare(&with_extension("AccountId32")).err().unwrap();
+    assert!(matches!(&refused, ChainError::Unsupported { why, .. } if why.contains("Unheard")), "{refused}");
 }
 
 /// Newer and older nodes offer other metadata; the answers are the same.
@@ -397,6 +432,23 @@ async fn a_silent_node_is_left_for_another() {
     let later = chain.next_finalized_head(head.number + 5).await.unwrap();
     ticking.abort();
     assert!(later.number > head.number + 5);
+    assert_eq!(chain.name(), second.url());
+}
+
+/// A node falls silent while a transaction is in flight: the other node shows what became of it.
+#[tokio::test]
+async fn a_node_that_falls_silent_over_a_transaction() {
+    let shared = plain();
+    let (first, second) = (Node::start(shared.clone()).await, Node::start(shared.clone()).await);
+    let options = ClientOptions { silence: Duration::from_millis(500), ..ClientOptions::default() };
+    let chain = client_with(&[&first, &second], options);
+    let _ = chain.runtime().await.unwrap();
+    first.silence(true);
+    let ticking = tick(&shared);
+    let receipt = chain.submit(&pair(0), &publish()).await.unwrap();
+    ticking.abort();
+    let inner = shared.inner.lock().unwrap();
+    assert_eq!((inner.seen.len(), inner.included[&receipt.extrinsic_hash]), (1, receipt.block.number));
     assert_eq!(chain.name(), second.url());
 }
 

@@ -28,8 +28,7 @@ pub(super) async fn submit(chain: &SubtensorChain, signer: &HotkeyPair, call: &C
     loop {
         // Nothing is sent in here, so it may be asked again elsewhere.
         let (link, unsigned) = chain
-            .read("preparing a transaction", move |_| async move {
-                let link = owner::link(&chain.status).await?;
+            .read("preparing a transaction", move |link| async move {
                 let unsigned = prepare(&link, signer, call).await?;
                 Ok((link, unsigned))
             })
