@@ -388,6 +388,41 @@ async fn a_transaction_lost_sight_of_is_found() {
     assert_eq!(inner.included[&receipt.extrinsic_hash], receipt.block.number);
 }
 
+/// A pool's word that a transaction is invalid is no proof: another node may have it, and here it is included.
+#[tokio::test]
+async fn a_disowned_transaction_is_looked_for() {
+    let node = Node::start(plain()).await;
+    let chain = client(&[&node]);
+    let ticking = tick(&node.chain);
+    node.fail(Fault::Disown);
+    let _ = chain.submit(&pair(0), &publish()).await.unwrap();
+    let already = Fault::Refuse("author_submitAndWatchExtrinsic", 1013, "Transaction Already Imported", None);
+    node.fail(already);
+    let lost = chain.submit(&pair(0), &publish()).await.unwrap_err();
+    assert!(
+        matches!(&lost, ChainError::Refused { why, .. } if why.contains("none of the 64 blocks")),
+        "{lost}"
+    );
+    ticking.abort();
+    assert_eq!(node.chain.inner.lock().unwrap().seen.len(), 1);
+}
+
+/// A transaction was sent, and then the chain cannot be read any more: nobody may think that nothing was sent.
+#[tokio::test]
+async fn an_outcome_that_cannot_be_found_out() {
+    let node = Node::start(plain()).await;
+    let options = ClientOptions {
+        silence: Duration::from_millis(100),
+        give_up: Duration::from_millis(400),
+        ..ClientOptions::default()
+    };
+    let chain = client_with(&[&node], options);
+    let _ = chain.runtime().await.unwrap();
+    let unknown = chain.submit(&pair(0), &publish()).await.unwrap_err();
+    assert!(matches!(unknown, ChainError::OutcomeUnknown { .. }), "{unknown}");
+    assert_eq!(node.chain.inner.lock().unwrap().seen.len(), 1);
+}
+
 /// As before, and the chain never includes it: that is only known when its life is over.
 #[tokio::test]
 async fn a_transaction_that_is_lost_is_known_to_be() {

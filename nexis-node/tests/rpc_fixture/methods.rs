@@ -359,6 +359,10 @@ async fn watch(
     if send(json!("ready")).await.is_err() {
         return;
     }
+    if node.take(|fault| matches!(fault, Fault::Disown)).is_some() {
+        let _ = send(json!("invalid")).await;
+        return;
+    }
     let mut in_block = false;
     loop {
         let found = {

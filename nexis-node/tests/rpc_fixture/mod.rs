@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     StaleNonce,
     /// The next transaction is taken and then forgotten.
     Forget,
+    /// The next transaction is taken, and its sender is told that it is no longer valid.
+    Disown,
 }
 
 /// A node: a server on a port of its own, in front of a chain that it may share with other nodes.
