@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexis_core::protocol::Hotkey;
+use nexis_core::weights::DenseWeights;
+use nexis_node::chain::weights::{SubmitOptions, WeightsOutcome, submit_weights};
 use nexis_node::chain::{
     BlockRef, Call, Chain, ChainError, ClientOptions, Commitment, CommitmentField, Neuron, Reveal, Runtime,
     SubnetState, SubtensorChain,
@@ -125,6 +127,8 @@ async fn a_subnet_is_read() {
         last_stored_round: Some(25_000_000),
     };
     assert_eq!(chain.subnet_state(NETUID, &head).await.unwrap(), expected);
+
+    assert_eq!(chain.clock().await.unwrap().block_seconds, 12.0);
 
     for missing in [
         chain.metagraph(4, &head).await.map(drop),
@@ -272,6 +276,28 @@ async fn a_commit_waits_until_it_is_revealed() {
     assert_eq!(chain.reveals(NETUID, 1, *block - 1).await.unwrap(), []);
     assert_eq!(chain.reveals(NETUID + 1, 1, after.number).await.unwrap(), []);
     assert_eq!(chain.pending_commits(NETUID, &hotkey(0), &after).await.unwrap(), 0);
+}
+
+/// What a validator does of it: everything is checked beforehand, and both paths are taken by the chain.
+#[tokio::test]
+async fn weights_by_both_paths() {
+    for (fixture, commits) in [(plain(), 0), (commit_reveal(), 1)] {
+        let node = Node::start(fixture).await;
+        let chain = client(&[&node]);
+        let ticking = tick(&node.chain);
+        let weights = DenseWeights { uids: vec![0, 1], weights: vec![0.0, 1.0], unknown_hotkeys: vec![] };
+        let outcome =
+            submit_weights(&chain, &pair(0), NETUID, &weights, &[], &SubmitOptions::default()).await.unwrap();
+        ticking.abort();
+        let head = chain.finalized_head().await.unwrap();
+        assert_eq!(chain.pending_commits(NETUID, &hotkey(0), &head).await.unwrap(), commits);
+        let block = match outcome {
+            WeightsOutcome::Set { block } if commits == 0 => block,
+            WeightsOutcome::Committed(pending) if commits == 1 => pending.block,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(chain.metagraph(NETUID, &head).await.unwrap().neurons[0].last_update, block);
+    }
 }
 
 /// Inclusion is not success.

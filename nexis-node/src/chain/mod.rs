@@ -5,14 +5,22 @@
 //! the same over a real node and over the simulated chain.
 
 mod client;
+mod clock;
+mod epoch;
+pub mod sim;
+pub mod timelock;
 mod wallet;
+pub mod weights;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 pub use client::{ClientOptions, Runtime, SubtensorChain, Unsigned};
+pub use clock::ChainClock;
+pub use epoch::{EpochSchedule, RevealEpoch};
+use nexis_core::commitment::Credentials;
 use nexis_core::protocol::Hotkey;
-pub use wallet::HotkeyPair;
+pub use wallet::{HotkeyPair, hotkey_file};
 
 /// Result of a chain's operations.
 pub type Result<T, E = ChainError> = std::result::Result<T, E>;
@@ -21,7 +29,7 @@ pub type Result<T, E = ChainError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// No endpoint answered.
+    /// No endpoint answered. Of a submission: it has not left us.
     #[error("{endpoint} does not answer: {why}")]
     Unreachable {
         /// Where we asked.
@@ -96,6 +104,9 @@ pub enum ChainError {
         /// What is wrong, without a secret.
         why: String,
     },
+    /// Weights could not be sealed or opened.
+    #[error(transparent)]
+    Timelock(#[from] timelock::TimelockError),
 }
 
 /// A block.
@@ -153,10 +164,21 @@ pub struct Commitment {
     pub fields: Vec<CommitmentField>,
 }
 
+impl Commitment {
+    /// The bucket that a miner has committed: its first raw field, where that is text of the right form.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let raw = self.fields.iter().find_map(|field| match field {
+            CommitmentField::Raw(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })?;
+        Credentials::decode(std::str::from_utf8(raw).ok()?)
+    }
+}
+
 /// The subnet's settings and counters that decide how weights are submitted, at one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetState {
-    /// Blocks between epochs, less one.
+    /// Blocks from epoch to epoch; with 0 there are none.
     pub tempo: u16,
     /// Whether weights are committed and revealed.
     pub commit_reveal: bool,
@@ -218,6 +240,17 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// The subnet that it is about.
+    pub fn netuid(&self) -> u16 {
+        match self {
+            Self::SetCommitment { netuid, .. }
+            | Self::SetWeights { netuid, .. }
+            | Self::CommitWeights { netuid, .. } => *netuid,
+        }
+    }
+}
+
 /// A call that was included, finalised and dispatched without error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -264,6 +297,11 @@ pub trait Chain: Send + Sync {
 
     /// Reveals in the blocks `from..=to`, all of them finalised.
     async fn reveals(&self, netuid: u16, from: u64, to: u64) -> Result<Vec<Reveal>>;
+
+    /// The clock that this chain's blocks and randomness go by; the live network's unless a chain says otherwise.
+    async fn clock(&self) -> Result<ChainClock> {
+        ChainClock::live()
+    }
 
     /// Signs a call afresh, submits it, and waits until it is finalised. Sends once: after an error that leaves the
     /// outcome unknown, the caller reads the chain before it calls again.
