@@ -2,5 +2,6 @@
 //! validator, a miner and the subnet's owner. Everything that judges is in `nexis-core`.
 
 pub mod chain;
+pub mod miner;
 pub mod observe;
 pub mod store;
