@@ -48,6 +48,14 @@ pub enum Error {
     /// The decoding library itself failed, not the clip.
     #[error("decoder: {0}")]
     Decoder(String),
+    /// A service that we depend on did not give what was asked for, by no fault of a miner's.
+    #[error("{what}: {why}")]
+    Unavailable {
+        /// What was asked for, and where.
+        what: String,
+        /// What came of it.
+        why: String,
+    },
     /// An evidence file or a recorded state cannot be read.
     #[error("{what}: {why}")]
     Corrupt {

@@ -2,6 +2,10 @@
 //! validator, a miner and the subnet's owner. Everything that judges is in `nexis-core`.
 
 pub mod chain;
+pub mod config;
+pub mod engine;
 pub mod miner;
 pub mod observe;
+pub mod state;
 pub mod store;
+pub mod validator;

@@ -29,6 +29,26 @@ pub struct AssetCheck {
     pub probe: Option<ClipProbe>,
 }
 
+/// A file that judging a row will read, and how much of it is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedAsset {
+    /// Its key.
+    pub key: String,
+    /// Largest size that is read, in bytes: of a larger file only the length is looked at.
+    pub max_bytes: u64,
+}
+
+/// The files that [`check_assets`] will look up for a row: its clip and its first frame, where their URIs are safe.
+pub fn wanted_assets(
+    row: &ClipRecord,
+    interval: IntervalId,
+    max_clip_bytes: u64,
+) -> impl Iterator<Item = WantedAsset> {
+    [(&row.clip_uri, max_clip_bytes), (&row.first_frame_uri, MAX_FIRST_FRAME_BYTES)].into_iter().filter_map(
+        move |(uri, max_bytes)| asset_key(interval, uri).ok().map(|key| WantedAsset { key, max_bytes }),
+    )
+}
+
 /// Checks one row: clip URI, presence, digest, real size by probing the stream; then the first frame's
 /// URI, presence, digest. All that is wrong is collected.
 ///

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::check::Violation;
 use crate::error::Result;
 
 mod cells;
@@ -61,7 +62,8 @@ pub struct ClipRecord {
 pub struct Asset {
     /// Where it is.
     pub path: PathBuf,
-    /// Its length in bytes.
+    /// Its length in bytes. A source that fetches may give a larger file than is taken by its length alone, as
+    /// the store announces it; then nothing is at the path, and nobody opens it.
     pub len: u64,
 }
 
@@ -80,4 +82,28 @@ pub trait AssetSource: Send + Sync {
     /// # Errors
     /// Where the store could not be asked, which is ours.
     fn last_modified(&self, key: &str) -> Result<Option<DateTime<Utc>>>;
+
+    /// Why nothing can be read at all, where that is the miner's doing: no read credentials are committed, or they
+    /// open nothing. A failure of ours is an error of [`get`](Self::get) instead.
+    fn refused(&self) -> Option<Violation> {
+        None
+    }
+}
+
+/// A package that cannot be reached, by its miner's doing.
+#[derive(Clone, Debug)]
+pub struct RefusedSource(pub Violation);
+
+impl AssetSource for RefusedSource {
+    fn get(&self, _key: &str) -> Result<Option<Asset>> {
+        Ok(None)
+    }
+
+    fn last_modified(&self, _key: &str) -> Result<Option<DateTime<Utc>>> {
+        Ok(None)
+    }
+
+    fn refused(&self) -> Option<Violation> {
+        Some(self.0.clone())
+    }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::layout::{dataset_key, manifest_key};
 use super::rows::{RowLimits, read_file, rows_from_bytes};
-use super::{AssetSource, ClipRecord, Manifest};
+use super::{Asset, AssetSource, ClipRecord, Manifest};
 use crate::check::integrity::{check_dataset_digest, check_record_count};
 use crate::check::{Violation, ViolationKind};
 use crate::error::Result;
@@ -115,6 +116,9 @@ impl Package {
         rules: &PackageRules,
         now: DateTime<Utc>,
     ) -> Result<Opened> {
+        if let Some(violation) = source.refused() {
+            return Ok(rejected(violation, None));
+        }
         let (manifest_key, dataset_key) = (manifest_key(expected.interval), dataset_key(expected.interval));
         let (Some(manifest_file), Some(dataset_file)) =
             (source.get(&manifest_key)?, source.get(&dataset_key)?)
@@ -123,7 +127,7 @@ impl Package {
         };
         let invalid =
             |why: String| rejected(Violation::explained(ViolationKind::ManifestSchemaInvalid, why), None);
-        let Some(bytes) = read_file(&manifest_file.path, Manifest::MAX_BYTES)? else {
+        let Some(bytes) = read_asset(&manifest_file, Manifest::MAX_BYTES)? else {
             return Ok(invalid(format!("larger than {} bytes", Manifest::MAX_BYTES)));
         };
         let manifest = match Manifest::parse(&bytes, now) {
@@ -134,7 +138,7 @@ impl Package {
             Ok(spec) => spec,
             Err(violation) => return Ok(rejected(violation, Some(manifest))),
         };
-        let Some(dataset) = read_file(&dataset_file.path, rules.limits.max_file_bytes)? else {
+        let Some(dataset) = read_asset(&dataset_file, rules.limits.max_file_bytes)? else {
             let why = format!("larger than {} bytes", rules.limits.max_file_bytes);
             let violation = Violation::explained(ViolationKind::DatasetSchemaInvalid, why);
             return Ok(rejected(violation, Some(manifest)));
@@ -172,6 +176,11 @@ impl Package {
         let rows = kept.iter().filter_map(|i| self.rows.get(*i)).cloned().collect();
         Self { rows, ..self.clone() }
     }
+}
+
+/// A file's bytes, or `None` where it is larger than is taken: by its announced length, or when it is read.
+fn read_asset(asset: &Asset, max_bytes: u64) -> Result<Option<Bytes>> {
+    if asset.len > max_bytes { Ok(None) } else { read_file(&asset.path, max_bytes) }
 }
 
 fn rejected(violation: Violation, manifest: Option<Manifest>) -> Opened {

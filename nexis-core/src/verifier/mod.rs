@@ -1,12 +1,14 @@
 //! The only composer: packages in, a report out.
 //!
 //! Order of work (protocol page, 4): phases 1 to 3 for every miner, phase 8 across all of them, then
-//! row sampling from what is left, and phases 4 to 7 on it. Rows of all miners are judged in
-//! parallel; results are put together by position, so that neither the number of threads nor the
+//! row sampling from what is left, and phases 4 to 7 on it. [`Verifier::plan`] goes as far as it can without a
+//! clip, so that whoever fetches packages from afar knows which clips to fetch; [`Verifier::judge`] does the
+//! rest. Rows of all miners are judged in parallel; results are put together by position, so that neither the number of threads nor the
 //! order of arrival shows in them.
 
 mod classify;
 mod frames;
+mod plan;
 mod replay;
 mod row;
 
@@ -19,24 +21,22 @@ use rayon::prelude::*;
 
 pub use classify::Classification;
 pub use frames::{FrameFiles, FrameSetScores, MAX_FRAMES};
+use plan::InHand;
+pub use plan::{Planned, PlannedSubmission};
 pub use replay::replay;
 pub use row::{
     ClipInspection, ClipScores, FRAMES_PER_CLIP, PREPROCESSING_VERSION, RowJudge, RowOutcome, embed_frames,
     frame_reports, frame_scores,
 };
 
-use crate::check::hard::duplicate_clip_ids;
 use crate::check::{Policy, Violation, ViolationKind};
 use crate::error::{Error, Result};
-use crate::evidence::{Evidence, SamplingEvidence};
+use crate::evidence::Evidence;
 use crate::media::Frame;
-use crate::overlap::{OverlapIndex, PruneInput, prune};
-use crate::package::{
-    AssetSource, DirectorySource, ExpectedIdentity, ExpectedMiner, Found, Opened, Package, PackageRules,
-};
+use crate::overlap::OverlapIndex;
+use crate::package::{AssetSource, DirectorySource, ExpectedMiner, Found, PackageRules};
 use crate::protocol::{Hotkey, IntervalId};
 use crate::report::{Report, RowReport, SubmissionReport, Verdict};
-use crate::sample::SamplePlan;
 use crate::verdict::{Findings, decide};
 use crate::weights::{IntervalScore, normalized_weights};
 
@@ -113,20 +113,6 @@ pub struct Verifier {
     options: VerifierOptions,
 }
 
-/// A submission between the phases.
-struct InHand {
-    miner: Hotkey,
-    interval: IntervalId,
-    package: Option<Package>,
-    /// Positions in the dataset of the rows that are left.
-    kept: Vec<usize>,
-    /// Positions in the dataset of the rows to judge.
-    sampled: Vec<usize>,
-    violations: Vec<Violation>,
-    unchecked: Vec<String>,
-    notes: BTreeMap<String, String>,
-}
-
 impl Verifier {
     /// A verifier from its parts.
     pub fn new(judge: RowJudge, options: VerifierOptions) -> Self {
@@ -134,11 +120,12 @@ impl Verifier {
     }
 
     /// The part that judges single rows.
-    pub fn judge(&self) -> &RowJudge {
+    pub fn row_judge(&self) -> &RowJudge {
         &self.judge
     }
 
-    /// Judges submissions, `now` being the time of the check.
+    /// Judges submissions, `now` being the time of the check: [`plan`](Self::plan), then
+    /// [`judge`](Self::judge).
     ///
     /// # Errors
     /// Only where the run as a whole cannot go on: it was interrupted, or evidence could not be kept.
@@ -149,13 +136,16 @@ impl Verifier {
         now: DateTime<Utc>,
         observer: &dyn Observer,
     ) -> Result<Report> {
-        let mut in_hand: Vec<InHand> = submissions.par_iter().map(|s| self.open(s, now)).collect();
-        in_hand.sort_by(|a, b| (a.interval, &a.miner).cmp(&(b.interval, &b.miner)));
-        self.prune(&mut in_hand);
-        for submission in &mut in_hand {
-            self.sample(submission);
-        }
+        self.judge(&self.plan(submissions, now), now, observer)
+    }
 
+    /// Phases 5 to 7 on the sampled rows, and the decisions. The plan stays whole, for what is done with accepted
+    /// submissions afterwards.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn judge(&self, planned: &Planned, now: DateTime<Utc>, observer: &dyn Observer) -> Result<Report> {
+        let in_hand = &planned.submissions;
         let jobs: Vec<(usize, usize)> = in_hand
             .iter()
             .enumerate()
@@ -181,7 +171,7 @@ impl Verifier {
             }
         }
         let submissions: Vec<_> = in_hand
-            .into_iter()
+            .iter()
             .zip(by_submission)
             .map(|(submission, rows)| self.conclude(submission, rows, now))
             .collect();
@@ -199,81 +189,6 @@ impl Verifier {
             weights: normalized_weights(&scores, &BTreeMap::new()).into_iter().collect(),
             submissions,
         })
-    }
-
-    /// Phases 1 to 3.
-    fn open(&self, submission: &Submission, now: DateTime<Utc>) -> InHand {
-        let mut in_hand = InHand {
-            miner: Hotkey::new(&submission.label),
-            interval: submission.interval,
-            package: None,
-            kept: Vec::new(),
-            sampled: Vec::new(),
-            violations: Vec::new(),
-            unchecked: Vec::new(),
-            notes: BTreeMap::new(),
-        };
-        let expected = ExpectedIdentity { miner: submission.miner.clone(), interval: submission.interval };
-        let opened = guarded(|| {
-            Package::open(Arc::clone(&submission.source), &expected, &self.options.package_rules, now)
-        });
-        match opened {
-            Ok(Ok(Opened::Package(package))) => {
-                in_hand.miner = package.manifest.miner_hotkey.clone();
-                in_hand.kept = (0..package.rows.len()).collect();
-                if submission.miner == ExpectedMiner::Anyone {
-                    let note = "taken from the manifest: no bucket's name to compare it with";
-                    in_hand.notes.insert("identity".into(), note.into());
-                }
-                in_hand.package = Some(*package);
-            }
-            Ok(Ok(Opened::Rejected { violation, .. })) => in_hand.violations.push(violation),
-            Ok(Err(ours)) => in_hand.unchecked.push(ours.to_string()),
-            Err(unforeseen) => in_hand.violations.push(unforeseen),
-        }
-        in_hand
-    }
-
-    /// Phase 8, interval by interval.
-    fn prune(&self, in_hand: &mut [InHand]) {
-        for group in in_hand.chunk_by_mut(|a, b| a.interval == b.interval) {
-            let packages = || group.iter().filter_map(|s| s.package.as_ref().map(|p| (&s.miner, p)));
-            let Some(distance) =
-                packages().map(|(_, p)| p.spec.min_start_distance_seconds()).reduce(f64::max)
-            else {
-                continue;
-            };
-            let inputs: Vec<_> = packages()
-                .map(|(hotkey, package)| PruneInput {
-                    hotkey,
-                    made_at: package.made_at(),
-                    rows: &package.rows,
-                })
-                .collect();
-            let pruned = prune(&inputs, &self.options.overlap_index, distance);
-            let with_package = group.iter_mut().filter(|s| s.package.is_some());
-            for (submission, pruned) in with_package.zip(pruned) {
-                submission.kept = pruned.kept;
-                if pruned.global > 0 {
-                    submission.notes.insert("pruned_global".into(), pruned.global.to_string());
-                }
-                if pruned.cross_miner > 0 {
-                    submission.notes.insert("pruned_cross_miner".into(), pruned.cross_miner.to_string());
-                }
-            }
-        }
-    }
-
-    /// Row sampling, and phase 4 on every row that is left.
-    fn sample(&self, submission: &mut InHand) {
-        let Some(package) = &submission.package else { return };
-        let make = if self.options.all_rows { SamplePlan::all } else { SamplePlan::new };
-        let validator = self.options.validator_hotkey.as_ref();
-        let plan = make(submission.interval, &submission.miner, validator, submission.kept.len());
-        submission.sampled = plan.indices.iter().filter_map(|&p| submission.kept.get(p).copied()).collect();
-        let left = package.with_rows(&submission.kept);
-        submission.violations.extend(left.spec.hard_checks(&left.rows));
-        submission.violations.extend(duplicate_clip_ids(&left.rows));
     }
 
     fn judge_row(&self, submission: &InHand, row: usize, observer: &dyn Observer) -> Result<RowOutcome> {
@@ -299,20 +214,9 @@ impl Verifier {
         }
     }
 
-    fn sampling_evidence(&self, submission: &InHand) -> SamplingEvidence {
-        let total = submission.package.as_ref().map_or(0, |p| p.rows.len());
-        SamplingEvidence {
-            interval_seed: submission.interval.seed(),
-            validator_hotkey: self.options.validator_hotkey.clone(),
-            all_rows: self.options.all_rows,
-            kept_rows: (submission.kept.len() != total).then(|| submission.kept.clone()),
-            sampled_rows: submission.sampled.clone(),
-        }
-    }
-
-    fn conclude(&self, submission: InHand, rows: Vec<RowOutcome>, now: DateTime<Utc>) -> SubmissionReport {
-        let mut violations = submission.violations;
-        let mut unchecked = submission.unchecked;
+    fn conclude(&self, submission: &InHand, rows: Vec<RowOutcome>, now: DateTime<Utc>) -> SubmissionReport {
+        let mut violations = submission.violations.clone();
+        let mut unchecked = submission.unchecked.clone();
         // Codes come in the order of the phases, and within a phase in the order of the rows.
         for phase in [5, 6, 7] {
             violations.extend(
@@ -330,7 +234,7 @@ impl Verifier {
             Findings { violations, unchecked: unchecked.clone(), sampled_rows: submission.sampled.len() },
         );
         SubmissionReport {
-            miner_hotkey: submission.miner,
+            miner_hotkey: submission.miner.clone(),
             interval_id: submission.interval,
             verdict: decision.verdict,
             accepted: decision.verdict == Verdict::Accept,
@@ -345,7 +249,7 @@ impl Verifier {
             passed_sample_count: decision.passed_sample_count,
             score: decision.score,
             checked_at: now,
-            notes: submission.notes,
+            notes: submission.notes.clone(),
             rows: rows.into_iter().map(|r| r.report).collect(),
         }
     }

@@ -223,6 +223,16 @@ impl RowJudge {
         Self { limits, ..self.clone() }
     }
 
+    /// The limits on clips.
+    pub fn limits(&self) -> &MediaLimits {
+        &self.limits
+    }
+
+    /// The card that turns similarities into verdicts.
+    pub fn card(&self) -> &ModelCard {
+        self.aligner.card()
+    }
+
     /// What makes this judge's results.
     pub fn environment(&self) -> &Environment {
         &self.environment

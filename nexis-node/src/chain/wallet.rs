@@ -24,8 +24,10 @@ impl HotkeyPair {
     /// # Errors
     /// [`ChainError::Wallet`] where no key can be made of it.
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self> {
-        let secret = MiniSecretKey::from_bytes(seed)
-            .map_err(|_| ChainError::Wallet { wallet: "seed".into(), why: "no key can be made of it".into() })?;
+        let secret = MiniSecretKey::from_bytes(seed).map_err(|_| ChainError::Wallet {
+            wallet: "seed".into(),
+            why: "no key can be made of it".into(),
+        })?;
         Ok(Self::new(secret.expand_to_keypair(ExpansionMode::Ed25519)))
     }
 

@@ -1,0 +1,263 @@
+//! From values as they were written to a [`Config`], or to everything that is wrong with them.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use nexis_core::hash::Digest;
+use nexis_core::protocol::Hotkey;
+
+use super::layers::{Layers, Value};
+use super::secret::Secret;
+use super::{
+    AccessKeys, ChainConfig, Config, ConfigError, IndexConfig, LogConfig, ModelConfig, ModelPin, Network,
+    StorageConfig, ValidatorConfig, WalletConfig,
+};
+
+/// Everything at once, so that an operator mends a file in one round.
+pub(super) fn config(layers: Layers, home: Option<&str>) -> Result<Config, ConfigError> {
+    let Layers { entries, problems } = layers;
+    let mut r = Reader { entries, problems, home: home.map(str::to_owned) };
+    let config = Config {
+        network: r.network(),
+        netuid: r.number("netuid", 0..=u16::MAX),
+        data_dir: r.path("data_dir").unwrap_or_default(),
+        chain: ChainConfig {
+            endpoints: r.endpoints(),
+            call: r.seconds("chain.call_seconds", 1..=600),
+            head: r.seconds("chain.head_seconds", 12..=3600),
+        },
+        wallet: WalletConfig {
+            path: r.path("wallet.path").unwrap_or_default(),
+            name: r.file_name("wallet.name"),
+            hotkey: r.file_name("wallet.hotkey"),
+        },
+        storage: StorageConfig {
+            endpoint: r.url("storage.endpoint"),
+            region: r.text("storage.region").unwrap_or_default(),
+            folder: r.path("storage.folder"),
+            account_id: r.text("storage.account_id"),
+            bucket: r.text("storage.bucket"),
+            read: r.keys("storage.read_access_key", "storage.read_secret_key"),
+            write: r.keys("storage.write_access_key", "storage.write_secret_key"),
+        },
+        index: IndexConfig {
+            file: r.path("index.file"),
+            bucket: r.text("index.bucket"),
+            key: r.text("index.key").unwrap_or_default(),
+            account_id: r.text("index.account_id"),
+            access: r.keys("index.access_key", "index.secret_key"),
+        },
+        model: ModelConfig {
+            id: r.text("model.id").unwrap_or_default(),
+            dir: r.path("model.dir"),
+            device: r.text("model.device").unwrap_or_default(),
+            batch: r.number("model.batch", 1..=4096),
+            threads: r.number("model.threads", 0..=1024),
+            max_wall: r.seconds("model.clip_seconds", 1..=3600),
+            pin: ModelPin { files: r.digests(), card: r.parsed("model.card", "64 hexadecimal digits") },
+        },
+        validator: ValidatorConfig {
+            policy: r.parsed("validator.policy", "network or strict").unwrap_or_default(),
+            exclude: r.list("validator.exclude").into_iter().map(Hotkey::new).collect(),
+            look_back: r.number("validator.look_back", 1..=10_000),
+            fetch: r.seconds("validator.fetch_seconds", 1..=3600),
+            assets: r.seconds("validator.asset_seconds", 1..=3600),
+            per_miner: r.number("validator.per_miner", 1..=64),
+            max_dataset_bytes: r.number::<u64>("validator.dataset_mib", 1..=1024) << 20,
+            max_rows: r.number("validator.max_rows", 1..=100_000),
+            max_clip_bytes: r.number::<u64>("validator.clip_mib", 1..=1024) << 20,
+            weights_blocks: r.number("validator.weights_blocks", 1..=100_000),
+            keep_intervals: r.number("validator.keep_intervals", 1..=10_000_000),
+            bundles: r.parsed("validator.bundles", "true or false").unwrap_or_default(),
+        },
+        log: LogConfig {
+            json: r.one_of("log.format", &["text", "json"]) == Some(1),
+            filter: r.text("log.filter").unwrap_or_default(),
+            metrics: r.parsed("metrics.listen", "an address and a port, as in 127.0.0.1:9101"),
+        },
+    };
+    r.check_together(&config);
+    if r.problems.is_empty() { Ok(config) } else { Err(ConfigError(r.problems)) }
+}
+
+struct Reader {
+    entries: BTreeMap<String, super::layers::Entry>,
+    problems: Vec<String>,
+    home: Option<String>,
+}
+
+impl Reader {
+    /// A value's text; an empty one is as good as none.
+    fn text(&self, key: &str) -> Option<String> {
+        match &self.entries.get(key)?.value {
+            Value::Plain(text) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    fn list(&self, key: &str) -> Vec<String> {
+        match self.entries.get(key).map(|entry| &entry.value) {
+            Some(Value::List(texts)) => texts.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn secret(&self, key: &str) -> Option<Secret> {
+        match &self.entries.get(key)?.value {
+            Value::Secret(secret) if !secret.expose().is_empty() => Some(secret.clone()),
+            _ => None,
+        }
+    }
+
+    fn wrong(&mut self, key: &str, why: impl Display) {
+        let origin = self.entries.get(key).map(|entry| format!("{}: ", entry.origin)).unwrap_or_default();
+        self.problems.push(format!("{origin}{key}: {why}"));
+    }
+
+    fn parsed<T: FromStr>(&mut self, key: &str, expected: &str) -> Option<T> {
+        let text = self.text(key)?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.wrong(key, format!("{text:?} is not {expected}"));
+        }
+        parsed
+    }
+
+    /// A whole number within bounds; the lower bound stands in for one that is not, which is reported.
+    fn number<T>(&mut self, key: &str, bounds: RangeInclusive<T>) -> T
+    where
+        T: FromStr + Display + PartialOrd + Copy,
+    {
+        let (low, high) = (*bounds.start(), *bounds.end());
+        let expected = format!("a whole number from {low} to {high}");
+        match self.text(key).map(|text| (text.parse::<T>().ok(), text)) {
+            Some((Some(number), _)) if bounds.contains(&number) => number,
+            Some((_, text)) => {
+                self.wrong(key, format!("{text:?} is not {expected}"));
+                low
+            }
+            None => {
+                self.wrong(key, format!("{expected} is needed"));
+                low
+            }
+        }
+    }
+
+    fn seconds(&mut self, key: &str, bounds: RangeInclusive<u64>) -> Duration {
+        Duration::from_secs(self.number(key, bounds))
+    }
+
+    /// A path, in which a leading `~` is the home folder.
+    fn path(&mut self, key: &str) -> Option<PathBuf> {
+        let text = self.text(key)?;
+        match text.strip_prefix('~') {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => match &self.home {
+                Some(home) => Some(PathBuf::from(format!("{home}{rest}"))),
+                None => {
+                    self.wrong(key, "~ stands for the home folder, and HOME is not set; give the whole path");
+                    None
+                }
+            },
+            _ => Some(PathBuf::from(text)),
+        }
+    }
+
+    /// A name that becomes one part of a path.
+    fn file_name(&mut self, key: &str) -> String {
+        let text = self.text(key).unwrap_or_default();
+        if text.is_empty() || text.contains(['/', '\\', '\0']) || text == "." || text == ".." {
+            self.wrong(key, format!("{text:?} is not a name (one part of a path)"));
+        }
+        text
+    }
+
+    fn one_of(&mut self, key: &str, choices: &[&str]) -> Option<usize> {
+        let text = self.text(key).unwrap_or_default();
+        let found = choices.iter().position(|choice| *choice == text);
+        if found.is_none() {
+            self.wrong(key, format!("{text:?} is none of {}", choices.join(", ")));
+        }
+        found
+    }
+
+    fn network(&mut self) -> Network {
+        match self.one_of("network", &["finney", "test", "devnet"]) {
+            Some(1) => Network::Test,
+            Some(2) => Network::Devnet,
+            _ => Network::Finney,
+        }
+    }
+
+    fn url(&mut self, key: &str) -> String {
+        let text = self.text(key).unwrap_or_default();
+        let parsed = url::Url::parse(&text.replace("{account_id}", "account"));
+        match parsed {
+            Ok(url) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {
+                self.wrong(key, "an http or https address is expected");
+            }
+            // The address is not repeated: this is where a password would stand.
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                self.wrong(key, "keys do not belong into the address");
+            }
+            Ok(_) => {}
+            Err(e) => self.wrong(key, e),
+        }
+        text
+    }
+
+    fn endpoints(&mut self) -> Vec<String> {
+        let endpoints = self.list("chain.endpoints");
+        if endpoints.is_empty() {
+            self.wrong("chain.endpoints", "at least one node is needed");
+        }
+        endpoints
+    }
+
+    /// An access key and its secret: both or none.
+    fn keys(&mut self, access: &str, secret: &str) -> Option<AccessKeys> {
+        match (self.secret(access), self.secret(secret)) {
+            (Some(access_key), Some(secret_key)) => Some(AccessKeys { access_key, secret_key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.wrong(secret, format!("is needed beside {access}"));
+                None
+            }
+            (None, Some(_)) => {
+                self.wrong(access, format!("is needed beside {secret}"));
+                None
+            }
+        }
+    }
+
+    fn digests(&mut self) -> BTreeMap<String, Digest> {
+        let prefix = "model.digests.";
+        let keys: Vec<String> = self.entries.keys().filter(|key| key.starts_with(prefix)).cloned().collect();
+        let mut digests = BTreeMap::new();
+        for key in keys {
+            if let (Some(digest), Some(file)) =
+                (self.parsed(&key, "64 hexadecimal digits"), key.strip_prefix(prefix))
+            {
+                digests.insert(file.to_owned(), digest);
+            }
+        }
+        digests
+    }
+
+    /// What only makes sense together.
+    fn check_together(&mut self, config: &Config) {
+        if config.index.file.is_some() && config.index.bucket.is_some() {
+            self.wrong("index.file", "give a file or a bucket, not both");
+        }
+        let keyed = config.index.access.is_some() && config.index.account_id.is_some();
+        if config.index.bucket.is_some() && config.storage.folder.is_none() && !keyed {
+            self.wrong(
+                "index.bucket",
+                "index.account_id, index.access_key and index.secret_key are needed to read it",
+            );
+        }
+    }
+}
