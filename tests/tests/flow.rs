@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use chrono::{DateTime, Utc};
-use nexis_core::check::Policy;
+use nexis_core::check::{Policy, Violation, ViolationKind};
 use nexis_core::evidence::{Evidence, to_canonical_json};
 use nexis_core::media::{
     ClipProbe, DecodedClip, FfmpegDecoder, FrameRequest, MediaDecoder, MediaFailure, MediaLimits,
 };
-use nexis_core::package::{DirectorySource, ExpectedMiner};
+use nexis_core::package::{DirectorySource, ExpectedMiner, RefusedSource, dataset_key, manifest_key};
 use nexis_core::protocol::{Category, Hotkey, IntervalId};
 use nexis_core::report::{Report, Verdict};
 use nexis_core::synth::{Attack, ClipStyle, PackagePlan, RowPlan};
@@ -273,6 +273,64 @@ fn the_unforeseen_stays_with_its_miner() {
     let failures: Vec<_> = report.submissions.iter().map(|s| s.failures.clone()).collect();
     assert!(failures.contains(&vec!["validation_exception".to_owned()]), "{failures:?}");
     assert!(failures.contains(&vec![]), "{failures:?}");
+}
+
+/// Copies a file of a package into another bucket.
+fn carry(from: &Path, to: &Path, key: &str) {
+    std::fs::create_dir_all(to.join(key).parent().unwrap()).unwrap();
+    std::fs::copy(from.join(key), to.join(key)).unwrap();
+}
+
+#[test]
+fn a_plan_names_exactly_the_files_that_judging_reads() {
+    let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut plan = alice(None);
+    // More rows than are sampled, so that some clips are never needed.
+    plan.rows.extend((600_006..600_009).map(|seed| RowPlan::new(seed, Category::Nature)));
+    let whole = [write(&plan, far.path()), write(&bob(Some(Attack::UnsafeUri)), far.path())];
+    let verifier = verifier(VerifierOptions::default(), 16);
+    let expected = timeless(&verifier.verify(&whole, now(), &Unobserved).unwrap());
+
+    // First only what a plan needs, then only what the plan asks for.
+    let hotkeys = [Hotkey::new(ALICE), Hotkey::new(BOB)];
+    let bucket = |root: &Path, hotkey: &Hotkey| root.join(hotkey.bucket_name());
+    for hotkey in &hotkeys {
+        for key in [manifest_key(INTERVAL), dataset_key(INTERVAL)] {
+            carry(&bucket(far.path(), hotkey), &bucket(near.path(), hotkey), &key);
+        }
+    }
+    let fetched: Vec<_> = hotkeys.iter().map(|h| submission(h, bucket(near.path(), h))).collect();
+    let planned = verifier.plan(&fetched, now());
+    assert_eq!(planned.sampled_rows(), 5, "two of six rows, and all of three");
+    let assets = planned.assets();
+    assert_eq!(
+        assets.iter().map(|(h, i, _)| (h.as_str(), *i)).collect::<Vec<_>>(),
+        [(BOB, INTERVAL), (ALICE, INTERVAL)]
+    );
+    // Unsafe URIs name no key; the pictures beside them are still read.
+    assert_eq!(assets[0].2.len(), 3);
+    assert_eq!(assets[1].2.len(), 4);
+    for (hotkey, _, wanted) in &assets {
+        for asset in wanted {
+            carry(&bucket(far.path(), hotkey), &bucket(near.path(), hotkey), &asset.key);
+        }
+    }
+    assert_eq!(timeless(&verifier.judge(&planned, now(), &Unobserved).unwrap()), expected);
+    let alices = planned.submissions().last().unwrap();
+    assert_eq!(alices.kept_rows().count(), 6);
+    assert_eq!(alices.manifest().unwrap().record_count, 6);
+}
+
+#[test]
+fn a_package_that_its_miner_withholds_has_that_code() {
+    let code = Violation::new(ViolationKind::MissingCommittedReadCredentials);
+    let submission = Submission {
+        source: Arc::new(RefusedSource(code)),
+        ..submission(&Hotkey::new(ALICE), PathBuf::new())
+    };
+    let report = verify(&[submission], VerifierOptions::default());
+    assert_eq!(report.submissions[0].failures, ["missing_committed_read_credentials"]);
+    assert_eq!(report.submissions[0].verdict, Verdict::Reject);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod calibrate;
+mod config;
 mod demo;
 mod doctor;
 mod inspect;
@@ -42,6 +43,7 @@ enum Command {
     Demo(demo::Demo),
     Synth(synth::Synth),
     Calibrate(calibrate::Calibrate),
+    Config(config::ConfigCommand),
 }
 
 impl Arguments {
@@ -57,6 +59,7 @@ impl Arguments {
             Command::Demo(command) => command.run(),
             Command::Synth(command) => command.run(),
             Command::Calibrate(command) => command.run(),
+            Command::Config(command) => command.run(),
         }
     }
 }
