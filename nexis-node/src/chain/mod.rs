@@ -4,11 +4,17 @@
 //! whether a commit was revealed. What to submit and when (preflight, encryption, retries) is built on it and is
 //! the same over a real node and over the simulated chain.
 
+mod clock;
+mod epoch;
+pub mod sim;
+pub mod timelock;
 mod wallet;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+pub use clock::ChainClock;
+pub use epoch::EpochSchedule;
 use nexis_core::protocol::Hotkey;
 pub use wallet::HotkeyPair;
 
@@ -19,7 +25,7 @@ pub type Result<T, E = ChainError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// No endpoint answered.
+    /// No endpoint answered. Of a submission: it has not left us.
     #[error("{endpoint} does not answer: {why}")]
     Unreachable {
         /// Where we asked.
@@ -74,6 +80,9 @@ pub enum ChainError {
         /// What is wrong, without a secret.
         why: String,
     },
+    /// Weights could not be sealed or opened.
+    #[error(transparent)]
+    Timelock(#[from] timelock::TimelockError),
 }
 
 /// A block.
@@ -196,6 +205,17 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// The subnet that it is about.
+    pub fn netuid(&self) -> u16 {
+        match self {
+            Self::SetCommitment { netuid, .. }
+            | Self::SetWeights { netuid, .. }
+            | Self::CommitWeights { netuid, .. } => *netuid,
+        }
+    }
+}
+
 /// A call that was included, finalised and dispatched without error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -242,6 +262,11 @@ pub trait Chain: Send + Sync {
 
     /// Reveals in the blocks `from..=to`, all of them finalised.
     async fn reveals(&self, netuid: u16, from: u64, to: u64) -> Result<Vec<Reveal>>;
+
+    /// The clock that this chain's blocks and randomness go by; the live network's unless a chain says otherwise.
+    async fn clock(&self) -> Result<ChainClock> {
+        ChainClock::live()
+    }
 
     /// Signs a call afresh, submits it, and waits until it is finalised. Sends once: after an error that leaves the
     /// outcome unknown, the caller reads the chain before it calls again.

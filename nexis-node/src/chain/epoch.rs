@@ -1,0 +1,88 @@
+//! When a subnet's epochs start, by the chain's own bookkeeping.
+
+use super::SubnetState;
+
+/// An epoch is due when more blocks than this have passed without one, whatever the tempo.
+const MAX_BLOCKS_WITHOUT_EPOCH: u64 = 50_400;
+
+/// A subnet's epoch counters at the end of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochSchedule {
+    /// The block.
+    pub block: u64,
+    /// Block of the last epoch.
+    pub last_epoch_block: u64,
+    /// Block at which an epoch was asked for; 0 is none.
+    pub pending_epoch_at: u64,
+    /// Blocks from epoch to epoch; with 0 there are none.
+    pub tempo: u16,
+    /// The chain's counter of blocks since the last epoch.
+    pub blocks_since_last_step: u64,
+}
+
+impl EpochSchedule {
+    /// The schedule of a subnet whose state was read at `block`. Where the chain does not keep the last epoch's block,
+    /// the next epoch by the runtime's word gives it, else the counter of blocks since then.
+    pub fn of(state: &SubnetState, block: u64) -> Self {
+        let tempo = u64::from(state.tempo);
+        let last_epoch_block = match (state.last_epoch_block, state.next_epoch_start) {
+            (Some(last), _) => last,
+            (None, Some(next)) if next > block => next.saturating_sub(tempo),
+            _ => block.saturating_sub(state.blocks_since_last_step),
+        };
+        Self {
+            block,
+            last_epoch_block,
+            pending_epoch_at: state.pending_epoch_at.unwrap_or(0),
+            tempo: state.tempo,
+            blocks_since_last_step: state.blocks_since_last_step,
+        }
+    }
+
+    /// The first block after this one that starts an epoch, unless the subnet has none.
+    pub fn next_epoch(&self) -> Option<u64> {
+        if self.tempo == 0 {
+            return None;
+        }
+        let soonest = self.block.saturating_add(1);
+        let by_tempo = self.last_epoch_block.saturating_add(u64::from(self.tempo));
+        let by_neglect = soonest
+            .saturating_add((MAX_BLOCKS_WITHOUT_EPOCH + 1).saturating_sub(self.blocks_since_last_step));
+        let mut next = by_tempo.min(by_neglect);
+        if self.pending_epoch_at > 0 {
+            next = next.min(self.pending_epoch_at);
+        }
+        Some(next.max(soonest))
+    }
+
+    /// The schedule at the end of a block that starts an epoch.
+    fn at_epoch(&self, block: u64) -> Self {
+        Self {
+            block,
+            last_epoch_block: block,
+            pending_epoch_at: 0,
+            tempo: self.tempo,
+            // Set to 0 by the epoch, and counted on in the same block.
+            blocks_since_last_step: 1,
+        }
+    }
+
+    /// The first block of the epoch in which weights are revealed that are committed in the next block, `periods`
+    /// epochs later; `None` where the subnet has no epochs. An epoch that starts with the next block counts as
+    /// the one of the commit: epochs go before transactions.
+    pub fn reveal_epoch(&self, periods: u64) -> Option<u64> {
+        let next = self.next_epoch()?;
+        let inclusion = self.block.saturating_add(1);
+        if periods == 0 {
+            return Some(inclusion);
+        }
+        let mut schedule = *self;
+        if next == inclusion {
+            schedule = schedule.at_epoch(next);
+        }
+        // All epochs but the first are equally long.
+        let first = schedule.next_epoch()?;
+        let second = schedule.at_epoch(first).next_epoch()?;
+        Some(first.saturating_add((periods - 1).saturating_mul(second - first)))
+    }
+}
