@@ -85,7 +85,7 @@ fn flags_are_above_the_environment_and_the_environment_above_the_file() {
     assert_eq!(netuid.hides, [given.file().display().to_string(), "environment NEXIS_NETUID".to_owned()]);
     assert_eq!(of("wallet.name").origin.as_deref(), Some("environment BT_WALLET_NAME"));
     assert_eq!(of("wallet.hotkey").origin, Some(given.file().display().to_string()));
-    assert_eq!(of("storage.region").origin.as_deref(), Some("default"));
+    assert_eq!(of("chain.call_seconds").origin.as_deref(), Some("default"));
     assert_eq!(of("storage.bucket").value, None);
     // An empty variable is one that is not set.
     assert_eq!(Given::new("netuid = 5").env("NEXIS_NETUID", "").load().unwrap().netuid, 5);

@@ -67,22 +67,29 @@ impl EpochSchedule {
         }
     }
 
-    /// The first block of the epoch in which weights are revealed that are committed in the next block, `periods`
-    /// epochs later; `None` where the subnet has no epochs. An epoch that starts with the next block counts as
-    /// the one of the commit: epochs go before transactions.
-    pub fn reveal_epoch(&self, periods: u64) -> Option<u64> {
+    /// The epoch in which weights are revealed that are committed in the next block, `periods` epochs later; `None`
+    /// where the subnet has no epochs. An epoch that starts with the next block counts as the commit's own: epochs
+    /// go before transactions.
+    pub fn reveal_epoch(&self, periods: u64) -> Option<RevealEpoch> {
         let next = self.next_epoch()?;
         let inclusion = self.block.saturating_add(1);
-        if periods == 0 {
-            return Some(inclusion);
-        }
-        let mut schedule = *self;
-        if next == inclusion {
-            schedule = schedule.at_epoch(next);
-        }
+        let schedule = if next == inclusion { self.at_epoch(next) } else { *self };
         // All epochs but the first are equally long.
         let first = schedule.next_epoch()?;
-        let second = schedule.at_epoch(first).next_epoch()?;
-        Some(first.saturating_add((periods - 1).saturating_mul(second - first)))
+        let length = schedule.at_epoch(first).next_epoch()?.saturating_sub(first);
+        let start = |epochs: u64| first.saturating_add(epochs.saturating_sub(1).saturating_mul(length));
+        Some(RevealEpoch {
+            first_block: if periods == 0 { inclusion } else { start(periods) },
+            end_block: start(periods.saturating_add(1)),
+        })
     }
+}
+
+/// The epoch of a reveal, as predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevealEpoch {
+    /// Its first block.
+    pub first_block: u64,
+    /// The first block after it; by then a commit has been revealed, or never will be.
+    pub end_block: u64,
 }

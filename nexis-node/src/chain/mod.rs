@@ -4,19 +4,23 @@
 //! whether a commit was revealed. What to submit and when (preflight, encryption, retries) is built on it and is
 //! the same over a real node and over the simulated chain.
 
+mod client;
 mod clock;
 mod epoch;
 pub mod sim;
 pub mod timelock;
 mod wallet;
+pub mod weights;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+pub use client::{ClientOptions, Runtime, SubtensorChain, Unsigned};
 pub use clock::ChainClock;
-pub use epoch::EpochSchedule;
+pub use epoch::{EpochSchedule, RevealEpoch};
+use nexis_core::commitment::Credentials;
 use nexis_core::protocol::Hotkey;
-pub use wallet::HotkeyPair;
+pub use wallet::{HotkeyPair, hotkey_file};
 
 /// Result of a chain's operations.
 pub type Result<T, E = ChainError> = std::result::Result<T, E>;
@@ -42,6 +46,17 @@ pub enum ChainError {
         what: String,
         /// The deadline.
         seconds: u64,
+    },
+    /// No endpoint has shown a new finalised block for so long that the process should end, for its supervisor to
+    /// start it anew.
+    #[error("no new finalised block for {seconds} s, the last endpoint being {endpoint}: {why}")]
+    Stalled {
+        /// The endpoint tried last.
+        endpoint: String,
+        /// How long.
+        seconds: u64,
+        /// What it was about.
+        why: String,
     },
     /// The node's pool refused the transaction; `code` is `InvalidTransaction::Custom` where it was that.
     #[error("the node refused the transaction: {why}")]
@@ -140,10 +155,21 @@ pub struct Commitment {
     pub fields: Vec<CommitmentField>,
 }
 
+impl Commitment {
+    /// The bucket that a miner has committed: its first raw field, where that is text of the right form.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let raw = self.fields.iter().find_map(|field| match field {
+            CommitmentField::Raw(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })?;
+        Credentials::decode(std::str::from_utf8(raw).ok()?)
+    }
+}
+
 /// The subnet's settings and counters that decide how weights are submitted, at one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetState {
-    /// Blocks between epochs, less one.
+    /// Blocks from epoch to epoch; with 0 there are none.
     pub tempo: u16,
     /// Whether weights are committed and revealed.
     pub commit_reveal: bool,

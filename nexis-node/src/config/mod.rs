@@ -37,6 +37,16 @@ pub enum Network {
     Devnet,
 }
 
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Finney => "finney",
+            Self::Test => "test",
+            Self::Devnet => "devnet",
+        })
+    }
+}
+
 /// How the chain is reached.
 #[derive(Clone, Debug)]
 pub struct ChainConfig {
@@ -73,8 +83,6 @@ pub struct AccessKeys {
 pub struct StorageConfig {
     /// S3 endpoint, in which `{account_id}` stands for the bucket's account.
     pub endpoint: String,
-    /// S3 region.
-    pub region: String,
     /// Folder of buckets to use instead of S3.
     pub folder: Option<PathBuf>,
     /// Account of this node's own bucket.
@@ -158,6 +166,8 @@ pub struct ValidatorConfig {
     pub max_rows: usize,
     /// Largest clip, in bytes.
     pub max_clip_bytes: u64,
+    /// Bytes of fetched files that are kept for the next time.
+    pub cache_bytes: u64,
     /// Blocks between two submissions of weights.
     pub weights_blocks: u64,
     /// Intervals whose decisions are kept.

@@ -37,7 +37,6 @@ pub(super) fn config(layers: Layers, home: Option<&str>) -> Result<Config, Confi
         },
         storage: StorageConfig {
             endpoint: r.url("storage.endpoint"),
-            region: r.text("storage.region").unwrap_or_default(),
             folder: r.path("storage.folder"),
             account_id: r.text("storage.account_id"),
             bucket: r.text("storage.bucket"),
@@ -70,6 +69,7 @@ pub(super) fn config(layers: Layers, home: Option<&str>) -> Result<Config, Confi
             max_dataset_bytes: r.number::<u64>("validator.dataset_mib", 1..=1024) << 20,
             max_rows: r.number("validator.max_rows", 1..=100_000),
             max_clip_bytes: r.number::<u64>("validator.clip_mib", 1..=1024) << 20,
+            cache_bytes: r.number::<u64>("validator.cache_mib", 0..=1 << 20) << 20,
             weights_blocks: r.number("validator.weights_blocks", 1..=100_000),
             keep_intervals: r.number("validator.keep_intervals", 1..=10_000_000),
             bundles: r.parsed("validator.bundles", "true or false").unwrap_or_default(),

@@ -79,7 +79,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         Some("https://{account_id}.r2.cloudflarestorage.com"),
         "S3 endpoint; {account_id} becomes the bucket's account",
     ),
-    plain("storage.region", &["R2_REGION"], Some("auto"), "S3 region"),
     plain("storage.folder", &["NEXIS_STORAGE_FOLDER"], None, "folder of buckets to use instead of S3"),
     plain("storage.account_id", &["R2_ACCOUNT_ID"], None, "account of this node's own bucket"),
     plain(
@@ -164,9 +163,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         "deadline for one miner's sampled clips",
     ),
     plain("validator.per_miner", &["NEXIS_PER_MINER"], Some("4"), "downloads from one miner at once"),
-    plain("validator.dataset_mib", &["NEXIS_DATASET_MIB"], Some("32"), "largest dataset.parquet, in MiB"),
-    plain("validator.max_rows", &["NEXIS_MAX_ROWS"], Some("20000"), "most rows of a dataset"),
+    plain("validator.dataset_mib", &["NEXIS_DATASET_MIB"], Some("16"), "largest dataset.parquet, in MiB"),
+    plain("validator.max_rows", &["NEXIS_MAX_ROWS"], Some("10000"), "most rows of a dataset"),
     plain("validator.clip_mib", &["NEXIS_CLIP_MIB"], Some("64"), "largest clip, in MiB"),
+    plain(
+        "validator.cache_mib",
+        &["NEXIS_CACHE_MIB"],
+        Some("4096"),
+        "what was fetched is kept up to this size, in MiB",
+    ),
     plain(
         "validator.weights_blocks",
         &["NEXIS_WEIGHTS_BLOCKS"],
@@ -177,7 +182,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "validator.keep_intervals",
         &["NEXIS_KEEP_INTERVALS"],
         Some("2016"),
-        "intervals whose decisions are kept",
+        "intervals whose decisions, evidence and bundles are kept",
     ),
     plain(
         "validator.bundles",

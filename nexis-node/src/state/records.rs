@@ -6,6 +6,8 @@ use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::Verdict;
 use serde::{Deserialize, Serialize};
 
+use crate::chain::weights::{InFlight, PendingReveal};
+
 /// Whose state it is: a file made for one subnet and hotkey is never used for another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -84,23 +86,20 @@ pub struct Decision {
 
 /// How far a submission of weights is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", tag = "state")]
+#[serde(rename_all = "snake_case", tag = "state")]
 pub enum WeightState {
     /// Decided; whether it was sent is not known.
     Prepared,
-    /// In a finalised block.
-    Sent {
-        /// The block.
-        block: u64,
-        /// Whether it is a commit that is still to be revealed.
-        commit: bool,
-    },
+    /// Sent, and nobody knows what came of it.
+    InFlight(InFlight),
+    /// In a finalised block, and still to be revealed.
+    Committed(PendingReveal),
     /// In force: set plainly, or revealed.
     Confirmed {
         /// The block.
         block: u64,
     },
-    /// Given up; its scores count in the next one.
+    /// Given up; its scores count in the next one, unless there was one already.
     Failed {
         /// Why.
         why: String,
@@ -120,7 +119,7 @@ pub struct WeightRecord {
     pub upto: IntervalId,
     /// Weight by hotkey, which sum to 1, or are all 0.
     pub weights: Vec<(Hotkey, f64)>,
-    /// Tries so far.
+    /// Rounds of tries so far.
     pub tries: u32,
     /// The head at the last try.
     #[serde(default)]
@@ -132,6 +131,6 @@ pub struct WeightRecord {
 impl WeightRecord {
     /// Whether its scores have been paid.
     pub fn counts(&self) -> bool {
-        matches!(self.outcome, WeightState::Sent { .. } | WeightState::Confirmed { .. })
+        matches!(self.outcome, WeightState::Committed(_) | WeightState::Confirmed { .. })
     }
 }

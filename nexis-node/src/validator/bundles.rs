@@ -51,3 +51,20 @@ pub(super) fn remove(path: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+/// Removes the folders of intervals before one.
+pub(super) fn forget_before(folder: &Path, first: u64) -> Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io(folder, e)),
+    };
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        let interval = path.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok());
+        if interval.is_some_and(|interval| interval < first) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}

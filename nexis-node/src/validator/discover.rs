@@ -6,7 +6,7 @@ use nexis_core::commitment::Credentials;
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::sample::select_miners;
 
-use crate::chain::{BlockRef, Chain, Commitment, CommitmentField, Result};
+use crate::chain::{BlockRef, Chain, Commitment, Result};
 
 /// A miner to look at.
 #[derive(Clone, Debug)]
@@ -42,41 +42,8 @@ pub async fn discover(
     Ok(chosen
         .into_iter()
         .map(|hotkey| {
-            let credentials = commitments.get(&hotkey).and_then(credentials);
+            let credentials = commitments.get(&hotkey).and_then(Commitment::credentials);
             Candidate { hotkey, credentials }
         })
         .collect())
-}
-
-/// The credentials in a commitment: its first raw field, to the letter.
-pub fn credentials(commitment: &Commitment) -> Option<Credentials> {
-    commitment.fields.iter().find_map(|field| match field {
-        CommitmentField::Raw(bytes) => Credentials::decode(std::str::from_utf8(bytes).ok()?),
-        _ => None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn commitment(fields: Vec<CommitmentField>) -> Commitment {
-        Commitment { block: 7, fields }
-    }
-
-    #[test]
-    fn only_the_hundred_and_twenty_eight_characters_are_credentials() {
-        let text = format!("{}{}{}", "a1".repeat(16), "k".repeat(32), "s".repeat(64));
-        let raw = CommitmentField::Raw(text.clone().into_bytes());
-        let read = credentials(&commitment(vec![CommitmentField::Other(134), raw])).unwrap();
-        assert_eq!(read.encode(), text);
-        for fields in [
-            vec![],
-            vec![CommitmentField::None],
-            vec![CommitmentField::Raw(vec![0xff; 128])],
-            vec![CommitmentField::Raw(text.as_bytes()[..127].to_vec())],
-        ] {
-            assert!(credentials(&commitment(fields)).is_none());
-        }
-    }
 }

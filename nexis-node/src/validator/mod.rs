@@ -18,21 +18,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use bundles::folder as bundle_folder;
-pub use discover::{Candidate, credentials, discover};
+pub use discover::{Candidate, discover};
 pub use hook::{NoHook, Step, StepHook};
 pub use interval::Examined;
 use interval::Terms;
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::verifier::RowJudge;
-pub use pay::{Submitted, WeightSubmitter};
 pub use seams::{Clock, IndexFile, IndexObject, IndexSource, MinerBuckets, NoIndex, SystemClock};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::chain::{BlockRef, Chain, ChainError};
+use crate::chain::{BlockRef, Chain, ChainError, HotkeyPair};
 use crate::config::{Config, ValidatorConfig};
 use crate::observe::{Condition, Health, Metrics, Phase, interval_span};
-use crate::state::{IntervalStatus, Start, State, StateError, begun};
+use crate::state::{IntervalRecord, IntervalStatus, Start, State, StateError, begun};
 use crate::store::StoreError;
 
 /// Result of a validator's operations.
@@ -102,8 +101,8 @@ pub struct Parts {
     pub judge: RowJudge,
     /// What was decided.
     pub state: Arc<State>,
-    /// Puts weights on the chain; `None` for a validator that only watches.
-    pub submitter: Option<Arc<dyn WeightSubmitter>>,
+    /// The hotkey that sets weights; `None` for a validator that only watches.
+    pub signer: Option<HotkeyPair>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Told of each step.
@@ -157,7 +156,8 @@ impl Validator {
     /// next start. Failures of the chain, the stores and the disk are waited out.
     ///
     /// # Errors
-    /// Where the state cannot be used: everything else can be tried again, but nothing can be done twice.
+    /// Where the state cannot be used, or no node has shown a new block for so long that the supervisor should start
+    /// the process anew. Everything else is tried again.
     pub async fn run(&self, stop: &CancellationToken) -> Result<()> {
         let mut pause = PAUSE;
         let mut seen = None;
@@ -182,7 +182,9 @@ impl Validator {
                     pause = PAUSE;
                 }
                 Err(ValidatorError::Stopped | ValidatorError::Core(nexis_core::Error::Interrupted)) => break,
-                Err(e @ ValidatorError::State(_)) => return Err(e),
+                Err(e @ (ValidatorError::State(_) | ValidatorError::Chain(ChainError::Stalled { .. }))) => {
+                    return Err(e);
+                }
                 Err(e) => {
                     tracing::error!(error = %e, retry_seconds = pause.as_secs(), "could not go on, trying again");
                     self.blame(&e);
@@ -252,6 +254,9 @@ impl Validator {
         let keep = self.settings.validator.keep_intervals.saturating_mul(IntervalId::BLOCKS);
         if let Some(first) = interval.get().checked_sub(keep) {
             state.forget_before(IntervalId::new(first))?;
+            for kind in ["evidence", "bundles"] {
+                bundles::forget_before(&self.settings.data_dir.join(kind), first)?;
+            }
         }
         Ok(())
     }
@@ -273,19 +278,26 @@ impl Validator {
             return Ok(());
         }
         if head.number.saturating_sub(record.block) > KEPT_BLOCKS {
-            record.block = head.number;
-            record.block_hash = nexis_core::hash::Digest::from_bytes(head.hash);
-            state.amend_interval(interval, &record)?;
+            self.look_from(interval, &mut record, head)?;
         }
         self.reached(Step::IntervalBegun);
-        let terms = Terms {
+        let mut terms = Terms {
             interval,
             at: BlockRef { number: record.block, hash: *record.block_hash.as_bytes() },
             now: record.begun_at,
             evidence: Some(self.settings.data_dir.join("evidence").join(interval.to_string())),
             work: self.settings.data_dir.join("work").join(interval.to_string()),
         };
-        let Examined { report, planned, index_sha256 } = self.examine(&terms, stop).await?;
+        let mut examined = self.examine(&terms, stop).await;
+        if let Err(ValidatorError::Chain(ChainError::Unsupported { why, .. })) = &examined
+            && terms.at != *head
+        {
+            tracing::warn!(block = terms.at.number, %why, "the node has not kept this block, looking at the head");
+            self.look_from(interval, &mut record, head)?;
+            terms.at = *head;
+            examined = self.examine(&terms, stop).await;
+        }
+        let Examined { report, planned, index_sha256 } = examined?;
 
         let recording = Instant::now();
         let report = if self.settings.validator.bundles {
@@ -309,6 +321,13 @@ impl Validator {
         tracing::info!(submissions = report.submissions.len(), seconds, "decided");
         self.reached(Step::IntervalCommitted);
         Ok(())
+    }
+
+    /// Discovers an interval's miners at another block than before, since the node no longer knows that one.
+    fn look_from(&self, interval: IntervalId, record: &mut IntervalRecord, head: &BlockRef) -> Result<()> {
+        record.block = head.number;
+        record.block_hash = nexis_core::hash::Digest::from_bytes(head.hash);
+        Ok(self.parts.state.amend_interval(interval, record)?)
     }
 
     /// Judges one interval at the present head and writes nothing, not even evidence.

@@ -4,75 +4,63 @@
 //! after the last one paid for and up to the last one that was eligible at the slot. So what is submitted follows from
 //! the decisions and not from the moment at which this process came to it.
 
-use async_trait::async_trait;
+use std::time::Instant;
+
 use nexis_core::protocol::{Hotkey, IntervalId};
-use nexis_core::weights::{DenseWeights, dense_weights, normalized_weights};
+use nexis_core::weights::{dense_weights, normalized_weights};
 use tokio_util::sync::CancellationToken;
 
 use super::{Result, Step, Validator, ValidatorError};
-use crate::chain::{self, BlockRef, ChainError};
+use crate::chain::weights::{
+    PendingReveal, RevealStatus, Settled, SubmitOptions, WeightsOutcome, confirm_reveal, settle,
+    submit_weights,
+};
+use crate::chain::{BlockRef, Metagraph};
 use crate::observe::{Condition, Phase};
 use crate::state::{Start, WeightRecord, WeightState};
 
 /// Tries in a row (protocol page, 5).
 const TRIES: u32 = 3;
-/// Blocks after a try in which its transaction may still be on its way, so that no other is sent.
+/// Blocks after a round of tries until the next. A process that was killed in the midst of one may have left a
+/// transaction on its way, and by then it is seen. Were it not, the subnet's rate limit would refuse the second.
 const QUIET_BLOCKS: u64 = 10;
 
-/// Puts weights on the chain: preflight, encryption where the subnet asks for it, one signed transaction.
-#[async_trait]
-pub trait WeightSubmitter: Send + Sync {
-    /// Who submits.
-    fn hotkey(&self) -> &Hotkey;
-
-    /// Submits once and waits until it is final.
-    ///
-    /// # Errors
-    /// Where it was not taken, or where that is not known; the caller looks at the chain before it tries again.
-    async fn submit(&self, weights: &DenseWeights) -> chain::Result<Submitted>;
-}
-
-/// What became of a submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Submitted {
-    /// The finalised block that has it.
-    pub block: u64,
-    /// Whether it is a commit that is still to be revealed.
-    pub commit: bool,
-}
-
 impl Validator {
-    /// Confirms what was sent, finishes what was begun, and submits what is due.
+    /// Confirms what was committed, finishes what was begun, and submits what is due.
     pub(super) async fn pay(&self, head: &BlockRef, stop: &CancellationToken) -> Result<()> {
-        if self.parts.submitter.is_none() {
-            return Ok(());
+        let Some(signer) = &self.parts.signer else { return Ok(()) };
+        for record in self.parts.state.weights()? {
+            if let WeightState::Committed(pending) = record.outcome.clone() {
+                self.confirm(record, pending, signer.hotkey()).await?;
+            }
         }
         let records = self.parts.state.weights()?;
-        for record in records.iter().filter(|r| matches!(r.outcome, WeightState::Sent { .. })) {
-            self.confirm(record.clone(), head).await?;
-        }
-        let begun = records.iter().rev().find(|r| r.outcome == WeightState::Prepared).cloned();
-        let due = self.due(head, &records)?;
-        match (begun, due) {
+        let open = |record: &&WeightRecord| {
+            matches!(record.outcome, WeightState::Prepared | WeightState::InFlight(_))
+        };
+        let begun = records.iter().rev().find(open).cloned();
+        match (begun, self.due(head, &records)?) {
             (Some(mut begun), Some(due)) => {
                 // The next is due: what was begun is on the chain by now, or is part of the next.
-                if self.is_on_chain(&mut begun).await?.is_none() {
+                if !self.took(&mut begun).await? {
+                    if matches!(begun.outcome, WeightState::InFlight(_)) {
+                        return Ok(());
+                    }
                     begun.outcome = WeightState::Failed { why: "not taken until the next was due".into() };
                     self.parts.state.put_weights(&begun)?;
                 }
-                let due = WeightRecord { after: self.paid_until()?, ..due };
-                self.prepare_and_send(due, stop).await
+                let after = self.paid_until(&self.parts.state.weights()?);
+                self.prepare_and_send(WeightRecord { after, ..due }, head, stop).await
             }
             (Some(begun), None) => self.send(begun, head, stop).await,
-            (None, Some(due)) => self.prepare_and_send(due, stop).await,
+            (None, Some(due)) => self.prepare_and_send(due, head, stop).await,
             (None, None) => Ok(()),
         }
     }
 
     /// The last interval whose scores are paid.
-    fn paid_until(&self) -> Result<Option<IntervalId>> {
-        let records = self.parts.state.weights()?;
-        Ok(records.iter().rev().find(|r| r.counts()).map(|r| r.upto))
+    fn paid_until(&self, records: &[WeightRecord]) -> Option<IntervalId> {
+        records.iter().rev().find(|record| record.counts()).map(|record| record.upto)
     }
 
     /// The submission that is due at a head, without its weights.
@@ -94,12 +82,12 @@ impl Validator {
         let Some(wanted) = IntervalId::latest_eligible(slot).filter(|upto| *upto >= first) else {
             return Ok(None);
         };
+        let after = self.paid_until(records);
         let upto = if wanted <= last_settled {
             wanted
         } else {
             // Behind: normally weights wait until what they pay for is judged, but not for ever.
             let since = last.map_or(start, |last| last.prepared_at);
-            let after = records.iter().rev().find(|r| r.counts()).map(|r| r.upto);
             let news = last_settled >= first && after.is_none_or(|after| last_settled > after);
             if !news || head.number < since.saturating_add(every.saturating_mul(2)) {
                 return Ok(None);
@@ -109,7 +97,7 @@ impl Validator {
         Ok(Some(WeightRecord {
             slot,
             prepared_at: head.number,
-            after: records.iter().rev().find(|r| r.counts()).map(|r| r.upto),
+            after,
             upto,
             weights: Vec::new(),
             tries: 0,
@@ -118,137 +106,181 @@ impl Validator {
         }))
     }
 
-    async fn prepare_and_send(&self, mut record: WeightRecord, stop: &CancellationToken) -> Result<()> {
+    async fn prepare_and_send(
+        &self,
+        mut record: WeightRecord,
+        head: &BlockRef,
+        stop: &CancellationToken,
+    ) -> Result<()> {
         let state = &self.parts.state;
         let scores = state.scores(record.after, record.upto)?;
         record.weights = normalized_weights(&scores, &state.accepted_in(record.upto)?);
         state.put_weights(&record)?;
-        tracing::info!(
-            slot = record.slot,
-            upto = record.upto.get(),
-            miners = record.weights.len(),
-            "weights prepared"
-        );
+        let (upto, miners) = (record.upto.get(), record.weights.len());
+        tracing::info!(slot = record.slot, upto, miners, "weights prepared");
         self.reached(Step::WeightsPrepared);
-        let head = BlockRef { number: record.prepared_at, hash: [0; 32] };
-        self.send(record, &head, stop).await
+        self.send(record, head, stop).await
     }
 
     /// Tries up to three times. What is not taken then is tried again some blocks later.
     async fn send(&self, mut record: WeightRecord, head: &BlockRef, stop: &CancellationToken) -> Result<()> {
-        let Some(submitter) = &self.parts.submitter else { return Ok(()) };
-        let started = std::time::Instant::now();
-        for again in 0..TRIES {
-            // Whatever was sent before, by this process or one before it: the chain knows.
-            let known = self.is_on_chain(&mut record).await?;
-            let Some(metagraph) = (match known {
-                Some(()) => None,
-                None => Some(self.metagraph().await?),
-            }) else {
-                return Ok(());
-            };
-            let quiet = |tried: u64| head.number < tried.saturating_add(QUIET_BLOCKS);
-            if again == 0 && record.tried_at.is_some_and(quiet) {
-                return Ok(());
+        let Some(signer) = &self.parts.signer else { return Ok(()) };
+        // Whatever was sent before, by this process or one before it: the chain knows.
+        if record.tries > 0 && self.took(&mut record).await? {
+            return Ok(());
+        }
+        let quiet = record.tried_at.is_some_and(|tried| head.number < tried.saturating_add(QUIET_BLOCKS));
+        if quiet || matches!(record.outcome, WeightState::InFlight(_)) {
+            return Ok(());
+        }
+        let neurons = self.metagraph().await?.neurons;
+        let places: Vec<(Hotkey, u16)> =
+            neurons.into_iter().map(|neuron| (neuron.hotkey, neuron.uid)).collect();
+        let dense = dense_weights(&record.weights, &places);
+        if !dense.unknown_hotkeys.is_empty() {
+            tracing::warn!(hotkeys = ?dense.unknown_hotkeys, "no longer registered, not paid");
+        }
+        record.tries += 1;
+        record.tried_at = Some(head.number);
+        self.parts.state.put_weights(&record)?;
+
+        let started = Instant::now();
+        let earlier = self.committed(&record)?;
+        let options = SubmitOptions { tries: TRIES, pause: self.settings.weights_pause };
+        let (chain, netuid) = (self.parts.chain.as_ref(), self.settings.netuid);
+        let submission = submit_weights(chain, signer, netuid, &dense, &earlier, &options);
+        let outcome = tokio::select! {
+            outcome = submission => outcome,
+            () = stop.cancelled() => return Err(ValidatorError::Stopped),
+        };
+        self.parts.metrics.phase(Phase::Weights, started.elapsed());
+        match outcome {
+            Ok(outcome) => {
+                self.reached(Step::WeightsSent);
+                self.note(&mut record, outcome)
             }
-            let dense = dense_weights(&record.weights, &metagraph);
-            if !dense.unknown_hotkeys.is_empty() {
-                tracing::warn!(hotkeys = ?dense.unknown_hotkeys, "no longer registered, not paid");
-            }
-            record.tries += 1;
-            record.tried_at = Some(head.number);
-            self.parts.state.put_weights(&record)?;
-            match submitter.submit(&dense).await {
-                Ok(Submitted { block, commit }) => {
-                    self.reached(Step::WeightsSent);
-                    self.parts.metrics.phase(Phase::Weights, started.elapsed());
-                    return self.sent(&mut record, block, commit);
-                }
-                Err(e) => {
-                    self.parts.metrics.weight_submission(false);
-                    self.parts.health.fails(Condition::Weights, e.to_string());
-                    tracing::error!(slot = record.slot, tries = record.tries, error = %e, "weights were not taken");
-                    if matches!(e, ChainError::Preflight(_) | ChainError::Unsupported { .. }) {
-                        return Ok(());
-                    }
-                }
-            }
-            if again + 1 < TRIES {
-                tokio::select! {
-                    () = tokio::time::sleep(self.settings.weights_pause) => {}
-                    () = stop.cancelled() => return Err(ValidatorError::Stopped),
-                }
+            Err(error) => {
+                self.parts.metrics.weight_submission(false);
+                self.parts.health.fails(Condition::Weights, error.to_string());
+                tracing::error!(slot = record.slot, rounds = record.tries, %error, "weights were not taken");
+                Ok(())
             }
         }
-        Ok(())
     }
 
-    fn sent(&self, record: &mut WeightRecord, block: u64, commit: bool) -> Result<()> {
-        record.outcome =
-            if commit { WeightState::Sent { block, commit } } else { WeightState::Confirmed { block } };
+    /// Writes down what became of a submission.
+    fn note(&self, record: &mut WeightRecord, outcome: WeightsOutcome) -> Result<()> {
+        record.outcome = match outcome {
+            WeightsOutcome::Set { block } => WeightState::Confirmed { block },
+            WeightsOutcome::Committed(pending) => WeightState::Committed(pending),
+            WeightsOutcome::Unknown(sent) => WeightState::InFlight(sent),
+        };
         self.parts.state.put_weights(record)?;
+        let block = match &record.outcome {
+            WeightState::Confirmed { block } => *block,
+            WeightState::Committed(pending) => pending.block,
+            _ => {
+                tracing::warn!(slot = record.slot, "weights were sent, and nobody knows yet what came of it");
+                return Ok(());
+            }
+        };
         self.parts.metrics.weight_submission(true);
         self.parts.metrics.weights_on_chain(block);
         self.parts.health.holds(Condition::Weights);
+        let commit = matches!(record.outcome, WeightState::Committed(_));
         tracing::info!(slot = record.slot, block, commit, "weights are on the chain");
         self.reached(Step::WeightsRecorded);
         Ok(())
     }
 
-    /// The registered hotkeys with their places, now.
-    async fn metagraph(&self) -> Result<Vec<(Hotkey, u16)>> {
-        let at = self.parts.chain.finalized_head().await?;
-        let metagraph = self.parts.chain.metagraph(self.settings.netuid, &at).await?;
-        Ok(metagraph.neurons.into_iter().map(|neuron| (neuron.hotkey, neuron.uid)).collect())
-    }
-
-    /// Notes a submission whose end nobody saw: the chain has weights of ours that are younger than its preparation.
-    async fn is_on_chain(&self, record: &mut WeightRecord) -> Result<Option<()>> {
+    /// Whether a submission whose end nobody saw took effect after all; then it is noted. One that can no longer take
+    /// effect may be sent again.
+    async fn took(&self, record: &mut WeightRecord) -> Result<bool> {
+        let Some(signer) = &self.parts.signer else { return Ok(false) };
+        let (chain, netuid) = (&self.parts.chain, self.settings.netuid);
+        if let WeightState::InFlight(sent) = &record.outcome {
+            return match settle(chain.as_ref(), signer.hotkey(), sent).await? {
+                Settled::Took(outcome) => self.note(record, outcome).map(|()| true),
+                Settled::Open => Ok(false),
+                Settled::Lost => {
+                    record.outcome = WeightState::Prepared;
+                    self.parts.state.put_weights(record)?;
+                    Ok(false)
+                }
+            };
+        }
         if record.tries == 0 {
-            return Ok(None);
+            return Ok(false);
         }
-        let Some(submitter) = &self.parts.submitter else { return Ok(None) };
-        let (chain, netuid) = (&self.parts.chain, self.settings.netuid);
-        let at = chain.finalized_head().await?;
-        let metagraph = chain.metagraph(netuid, &at).await?;
-        let ours = metagraph.neurons.iter().find(|neuron| neuron.hotkey == *submitter.hotkey());
-        match ours.map(|neuron| neuron.last_update).filter(|block| *block > record.prepared_at) {
-            Some(block) => {
-                let commit = chain.subnet_state(netuid, &at).await?.commit_reveal;
-                self.sent(record, block, commit)?;
-                Ok(Some(()))
-            }
-            None => Ok(None),
-        }
+        // The process ended between sending and writing down. Weights of ours that are younger than the preparation
+        // are these.
+        let metagraph = self.metagraph().await?;
+        let ours = metagraph.neurons.iter().find(|neuron| neuron.hotkey == *signer.hotkey());
+        let Some(block) = ours.map(|neuron| neuron.last_update).filter(|block| *block > record.prepared_at)
+        else {
+            return Ok(false);
+        };
+        let subnet = chain.subnet_state(netuid, &metagraph.block).await?;
+        let outcome = if subnet.commit_reveal {
+            // The round and the epoch are lost with that process; the reveal is the next one of ours in any case.
+            let epochs = subnet.reveal_period_epochs.saturating_add(2);
+            let earlier = self.committed(record)?.len();
+            WeightsOutcome::Committed(PendingReveal {
+                block,
+                round: 0,
+                reveal_block: block.saturating_add(1),
+                deadline: block
+                    .saturating_add(epochs.saturating_mul(u64::from(subnet.tempo).saturating_add(1))),
+                nth: u32::try_from(earlier).unwrap_or(u32::MAX).saturating_add(1),
+                seen: 0,
+                searched_to: block,
+            })
+        } else {
+            WeightsOutcome::Set { block }
+        };
+        self.note(record, outcome).map(|()| true)
     }
 
-    /// Looks for the reveal of a commit. One that has not come by the end of the epoch after its own has failed without
-    /// a word, and its scores count in the next submission.
-    async fn confirm(&self, mut record: WeightRecord, head: &BlockRef) -> Result<()> {
-        let WeightState::Sent { block, .. } = record.outcome else { return Ok(()) };
-        let Some(submitter) = &self.parts.submitter else { return Ok(()) };
-        if head.number <= block {
-            return Ok(());
-        }
-        let (chain, netuid) = (&self.parts.chain, self.settings.netuid);
-        let reveals = chain.reveals(netuid, block, head.number).await?;
-        if let Some(reveal) = reveals.iter().find(|reveal| reveal.hotkey == *submitter.hotkey()) {
-            record.outcome = WeightState::Confirmed { block: reveal.block };
-            tracing::info!(slot = record.slot, block = reveal.block, "weights were revealed");
-            return Ok(self.parts.state.put_weights(&record)?);
-        }
-        let subnet = chain.subnet_state(netuid, head).await?;
-        let epoch = u64::from(subnet.tempo) + 1;
-        let deadline =
-            block.saturating_add(epoch.saturating_mul(subnet.reveal_period_epochs.saturating_add(2)));
-        if head.number > deadline {
-            let why = format!("committed in block {block} and not revealed by block {deadline}");
-            tracing::error!(slot = record.slot, %why, "weights are lost");
-            self.parts.metrics.commit_unrevealed();
-            self.parts.health.fails(Condition::Weights, why.clone());
-            record.outcome = WeightState::Failed { why };
-            self.parts.state.put_weights(&record)?;
-        }
-        Ok(())
+    /// The registered hotkeys, now.
+    async fn metagraph(&self) -> Result<Metagraph> {
+        let at = self.parts.chain.finalized_head().await?;
+        Ok(self.parts.chain.metagraph(self.settings.netuid, &at).await?)
+    }
+
+    /// Commits of other submissions that are not confirmed yet.
+    fn committed(&self, record: &WeightRecord) -> Result<Vec<PendingReveal>> {
+        let records = self.parts.state.weights()?;
+        let others = records.into_iter().filter(|other| other.slot != record.slot);
+        Ok(others
+            .filter_map(|other| match other.outcome {
+                WeightState::Committed(pending) => Some(pending),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Looks for the reveal of a commit. One that the chain dropped is an alarm: what it has of us are older weights.
+    /// Its scores count again where nothing was submitted since.
+    async fn confirm(
+        &self,
+        mut record: WeightRecord,
+        mut pending: PendingReveal,
+        hotkey: &Hotkey,
+    ) -> Result<()> {
+        let chain = self.parts.chain.as_ref();
+        record.outcome = match confirm_reveal(chain, self.settings.netuid, hotkey, &mut pending).await? {
+            RevealStatus::Waiting => WeightState::Committed(pending),
+            RevealStatus::Revealed { block } => {
+                tracing::info!(slot = record.slot, block, "weights were revealed");
+                WeightState::Confirmed { block }
+            }
+            RevealStatus::Missed { why } => {
+                tracing::error!(slot = record.slot, %why, "weights are lost");
+                self.parts.metrics.commit_unrevealed();
+                self.parts.health.fails(Condition::Weights, why.clone());
+                WeightState::Failed { why }
+            }
+        };
+        Ok(self.parts.state.put_weights(&record)?)
     }
 }

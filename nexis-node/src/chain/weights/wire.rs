@@ -1,0 +1,79 @@
+//! Weights as the chain takes them: 16-bit numbers of which the largest is 65535, and no zeros.
+
+use nexis_core::weights::DenseWeights;
+
+/// The largest weight.
+const MOST: f64 = 65_535.0;
+/// What the network's SDK keeps clear of the limit of one weight, so that rounding does not pass it.
+const MARGIN: f64 = 1e-7;
+
+/// Weights on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WireWeights {
+    /// Who is weighed, in the metagraph's order.
+    pub uids: Vec<u16>,
+    /// Their weights, none of them 0.
+    pub values: Vec<u16>,
+}
+
+impl WireWeights {
+    /// Weights in the network's own rounding: divided by the largest, times 65535, halves to the even number. Where the
+    /// subnet limits one weight's share to less than everything (`limit` of 65535), larger ones are cut to it first.
+    /// What is not a positive number counts as 0. Our own weight alone is never cut, as on the chain.
+    pub fn of(dense: &DenseWeights, limit: u16, own_uid: u16) -> Self {
+        let clean = |weight: &f64| if weight.is_finite() { weight.max(0.0) } else { 0.0 };
+        let mut weights: Vec<f64> = dense.weights.iter().map(clean).collect();
+        if limit < u16::MAX && dense.uids != [own_uid] {
+            weights = cut(weights, f64::from(limit) / MOST);
+        }
+        let largest = weights.iter().copied().fold(0.0, f64::max);
+        if largest <= 0.0 {
+            return Self::default();
+        }
+        let scaled = weights.iter().map(|weight| (weight / largest * MOST).round_ties_even() as u16);
+        let (uids, values) = dense.uids.iter().zip(scaled).filter(|(_, value)| *value > 0).unzip();
+        Self { uids, values }
+    }
+
+    /// Whether no weight has a larger share than `limit` of 65535, counted as the chain does.
+    pub fn within(&self, limit: u16) -> bool {
+        let sum: u64 = self.values.iter().map(|value| u64::from(*value)).sum();
+        let largest = self.values.iter().copied().max().map_or(0, u64::from);
+        largest * u64::from(u16::MAX) <= u64::from(limit) * sum
+    }
+}
+
+/// Cuts weights so that the largest has just the share `limit` of what is left. Where no cut can do that, because there
+/// are too few of them, all become equal.
+fn cut(weights: Vec<f64>, limit: f64) -> Vec<f64> {
+    let count = weights.len() as f64;
+    let total: f64 = weights.iter().sum();
+    if weights.is_empty() || total <= 0.0 {
+        return weights;
+    }
+    if count * limit <= 1.0 {
+        return vec![1.0 / count; weights.len()];
+    }
+    let mut shares: Vec<f64> = weights.iter().map(|weight| weight / total).collect();
+    let unchanged = shares.clone();
+    shares.sort_by(f64::total_cmp);
+    if shares.last().is_none_or(|largest| *largest <= limit) {
+        return unchanged;
+    }
+    // A share stays as it is if it would be below the limit with all larger ones cut down to it. `kept` of them do, and
+    // sum up to `mass`; `(count - kept)` are cut to c, where c = limit (mass + (count - kept) c).
+    let (mut kept, mut mass) = (0.0, 0.0);
+    let (mut place, mut sum) = (0.0, 0.0);
+    for share in &shares {
+        place += 1.0;
+        sum += share;
+        if share / ((count - place) * share + sum + MARGIN) < limit {
+            kept += 1.0;
+            mass = sum;
+        }
+    }
+    let most = (limit * mass - MARGIN) / (1.0 - limit * (count - kept)) * total;
+    let cut: Vec<f64> = weights.iter().map(|weight| weight.min(most)).collect();
+    let left: f64 = cut.iter().sum();
+    cut.iter().map(|weight| weight / left).collect()
+}

@@ -1,0 +1,10 @@
+//! A validator over the simulated chain and folders of packages: what it decides, what it pays, and that killing it
+//! changes neither.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod follow;
+mod hostile;
+mod kill;
+mod memory;
+mod world;
