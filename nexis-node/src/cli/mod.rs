@@ -3,6 +3,7 @@
 mod calibrate;
 mod config;
 mod demo;
+mod devnet;
 mod doctor;
 mod inspect;
 mod models;
@@ -41,6 +42,7 @@ enum Command {
     Models(models::Models),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
+    Devnet(devnet::Devnet),
     Synth(synth::Synth),
     Calibrate(calibrate::Calibrate),
     Config(config::ConfigCommand),
@@ -57,6 +59,7 @@ impl Arguments {
             Command::Models(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Demo(command) => command.run(),
+            Command::Devnet(command) => command.run(),
             Command::Synth(command) => command.run(),
             Command::Calibrate(command) => command.run(),
             Command::Config(command) => command.run(),
