@@ -37,7 +37,7 @@ impl Digest {
         Ok(Self(hasher.finalize().into()))
     }
 
-    /// A digest that was computed elsewhere.
+    /// A digest that was computed elsewhere, from its 32 bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod miner;
 pub mod observe;
 pub mod owner;
+pub mod parts;
 pub mod state;
 pub mod store;
 pub mod validator;

@@ -10,6 +10,7 @@ mod models;
 mod replay;
 mod score;
 mod synth;
+mod validator;
 mod verify;
 
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ enum Command {
     Synth(synth::Synth),
     Calibrate(calibrate::Calibrate),
     Config(config::ConfigCommand),
+    Validator(validator::ValidatorCommand),
 }
 
 impl Arguments {
@@ -63,6 +65,7 @@ impl Arguments {
             Command::Synth(command) => command.run(),
             Command::Calibrate(command) => command.run(),
             Command::Config(command) => command.run(),
+            Command::Validator(command) => command.run(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
@@ -12,9 +12,7 @@ use nexis_core::check::{Violation, ViolationKind};
 use nexis_core::evidence::Evidence;
 use nexis_core::hash::Digest;
 use nexis_core::overlap::OverlapIndex;
-use nexis_core::package::{
-    AssetSource, ExpectedMiner, Manifest, PackageRules, RefusedSource, RowLimits, dataset_key, manifest_key,
-};
+use nexis_core::package::{AssetSource, ExpectedMiner, PackageRules, RefusedSource, RowLimits};
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::{Report, Verdict};
 use nexis_core::verifier::{Observer, Planned, Submission, Verifier, VerifierOptions};
@@ -22,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::discover::{Candidate, discover};
-use super::fetch::Fetched;
-use super::{Result, Step, Validator, ValidatorError, bundles};
+use super::{Result, Step, Validator, ValidatorError};
 use crate::chain::BlockRef;
+use crate::config::ValidatorConfig;
 use crate::observe::{Phase, miner_span};
+use crate::store::fetch::Wanted;
+use crate::store::source::{Outcome, StoreSource};
 
 /// An interval that has been judged, and not yet been written down.
 pub struct Examined {
@@ -46,30 +46,23 @@ pub(super) struct Terms {
     pub(super) now: DateTime<Utc>,
     /// Where evidence goes, if anywhere.
     pub(super) evidence: Option<PathBuf>,
-    /// Where files are fetched to; removed before and after.
-    pub(super) work: PathBuf,
 }
 
 /// A miner's submission on its way.
 struct InHand {
     hotkey: Hotkey,
-    fetched: Option<Arc<Fetched>>,
+    fetched: Option<Arc<StoreSource>>,
     submission: Submission,
 }
 
 impl Validator {
-    /// Judges an interval and writes nothing but evidence, where that is asked for.
+    /// Judges an interval and writes nothing but evidence, where that is asked for. What was fetched goes with what is
+    /// returned, or with the error.
     pub(super) async fn examine(&self, terms: &Terms, stop: &CancellationToken) -> Result<Examined> {
-        bundles::remove(&terms.work)?;
-        let examined = tokio::select! {
+        tokio::select! {
             examined = self.examine_in(terms, stop) => examined,
             () = stop.cancelled() => Err(ValidatorError::Stopped),
-        };
-        // What is left over is removed before the next use too, so that this can be said and not acted on.
-        if let Err(e) = bundles::remove(&terms.work) {
-            tracing::warn!(error = %e, "could not remove the fetched files");
         }
-        examined
     }
 
     async fn examine_in(&self, terms: &Terms, stop: &CancellationToken) -> Result<Examined> {
@@ -85,21 +78,15 @@ impl Validator {
         let (overlap_index, index_sha256) = self.index().await?;
         self.reached(Step::IndexRead);
 
-        let fetches = miners.into_iter().enumerate().map(|(i, miner)| {
+        let fetches = miners.into_iter().map(|miner| {
             let span = miner_span(interval, &miner.hotkey);
-            self.fetch_rows(interval, miner, terms.work.join(i.to_string())).instrument(span)
+            self.fetch_rows(interval, miner).instrument(span)
         });
         let in_hand: Vec<InHand> = join_all(fetches).await.into_iter().collect::<Result<_>>()?;
         self.reached(Step::DatasetsFetched);
 
         let config = &self.settings.validator;
-        let limits = RowLimits {
-            max_file_bytes: config.max_dataset_bytes,
-            max_rows: config.max_rows,
-            // What a dataset may become in memory grows with what it may be on disk.
-            max_uncompressed_bytes: config.max_dataset_bytes.saturating_mul(2),
-            max_text_bytes: config.max_dataset_bytes,
-        };
+        let limits = row_limits(config);
         let options = VerifierOptions {
             policy: config.policy,
             all_rows: false,
@@ -114,12 +101,12 @@ impl Validator {
         let planned = self.in_pool(move || planner.plan(&submissions, now)).await?;
         self.reached(Step::Planned);
 
-        let sources: BTreeMap<&Hotkey, &Arc<Fetched>> =
+        let sources: BTreeMap<&Hotkey, &Arc<StoreSource>> =
             in_hand.iter().filter_map(|m| Some((&m.hotkey, m.fetched.as_ref()?))).collect();
         let fetches = planned.assets().into_iter().filter_map(|(miner, _, wanted)| {
             let fetched = sources.get(miner).filter(|_| !wanted.is_empty())?;
             let span = miner_span(interval, miner);
-            Some(self.timed_fetch(fetched, wanted, config.assets).instrument(span))
+            Some(self.fetch_assets(fetched, wanted).instrument(span))
         });
         join_all(fetches).await;
         self.reached(Step::AssetsFetched);
@@ -164,7 +151,7 @@ impl Validator {
     }
 
     /// Manifest and dataset of one miner.
-    async fn fetch_rows(&self, interval: IntervalId, miner: Candidate, folder: PathBuf) -> Result<InHand> {
+    async fn fetch_rows(&self, interval: IntervalId, miner: Candidate) -> Result<InHand> {
         let Candidate { hotkey, credentials } = miner;
         let submission = |source: Arc<dyn AssetSource>| Submission {
             miner: ExpectedMiner::Hotkey(hotkey.clone()),
@@ -185,22 +172,45 @@ impl Validator {
                 return Ok(InHand { hotkey, fetched: None, submission });
             }
         };
-        tokio::fs::create_dir_all(&folder).await.map_err(|e| nexis_core::Error::io(&folder, e))?;
-        let fetched = Arc::new(Fetched::new(store, folder));
-        let config = &self.settings.validator;
-        let wanted = vec![
-            WantedAsset { key: manifest_key(interval), max_bytes: Manifest::MAX_BYTES },
-            WantedAsset { key: dataset_key(interval), max_bytes: config.max_dataset_bytes },
-        ];
-        self.timed_fetch(&fetched, wanted, config.fetch).await;
+        let started = Instant::now();
+        let fetched = self.fetcher.fetch_submission(store, interval).await.map_err(ValidatorError::Cache)?;
+        self.count(&fetched, &[], started);
         let submission = submission(Arc::clone(&fetched) as Arc<dyn AssetSource>);
         Ok(InHand { hotkey, fetched: Some(fetched), submission })
     }
 
-    async fn timed_fetch(&self, fetched: &Fetched, wanted: Vec<WantedAsset>, deadline: Duration) {
+    /// The files of one miner's sampled rows.
+    async fn fetch_assets(&self, source: &StoreSource, wanted: Vec<WantedAsset>) {
         let started = Instant::now();
-        fetched.fetch(wanted, self.settings.validator.per_miner, deadline, &self.parts.metrics).await;
-        self.parts.metrics.phase(Phase::Fetch, started.elapsed());
+        let known: Vec<String> = source.records().into_iter().map(|record| record.key).collect();
+        let wanted: Vec<Wanted> =
+            wanted.into_iter().map(|asset| Wanted { key: asset.key, max_bytes: asset.max_bytes }).collect();
+        self.fetcher.fetch_assets(source, &wanted).await;
+        self.count(source, &known, started);
+    }
+
+    /// Counts what was fetched since these keys were known.
+    fn count(&self, source: &StoreSource, known: &[String], started: Instant) {
+        let metrics = &self.parts.metrics;
+        metrics.phase(Phase::Fetch, started.elapsed());
+        for record in source.records().iter().filter(|record| !known.contains(&record.key)) {
+            match &record.outcome {
+                Outcome::Fetched { len, cached } => {
+                    metrics.cache_lookup(*cached);
+                    if !cached {
+                        metrics.downloaded(*len);
+                    }
+                }
+                Outcome::Withheld { why, .. } => {
+                    tracing::info!(key = ?record.key, %why, "withheld by its miner")
+                }
+                Outcome::Failed { why, .. } => {
+                    tracing::warn!(key = ?record.key, %why, "could not be fetched")
+                }
+                Outcome::Absent | Outcome::TooLarge { .. } => {}
+            }
+        }
+        metrics.cache_holds(self.fetcher.cache().bytes());
     }
 
     /// Runs work of the processor's on the judging threads.
@@ -212,6 +222,17 @@ impl Validator {
         tokio::task::spawn_blocking(move || pool.install(work))
             .await
             .map_err(|e| nexis_core::Error::Internal(format!("a judging thread ended: {e}")).into())
+    }
+}
+
+/// What reading a dataset may cost.
+pub(super) fn row_limits(config: &ValidatorConfig) -> RowLimits {
+    RowLimits {
+        max_file_bytes: config.max_dataset_bytes,
+        max_rows: config.max_rows,
+        // What a dataset may become in memory grows with what it may be on disk.
+        max_uncompressed_bytes: config.max_dataset_bytes.saturating_mul(2),
+        max_text_bytes: config.max_dataset_bytes,
     }
 }
 

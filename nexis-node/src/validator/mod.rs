@@ -6,7 +6,6 @@
 
 mod bundles;
 mod discover;
-mod fetch;
 mod hook;
 mod interval;
 mod pay;
@@ -21,8 +20,9 @@ pub use bundles::folder as bundle_folder;
 pub use discover::{Candidate, discover};
 pub use hook::{NoHook, Step, StepHook};
 pub use interval::Examined;
-use interval::Terms;
+use interval::{Terms, row_limits};
 use nexis_core::protocol::{Hotkey, IntervalId};
+use nexis_core::sample::MinerSampling;
 use nexis_core::verifier::RowJudge;
 pub use seams::{Clock, IndexFile, IndexObject, IndexSource, MinerBuckets, NoIndex, SystemClock};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,8 @@ use crate::config::{Config, ValidatorConfig};
 use crate::observe::{Condition, Health, Metrics, Phase, interval_span};
 use crate::state::{IntervalRecord, IntervalStatus, Start, State, StateError, begun};
 use crate::store::StoreError;
+use crate::store::cache::Cache;
+use crate::store::fetch::{FetchLimits, Fetcher};
 
 /// Result of a validator's operations.
 pub type Result<T, E = ValidatorError> = std::result::Result<T, E>;
@@ -50,6 +52,9 @@ pub enum ValidatorError {
     /// The global index could not be read.
     #[error("global index: {0}")]
     Index(#[from] StoreError),
+    /// There is no room for what is fetched.
+    #[error("cache: {0}")]
+    Cache(#[source] StoreError),
     /// Judging could not go on.
     #[error(transparent)]
     Core(#[from] nexis_core::Error),
@@ -118,6 +123,7 @@ pub struct Validator {
     parts: Parts,
     settings: Settings,
     excluded: BTreeSet<Hotkey>,
+    fetcher: Fetcher,
     pool: Arc<rayon::ThreadPool>,
 }
 
@@ -131,7 +137,7 @@ impl Validator {
     /// A validator from its parts.
     ///
     /// # Errors
-    /// Where its threads cannot be started.
+    /// Where its threads cannot be started, or its cache cannot be opened: one validator may run on a folder.
     pub fn new(parts: Parts, settings: Settings) -> Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)
@@ -140,7 +146,19 @@ impl Validator {
             .map_err(|e| nexis_core::Error::Internal(format!("judging threads: {e}")))?;
         let mut excluded = settings.validator.exclude.clone();
         excluded.extend(settings.hotkey.clone());
-        Ok(Self { parts, settings, excluded, pool: Arc::new(pool) })
+        let config = &settings.validator;
+        let cache = Cache::open(settings.data_dir.join("cache"), config.cache_bytes)
+            .map_err(ValidatorError::Cache)?;
+        let limits = FetchLimits {
+            // All miners of an interval at once, so that nobody waits for a turn behind one that hangs.
+            miners: MinerSampling::default().max,
+            files_per_miner: config.per_miner,
+            submission_deadline: config.fetch,
+            assets_deadline: config.assets,
+            ..FetchLimits::for_core(&row_limits(config), parts.judge.limits())
+        };
+        let fetcher = Fetcher::new(cache, limits);
+        Ok(Self { parts, settings, excluded, fetcher, pool: Arc::new(pool) })
     }
 
     /// The state.
@@ -286,7 +304,6 @@ impl Validator {
             at: BlockRef { number: record.block, hash: *record.block_hash.as_bytes() },
             now: record.begun_at,
             evidence: Some(self.settings.data_dir.join("evidence").join(interval.to_string())),
-            work: self.settings.data_dir.join("work").join(interval.to_string()),
         };
         let mut examined = self.examine(&terms, stop).await;
         if let Err(ValidatorError::Chain(ChainError::Unsupported { why, .. })) = &examined
@@ -336,8 +353,7 @@ impl Validator {
     /// Where it could not be judged.
     pub async fn dry_run(&self, interval: IntervalId, stop: &CancellationToken) -> Result<Examined> {
         let at = self.parts.chain.finalized_head().await?;
-        let work = self.settings.data_dir.join("work").join(format!("dry-{}-{interval}", std::process::id()));
-        let terms = Terms { interval, at, now: self.parts.clock.now(), evidence: None, work };
+        let terms = Terms { interval, at, now: self.parts.clock.now(), evidence: None };
         self.examine(&terms, stop).instrument(interval_span(interval)).await
     }
 }

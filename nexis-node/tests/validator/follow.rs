@@ -115,7 +115,7 @@ async fn intervals_are_judged_and_paid_for() {
     // Evidence of each judged row, and no fetched file left behind.
     let evidence = |id: u64| std::fs::read_dir(world.data().join(format!("evidence/{id}"))).unwrap().count();
     assert_eq!((evidence(6900), evidence(7300)), (3, 3));
-    assert!(!world.data().join("work/6900").exists());
+    assert_eq!(std::fs::read_dir(world.data().join("cache/runs")).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

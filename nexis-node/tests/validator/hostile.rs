@@ -12,10 +12,11 @@ use futures_util::stream::{self, BoxStream};
 use nexis_core::commitment::Credentials;
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::Verdict;
+use nexis_node::parts::FolderBuckets;
 use nexis_node::store::{ObjectBody, ObjectMeta, ObjectStore, Result, StoreError, StoreErrorKind};
 use nexis_node::validator::{MinerBuckets, NoHook, Validator};
 
-use super::world::{Folders, World, follow, hotkey};
+use super::world::{World, follow, hotkey};
 
 /// What a bucket does when it is read.
 #[derive(Clone, Copy)]
@@ -83,7 +84,7 @@ impl ObjectStore for Odd {
 
 /// Alice's bucket is a folder, the others' are odd.
 struct Mixed {
-    folders: Folders,
+    folders: FolderBuckets,
     odd: Vec<(Hotkey, Odd)>,
 }
 
@@ -116,7 +117,7 @@ async fn each_odd_bucket_is_its_miners_or_nobodys_fault_and_never_anothers() {
     let chain = world.chain();
     let mut parts = world.parts(&chain, Arc::new(NoHook));
     let odd = odd.map(|(name, odd)| (hotkey(name), odd)).to_vec();
-    parts.buckets = Arc::new(Mixed { folders: Folders(world.buckets()), odd });
+    parts.buckets = Arc::new(Mixed { folders: FolderBuckets(world.buckets()), odd });
     let mut settings = world.settings();
     settings.validator.fetch = Duration::from_secs(4);
     let validator = Validator::new(parts, settings).unwrap();

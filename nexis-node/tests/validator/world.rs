@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use nexis_core::commitment::Credentials;
 use nexis_core::media::{FfmpegDecoder, MediaLimits};
@@ -18,10 +17,9 @@ use nexis_node::chain::sim::{SimulatedChain, SubnetConfig};
 use nexis_node::chain::{Call, Chain, HotkeyPair};
 use nexis_node::config::{Config, Sources};
 use nexis_node::observe::{Health, Metrics};
+use nexis_node::parts::FolderBuckets;
 use nexis_node::state::{Identity, State};
-use nexis_node::store::ObjectStore;
-use nexis_node::store::Result as StoreResult;
-use nexis_node::validator::{Clock, IndexFile, MinerBuckets, NoHook, Parts, Settings, StepHook, Validator};
+use nexis_node::validator::{Clock, IndexFile, NoHook, Parts, Settings, StepHook, Validator};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const NETUID: u16 = 70;
@@ -55,55 +53,6 @@ pub(crate) struct Noon;
 impl Clock for Noon {
     fn now(&self) -> DateTime<Utc> {
         "2026-04-10T12:00:00Z".parse().unwrap()
-    }
-}
-
-/// Buckets as folders.
-pub(crate) struct Folders(pub(crate) PathBuf);
-
-impl MinerBuckets for Folders {
-    fn open(&self, miner: &Hotkey, _credentials: &Credentials) -> StoreResult<Arc<dyn ObjectStore>> {
-        Ok(Arc::new(FolderStore(self.0.join(miner.bucket_name()))))
-    }
-}
-
-pub(crate) struct FolderStore(PathBuf);
-
-#[async_trait]
-impl ObjectStore for FolderStore {
-    fn name(&self) -> &str {
-        "folder"
-    }
-    async fn head(&self, _key: &str) -> StoreResult<Option<nexis_node::store::ObjectMeta>> {
-        Ok(None)
-    }
-    async fn get(
-        &self,
-        key: &str,
-        _range: Option<std::ops::Range<u64>>,
-    ) -> StoreResult<Option<nexis_node::store::ObjectBody>> {
-        use futures_util::StreamExt;
-        let Ok(bytes) = std::fs::read(self.0.join(key)) else { return Ok(None) };
-        let len = bytes.len() as u64;
-        let meta =
-            nexis_node::store::ObjectMeta { key: key.to_owned(), len, last_modified: None, etag: None };
-        let bytes = futures_util::stream::iter([Ok(bytes::Bytes::from(bytes))]).boxed();
-        Ok(Some(nexis_node::store::ObjectBody { meta, bytes }))
-    }
-    async fn put(&self, _key: &str, _bytes: bytes::Bytes, _content_type: &str) -> StoreResult<()> {
-        Ok(())
-    }
-    async fn put_file(&self, _key: &str, _path: &Path, _content_type: &str) -> StoreResult<()> {
-        Ok(())
-    }
-    fn list(
-        &self,
-        _prefix: &str,
-    ) -> futures_util::stream::BoxStream<'_, StoreResult<nexis_node::store::ObjectMeta>> {
-        Box::pin(futures_util::stream::empty())
-    }
-    async fn delete(&self, _key: &str) -> StoreResult<()> {
-        Ok(())
     }
 }
 
@@ -190,7 +139,7 @@ impl World {
     pub(crate) fn parts(&self, chain: &SimulatedChain, hook: Arc<dyn StepHook>) -> Parts {
         Parts {
             chain: Arc::new(chain.clone()),
-            buckets: Arc::new(Folders(self.buckets())),
+            buckets: Arc::new(FolderBuckets(self.buckets())),
             index: Arc::new(IndexFile(self.root.join("record_info.json"))),
             judge: judge(),
             state: self.state(),
