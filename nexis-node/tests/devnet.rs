@@ -114,8 +114,7 @@ fn kill(times: u32, seed: u64) {
                 assert_eq!(outcome["digest"], expected["digest"], "after {killed} kills");
                 break;
             }
-            let mut running =
-                devnet(&out).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut running = devnet(&out).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             std::thread::sleep(took.mul_f64(rng.random_range(0.02..0.9)));
             if running.try_wait().unwrap().is_some() {
                 // It came to its end before: run again, it says what came of it.

@@ -35,6 +35,9 @@ pub(crate) struct Devnet {
     /// What goes wrong on purpose: network, chain, disk
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     faults: Vec<FaultKind>,
+    /// The subnet takes weights only committed, sealed to a later round of randomness, as the live network does
+    #[arg(long)]
+    commit_reveal: bool,
     /// Everything follows from it; the same seed gives the same outcome, faults or not
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -78,6 +81,7 @@ impl Devnet {
             miners: usize::from(self.miners),
             intervals: self.intervals,
             rows: self.rows,
+            commit_reveal: self.commit_reveal,
         };
         let options = Options {
             clips: self.clips.clone().unwrap_or_else(|| out.join("clips")),

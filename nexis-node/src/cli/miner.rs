@@ -26,6 +26,7 @@ use nexis_node::store::s3::{S3Connector, S3Settings};
 use serde_json::json;
 
 use super::config::ConfigArguments;
+use super::validator::runtime;
 use super::{EngineArguments, OutputArguments, PolicyArgument, interrupt_flag};
 use crate::view::{Progress, complain, printable};
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED, EXIT_UNCHECKED};
@@ -203,8 +204,9 @@ fn read_items(path: &Path) -> anyhow::Result<Vec<PackItem>> {
         return Err(Error::usage(path.display().to_string(), "it is too large for a list of items").into());
     }
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let mut items: Vec<PackItem> = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::usage(path.display().to_string(), format!("a JSON array of items is expected: {e}")))?;
+    let mut items: Vec<PackItem> = serde_json::from_slice(&bytes).map_err(|e| {
+        Error::usage(path.display().to_string(), format!("a JSON array of items is expected: {e}"))
+    })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     for item in &mut items {
         item.clip = folder.join(&item.clip);
@@ -279,7 +281,7 @@ fn upload(
     let upload = Upload::plan(folder, interval, &hotkey)?;
     let progress = output.progress();
     progress.stage("uploading", upload.objects() as u64);
-    let done = super::runtime()?.block_on(async {
+    let done = runtime()?.block_on(async {
         let store = own_bucket(config, &hotkey)?;
         upload.run(store.as_ref(), options, &|_, _| progress.advance(1)).await.map_err(anyhow::Error::from)
     })?;
@@ -303,7 +305,7 @@ fn commit_credentials(config: &Config, output: OutputArguments) -> anyhow::Resul
     for note in notes {
         complain(&anyhow::Error::msg(note));
     }
-    let outcome = super::runtime()?.block_on(async {
+    let outcome = runtime()?.block_on(async {
         let chain = parts::chain(config)?;
         commit(chain.as_ref(), &signer, config.netuid, &credentials, &CommitOptions::default())
             .await
@@ -324,7 +326,7 @@ fn commit_credentials(config: &Config, output: OutputArguments) -> anyhow::Resul
 fn status(config: &Config, interval: Option<IntervalId>, output: OutputArguments) -> anyhow::Result<u8> {
     let hotkey = own_hotkey(config)?;
     let configured = read_credentials(config)?;
-    let (interval, bucket, on_chain) = super::runtime()?.block_on(async {
+    let (interval, bucket, on_chain) = runtime()?.block_on(async {
         let chain = parts::chain(config)?;
         let on_chain = chain_status(chain.as_ref(), config.netuid, &hotkey, configured.as_ref()).await?;
         let interval = interval.unwrap_or_else(|| IntervalId::containing(on_chain.block));
@@ -352,7 +354,11 @@ fn status(config: &Config, interval: Option<IntervalId>, output: OutputArguments
         };
         writeln!(out, "committed   {commitment}")?;
         let rows = bucket.rows.map_or("no".to_owned(), |rows| rows.to_string());
-        writeln!(out, "interval    {interval}: {rows} rows, {} files, {} bytes", bucket.objects, bucket.bytes)?;
+        writeln!(
+            out,
+            "interval    {interval}: {rows} rows, {} files, {} bytes",
+            bucket.objects, bucket.bytes
+        )?;
         if let Some(at) = bucket.submitted_at {
             writeln!(out, "submitted   {at}")?;
         }

@@ -6,7 +6,9 @@ mod demo;
 mod devnet;
 mod doctor;
 mod inspect;
+mod miner;
 mod models;
+mod owner;
 mod replay;
 mod score;
 mod synth;
@@ -48,6 +50,8 @@ enum Command {
     Calibrate(calibrate::Calibrate),
     Config(config::ConfigCommand),
     Validator(validator::ValidatorCommand),
+    Miner(miner::MinerCommand),
+    Owner(owner::OwnerCommand),
 }
 
 impl Arguments {
@@ -66,6 +70,8 @@ impl Arguments {
             Command::Calibrate(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Validator(command) => command.run(),
+            Command::Miner(command) => command.run(),
+            Command::Owner(command) => command.run(),
         }
     }
 }

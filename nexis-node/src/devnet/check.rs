@@ -7,8 +7,8 @@ use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::Verdict;
 
 use super::cast::{Cast, Expected};
-use super::timeline::Timeline;
 use super::{IntervalOutcome, ShownDecision};
+use crate::state::WeightRecord;
 
 /// What is not as the cast demands.
 pub(super) fn surprises(cast: &Cast, intervals: &[IntervalOutcome]) -> Vec<String> {
@@ -65,15 +65,34 @@ fn objection(found: &ShownDecision, expected: &Expected) -> Option<String> {
     }
 }
 
-/// The weights that the last submission must have put on the chain, by uid: the cubes of the rows that passed, summed
-/// over the intervals that it pays for; nothing for a miner who failed in the last of them; the largest is 65535, the
-/// others are rounded, and what is 0 is not sent.
+/// Intervals that are paid twice or never: each submission that counts goes on where the one before it ended.
+pub(super) fn paid_once(records: &[WeightRecord]) -> Option<String> {
+    let mut upto = None;
+    for record in records.iter().filter(|record| record.counts()) {
+        if record.after != upto {
+            return Some(format!(
+                "weights of slot {} pay after {:?}, not {upto:?}",
+                record.slot, record.after
+            ));
+        }
+        upto = Some(record.upto);
+    }
+    None
+}
+
+/// The weights that a submission must have put on the chain, by uid: the cubes of the rows that passed, summed over the
+/// intervals that it pays for; nothing for a miner who failed in the last of them; the largest is 65535, the others are
+/// rounded, halves to the even number, and what is 0 is not sent.
 pub(super) fn weights(
     uids: &BTreeMap<Hotkey, u16>,
     intervals: &[IntervalOutcome],
-    timeline: &Timeline,
+    record: Option<&WeightRecord>,
 ) -> BTreeMap<u16, u16> {
-    let paid = timeline.last_paid();
+    let paid: Vec<IntervalId> = intervals
+        .iter()
+        .map(|interval| interval.id)
+        .filter(|id| record.is_some_and(|r| r.after.is_none_or(|after| *id > after) && *id <= r.upto))
+        .collect();
     let mut sums: BTreeMap<&Hotkey, u64> = BTreeMap::new();
     for decision in decisions(intervals, &paid) {
         let passed = decision.passed_sample_count as u64;
@@ -82,7 +101,7 @@ pub(super) fn weights(
     let last: Vec<IntervalId> = paid.last().copied().into_iter().collect();
     for decision in decisions(intervals, &last) {
         // A check that we could not make is no failure of the miner's, and no merit either.
-        if decision.verdict != Verdict::Accept {
+        if decision.verdict == Verdict::Reject {
             sums.insert(&decision.hotkey, 0);
         }
     }
@@ -91,7 +110,10 @@ pub(super) fn weights(
     let Some(most) = by_uid.values().max().copied() else {
         return BTreeMap::from([(0, u16::MAX)]);
     };
-    let scale = |sum: u64| (2 * sum * u64::from(u16::MAX) + most) / (2 * most);
+    let scale = |sum: u64| {
+        let (whole, rest) = (sum * u64::from(u16::MAX) / most, sum * u64::from(u16::MAX) % most);
+        whole + u64::from(2 * rest > most || 2 * rest == most && whole % 2 == 1)
+    };
     by_uid
         .into_iter()
         .filter_map(|(uid, sum)| Some((uid, u16::try_from(scale(sum)).ok().filter(|w| *w > 0)?)))
@@ -121,25 +143,42 @@ mod tests {
         }
     }
 
+    fn record(slot: u64, after: Option<u64>, upto: u64) -> WeightRecord {
+        serde_json::from_value(serde_json::json!({
+            "slot": slot, "prepared_at": slot, "after": after, "upto": upto, "weights": [], "tries": 1,
+            "tried_at": null, "outcome": { "state": "confirmed", "block": slot },
+        }))
+        .unwrap()
+    }
+
     #[test]
     fn weights_by_hand() {
-        let timeline = Timeline::new(2);
-        let interval = |at, decisions| IntervalOutcome { id: timeline.interval(at), decisions };
+        let interval = |id, decisions| IntervalOutcome { id: IntervalId::new(id), decisions };
         let intervals = [
-            interval(0, vec![decided("a", Verdict::Accept, 3), decided("b", Verdict::Accept, 3)]),
+            interval(600, vec![decided("c", Verdict::Accept, 3)]),
+            interval(700, vec![decided("a", Verdict::Accept, 3), decided("b", Verdict::Accept, 3)]),
             interval(
-                1,
+                800,
                 vec![
                     decided("a", Verdict::Accept, 2),
                     decided("b", Verdict::Reject, 0),
                     decided("c", Verdict::Accept, 1),
+                    decided("d", Verdict::Inconclusive, 0),
                 ],
             ),
         ];
-        let uids = ["a", "b", "c"].iter().zip(1..).map(|(h, uid)| (Hotkey::new(h), uid)).collect();
-        // a: 27 + 8 = 35; b failed last; c: 1, which is 65535 / 35 = 1872.4.
-        assert_eq!(weights(&uids, &intervals, &timeline), BTreeMap::from([(1, 65535), (3, 1872)]));
+        let uids = ["a", "b", "c", "d"].iter().zip(1..).map(|(h, uid)| (Hotkey::new(h), uid)).collect();
+        // a: 27 + 8 = 35; b failed last; c: 1, which is 65535 / 35 = 1872.4; what c earned before was paid before.
+        let expected = BTreeMap::from([(1, 65535), (3, 1872)]);
+        assert_eq!(weights(&uids, &intervals, Some(&record(1000, Some(600), 800))), expected);
         // Where nobody earned anything, the first place gets it all.
-        assert_eq!(weights(&uids, &[], &timeline), BTreeMap::from([(0, 65535)]));
+        assert_eq!(weights(&uids, &[], Some(&record(1000, None, 800))), BTreeMap::from([(0, 65535)]));
+    }
+
+    #[test]
+    fn what_is_paid_twice_or_never_is_seen() {
+        assert_eq!(paid_once(&[record(900, None, 700), record(1200, Some(700), 1000)]), None);
+        assert!(paid_once(&[record(900, None, 700), record(1200, Some(600), 1000)]).is_some());
+        assert!(paid_once(&[record(900, None, 700), record(1200, Some(800), 1000)]).is_some());
     }
 }

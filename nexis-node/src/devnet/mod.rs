@@ -9,7 +9,6 @@
 mod cast;
 mod check;
 mod obstacles;
-mod pay;
 mod timeline;
 mod world;
 
@@ -74,6 +73,8 @@ pub struct Plan {
     pub intervals: u64,
     /// Rows of each package.
     pub rows: u64,
+    /// Whether the subnet takes weights only committed, to be revealed later.
+    pub commit_reveal: bool,
 }
 
 /// How it is run; nothing here changes what comes of it.

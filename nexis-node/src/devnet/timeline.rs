@@ -47,12 +47,6 @@ impl Timeline {
     pub(super) fn last_slot(&self) -> u64 {
         self.interval(self.intervals.saturating_sub(1)).get() + 200
     }
-
-    /// Which intervals the last submission pays for: those after the one that the submission before it paid up to.
-    pub(super) fn last_paid(&self) -> Vec<IntervalId> {
-        let before = (self.last_slot() - WEIGHTS_BLOCKS).saturating_sub(200);
-        self.all().map(|(_, id)| id).filter(|id| id.get() > before).collect()
-    }
 }
 
 #[cfg(test)]
@@ -68,7 +62,6 @@ mod tests {
             assert_eq!(IntervalId::latest_eligible(timeline.last_slot()), Some(last));
             assert_eq!(IntervalId::latest_eligible(timeline.judged_at(last)), Some(last));
             assert_ne!(IntervalId::latest_eligible(timeline.judged_at(last) - 1), Some(last));
-            assert_eq!(timeline.last_paid().len() as u64, intervals.min(3));
         }
     }
 }

@@ -29,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::cast::{Cast, DATASET_BUCKET, Miner, RECORD_INFO_BUCKET};
 use super::obstacles::{Obstacle, clear};
-use super::pay::DevnetSubmitter;
 use super::timeline::{Timeline, WEIGHTS_BLOCKS};
 use super::{DevnetError, FaultKind, IntervalOutcome, Options, Outcome, Plan, ShownDecision, check};
 use crate::chain::sim::{Chaos, SimulatedChain, SubnetConfig};
@@ -50,6 +49,8 @@ use crate::validator::{
 
 /// The network's own subnet.
 const NETUID: u16 = 70;
+/// Blocks of an epoch.
+const EPOCH_BLOCKS: u16 = 20;
 /// How often something that fails by a fault is tried.
 const TRIES: u32 = 200;
 /// Pause between two tries.
@@ -145,7 +146,7 @@ impl World {
             index: Arc::new(IndexObject { store: index, key: "record_info.json".into() }),
             judge,
             state: Arc::clone(&state),
-            submitter: Some(Arc::new(DevnetSubmitter::new(chain.clone(), NETUID, cast.validator.clone()))),
+            signer: Some(cast.validator.clone()),
             clock: Arc::new(SystemClock),
             hook: Arc::new(NoHook),
             metrics: metrics.clone(),
@@ -423,8 +424,10 @@ impl World {
             .into_iter()
             .collect();
         let uids = miners.iter().map(|named| (named.hotkey.clone(), named.uid)).collect();
-        let expected_weights = check::weights(&uids, &intervals, &self.timeline);
         let mut surprises = check::surprises(&self.cast, &intervals);
+        let records = self.state.weights()?;
+        surprises.extend(check::paid_once(&records));
+        let expected_weights = check::weights(&uids, &intervals, records.last());
         if weights != expected_weights {
             surprises.push("the weights on the chain are not those that follow from the decisions".into());
         }
@@ -476,7 +479,15 @@ fn adopt(path: &Path, plan: &Plan) -> Result<(), DevnetError> {
 }
 
 fn subnet(plan: &Plan, timeline: &Timeline) -> SubnetConfig {
-    SubnetConfig { seed: plan.seed, netuid: NETUID, start_block: timeline.start(), ..SubnetConfig::default() }
+    SubnetConfig {
+        seed: plan.seed,
+        netuid: NETUID,
+        start_block: timeline.start(),
+        commit_reveal: plan.commit_reveal,
+        // Short epochs, so that what is committed is revealed soon.
+        tempo: EPOCH_BLOCKS,
+        ..SubnetConfig::default()
+    }
 }
 
 fn validator_config() -> ValidatorConfig {
@@ -490,6 +501,7 @@ fn validator_config() -> ValidatorConfig {
         max_dataset_bytes: 32 << 20,
         max_rows: 20_000,
         max_clip_bytes: 64 << 20,
+        cache_bytes: 2 << 30,
         weights_blocks: WEIGHTS_BLOCKS,
         keep_intervals: 2016,
         bundles: true,

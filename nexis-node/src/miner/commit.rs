@@ -101,7 +101,7 @@ async fn committed(chain: &dyn Chain, netuid: u16, hotkey: &Hotkey) -> Result<Op
 }
 
 /// The bytes of a commitment that has one raw field.
-pub(super) fn raw(commitment: &Commitment) -> Option<&Vec<u8>> {
+fn raw(commitment: &Commitment) -> Option<&Vec<u8>> {
     match commitment.fields.as_slice() {
         [CommitmentField::Raw(bytes)] => Some(bytes),
         _ => None,

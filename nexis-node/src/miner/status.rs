@@ -12,9 +12,8 @@ use nexis_core::spec::{DatasetSpec, VideoSpec};
 use serde::Serialize;
 
 use super::MinerError;
-use super::commit::raw;
 use super::upload::read_small;
-use crate::chain::Chain;
+use crate::chain::{Chain, Commitment};
 use crate::store::ObjectStore;
 
 /// Missing files that are named one by one.
@@ -179,9 +178,7 @@ pub async fn chain_status(
     let metagraph = chain.metagraph(netuid, &head).await?;
     let commitments = chain.commitments(netuid, &head).await?;
     let found = commitments.get(hotkey);
-    let commitment = match found.map(|commitment| {
-        raw(commitment).and_then(|bytes| std::str::from_utf8(bytes).ok()).and_then(Credentials::decode)
-    }) {
+    let commitment = match found.map(Commitment::credentials) {
         None => Committed::Nothing,
         Some(None) => Committed::Malformed,
         Some(Some(on_chain)) if configured.is_none_or(|configured| *configured == on_chain) => {

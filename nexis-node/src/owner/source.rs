@@ -19,7 +19,7 @@ use super::{Accepted, OwnerError};
 use crate::chain::{BlockRef, Chain, ChainError};
 use crate::state::{IntervalStatus, State, StateError};
 use crate::store::{ObjectStore, StoreError, StoreErrorKind};
-use crate::validator::{MinerBuckets, bundle_folder, credentials};
+use crate::validator::{MinerBuckets, bundle_folder};
 
 /// Why it cannot be said what a validator accepted.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,7 @@ pub async fn committed(
     at: &BlockRef,
 ) -> Result<BTreeMap<Hotkey, Credentials>, ChainError> {
     let commitments = chain.commitments(netuid, at).await?;
-    Ok(commitments.into_iter().filter_map(|(hotkey, c)| Some((hotkey, credentials(&c)?))).collect())
+    Ok(commitments.into_iter().filter_map(|(hotkey, c)| Some((hotkey, c.credentials()?))).collect())
 }
 
 /// What was accepted in an interval that is decided: its bundles, and which of their rows were judged. A miner who has
