@@ -132,7 +132,7 @@ fn from_json(text: &str) -> Result<HotkeyPair, String> {
     let candidates = [
         ("secretSeed", json.secret_seed.as_ref().map(|text| seed_text(&text.0))),
         ("secretPhrase", json.secret_phrase.as_ref().map(|text| from_phrase(&text.0))),
-        ("privateKey", json.private_key.as_ref().map(|text| from_private(&text.0))),
+        ("privateKey", json.private_key.as_ref().map(|text| from_private(&text.0, stated(&json)))),
     ];
     let mut found: Option<(&str, HotkeyPair)> = None;
     for (name, candidate) in candidates {
@@ -212,14 +212,30 @@ fn spaced(text: &str) -> String {
     words
 }
 
-/// An expanded key. Two forms are about: the scalar as it is, and ed25519's, which is eight times that scalar. The second
-/// has its second-highest bit set and is no reduced scalar, so that one reading at most succeeds.
-fn from_private(text: &str) -> Result<HotkeyPair, String> {
+/// An expanded key. Two forms are about: the scalar as it is, and ed25519's, which is eight times that. A key made from a
+/// seed can only be read in its own form; for others the address tells.
+fn from_private(text: &str, stated: Option<[u8; 32]>) -> Result<HotkeyPair, String> {
     let bytes = from_hex::<64>(text).ok_or("64 bytes in hexadecimal digits are expected")?;
-    let secret = SecretKey::from_bytes(&*bytes)
-        .or_else(|_| SecretKey::from_ed25519_bytes(&*bytes))
-        .map_err(|_| "it is not an expanded sr25519 key".to_owned())?;
-    Ok(HotkeyPair::own(secret.to_keypair()))
+    let plain = SecretKey::from_bytes(&*bytes).map(|secret| HotkeyPair::own(secret.to_keypair())).ok();
+    if let Some(pair) = plain.as_ref().filter(|pair| stated.is_none_or(|stated| stated == pair.public)) {
+        return Ok(pair.clone());
+    }
+    let times_eight =
+        SecretKey::from_ed25519_bytes(&*bytes).map(|secret| HotkeyPair::own(secret.to_keypair())).ok();
+    match (plain, times_eight) {
+        (None, Some(pair)) => Ok(pair),
+        (Some(_), Some(pair)) if stated == Some(pair.public) => Ok(pair),
+        (Some(pair), _) => Ok(pair),
+        (None, None) => Err("it is not an expanded sr25519 key".into()),
+    }
+}
+
+/// The public key that the file says it is for, if it says so in a form that can be read.
+fn stated(json: &Json) -> Option<[u8; 32]> {
+    let address = json.ss58_address.as_ref().and_then(|text| AccountId32::from_str(text).ok()).map(|id| id.0);
+    let hexadecimal =
+        |text: &Option<String>| text.as_ref().and_then(|text| from_hex::<32>(text)).map(|key| *key);
+    address.or_else(|| hexadecimal(&json.account_id)).or_else(|| hexadecimal(&json.public_key))
 }
 
 fn from_hex<const N: usize>(text: &str) -> Option<Zeroizing<[u8; N]>> {
