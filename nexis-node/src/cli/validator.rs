@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use nexis_core::Error;
 use nexis_core::protocol::IntervalId;
 use nexis_core::report::Verdict;
 use nexis_node::config::Config;
@@ -191,6 +192,8 @@ fn once(config: &Config, interval: IntervalId, dry_run: bool, json: bool) -> any
             },
             settings,
         )?;
+        let head = chain.finalized_head().await?;
+        closed(interval, head.number)?;
         let mut out = io::stdout().lock();
         if dry_run {
             let report = validator.dry_run(interval, &stop).await?.report;
@@ -201,12 +204,30 @@ fn once(config: &Config, interval: IntervalId, dry_run: bool, json: bool) -> any
                 write_report(&mut out, &report, &TextOptions::for_stdout())?;
             }
         } else {
-            let head = chain.finalized_head().await?;
             validator.decide(interval, &head, &stop).await?;
             write_decisions(&mut out, &state, interval, json)?;
         }
         Ok(EXIT_ACCEPTED)
     })
+}
+
+/// Whether an interval may be judged at a block.
+fn closed(interval: IntervalId, block: u64) -> Result<(), Error> {
+    if interval != IntervalId::containing(interval.get()) {
+        let why = format!(
+            "an interval is named by its first block; this one is in {}",
+            IntervalId::containing(interval.get())
+        );
+        return Err(Error::usage(format!("interval {interval}"), why));
+    }
+    match IntervalId::latest_eligible(block) {
+        Some(latest) if interval <= latest => Ok(()),
+        Some(latest) => {
+            let why = format!("it is not closed at block {block}; the latest that may be judged is {latest}");
+            Err(Error::usage(format!("interval {interval}"), why))
+        }
+        None => Err(Error::usage(format!("interval {interval}"), "no interval is closed yet")),
+    }
 }
 
 fn write_decisions(
