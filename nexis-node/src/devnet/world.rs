@@ -327,7 +327,6 @@ impl World {
         for place in [
             node.join("bundles").join(format!("{interval}.partial")),
             node.join("evidence").join(interval.to_string()),
-            node.join("work").join(interval.to_string()),
         ] {
             clear(&place);
             if self.has(FaultKind::Disk) {
