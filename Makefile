@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup setup-python demo test bench fmt lint check-format clippy dependencies rust-tests doc-tests \
-    wheel test-python
+    wheel test-python test-sdk
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 heading = @printf '\n== %s ==\n' '$(1)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make test    everything that must pass in Rust: format, clippy, dependencies, tests, doc tests'
 	@echo 'make wheel   the Python wheel, with FFmpeg and the demonstration model inside'
 	@echo 'make test-python   build the wheel for tests, install it into a fresh environment, run the tests in Python'
+	@echo 'make test-sdk   compare the chain client with the official Python SDK, which it fetches'
 	@echo 'make bench   benchmarks'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    format check, clippy and the dependency assertion alone'
@@ -69,6 +70,15 @@ rust-tests: setup
 doc-tests: setup
 	$(call heading,Documentation tests)
 	cargo test --locked --workspace --doc
+
+# The official Python SDK is asked again for what is recorded in nexis-node/tests/sdk, and meets the node's own client at
+# the same JSON-RPC fixture.
+test-sdk: setup
+	$(call heading,Official Python SDK)
+	python3 -m venv "$(TARGET)/sdk"
+	"$(TARGET)/sdk/bin/pip" install --quiet bittensor==11.3.0
+	NEXIS_SDK_PYTHON="$(abspath $(TARGET))/sdk/bin/python" \
+	    cargo test --locked --workspace --test chain_sdk -- --include-ignored
 
 # FFMPEG_DIR names an FFmpeg to take; without it, a small one is built from Debian's sources (nexis-py/ffmpeg/build).
 wheel: setup-python

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexis_core::protocol::Hotkey;
+use nexis_core::weights::DenseWeights;
+use nexis_node::chain::weights::{SubmitOptions, WeightsOutcome, submit_weights};
 use nexis_node::chain::{
     BlockRef, Call, Chain, ChainError, ClientOptions, Commitment, CommitmentField, Neuron, Reveal, Runtime,
     SubnetState, SubtensorChain,
 };
 use rpc_fixture::chain::FixtureChain;
-use rpc_fixture::metadata::{SPEC, TRANSACTION, V15, V16};
+use rpc_fixture::metadata::{SPEC, TRANSACTION, V15, V16, newer, with_extension};
 use rpc_fixture::scene::{
     ADDRESSES, NETUID, commit_reveal, commitments, credentials, pair, plain, raw, subnet,
 };
@@ -126,6 +128,8 @@ async fn a_subnet_is_read() {
     };
     assert_eq!(chain.subnet_state(NETUID, &head).await.unwrap(), expected);
 
+    assert_eq!(chain.clock().await.unwrap().block_seconds, 12.0);
+
     for missing in [
         chain.metagraph(4, &head).await.map(drop),
         chain.subnet_state(4, &head).await.map(drop),
@@ -134,6 +138,41 @@ async fn a_subnet_is_read() {
         assert!(matches!(missing, Err(ChainError::Unsupported { .. })), "{missing:?}");
     }
     assert_eq!(chain.commitments(4, &head).await.unwrap(), BTreeMap::new());
+}
+
+/// What later runtimes have is read when their metadata names it.
+#[tokio::test]
+async fn a_later_runtime_tells_more() {
+    let node = Node::start(plain()).await;
+    *node.state.newest.lock().unwrap() = newer();
+    let chain = client(&[&node]);
+    let head = chain.finalized_head().await.unwrap();
+    let state = chain.subnet_state(NETUID, &head).await.unwrap();
+    assert_eq!(
+        (state.last_epoch_block, state.pending_epoch_at, state.next_epoch_start),
+        (Some(40), Some(0), Some(400))
+    );
+    assert_eq!(state.tempo, 360);
+}
+
+/// An extension that we have not heard of is left out where it can be, and stops us where it cannot.
+#[test]
+fn unknown_extensions_of_transactions() {
+    let checkpoint = BlockRef { number: 5, hash: [5; 32] };
+    let prepare = |metadata: &[u8]| {
+        let runtime = Runtime::new(metadata, SPEC, TRANSACTION, [0; 32]).unwrap();
+        runtime.prepare(&weights(), 1, checkpoint)
+    };
+    let known = prepare(&V16).unwrap();
+    let optional = prepare(&with_extension("Option")).unwrap();
+    let (known, optional) = (known.payload().unwrap(), optional.payload().unwrap());
+    // Era, nonce, tip, then one more byte: none.
+    let place =
+        Runtime::new(&V16, SPEC, TRANSACTION, [0; 32]).unwrap().call_data(&weights()).unwrap().len() + 4;
+    let expected = [&known[..place], &[0], &known[place..]].concat();
+    assert_eq!(hex::encode(optional), hex::encode(expected));
+    let refused = prepare(&with_extension("AccountId32")).err().unwrap();
+    assert!(matches!(&refused, ChainError::Unsupported { why, .. } if why.contains("Unheard")), "{refused}");
 }
 
 /// Newer and older nodes offer other metadata; the answers are the same.
@@ -237,6 +276,28 @@ async fn a_commit_waits_until_it_is_revealed() {
     assert_eq!(chain.reveals(NETUID, 1, *block - 1).await.unwrap(), []);
     assert_eq!(chain.reveals(NETUID + 1, 1, after.number).await.unwrap(), []);
     assert_eq!(chain.pending_commits(NETUID, &hotkey(0), &after).await.unwrap(), 0);
+}
+
+/// What a validator does of it: everything is checked beforehand, and both paths are taken by the chain.
+#[tokio::test]
+async fn weights_by_both_paths() {
+    for (fixture, commits) in [(plain(), 0), (commit_reveal(), 1)] {
+        let node = Node::start(fixture).await;
+        let chain = client(&[&node]);
+        let ticking = tick(&node.chain);
+        let weights = DenseWeights { uids: vec![0, 1], weights: vec![0.0, 1.0], unknown_hotkeys: vec![] };
+        let outcome =
+            submit_weights(&chain, &pair(0), NETUID, &weights, &[], &SubmitOptions::default()).await.unwrap();
+        ticking.abort();
+        let head = chain.finalized_head().await.unwrap();
+        assert_eq!(chain.pending_commits(NETUID, &hotkey(0), &head).await.unwrap(), commits);
+        let block = match outcome {
+            WeightsOutcome::Set { block } if commits == 0 => block,
+            WeightsOutcome::Committed(pending) if commits == 1 => pending.block,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(chain.metagraph(NETUID, &head).await.unwrap().neurons[0].last_update, block);
+    }
 }
 
 /// Inclusion is not success.
@@ -353,6 +414,41 @@ async fn a_transaction_lost_sight_of_is_found() {
     assert_eq!(inner.included[&receipt.extrinsic_hash], receipt.block.number);
 }
 
+/// A pool's word that a transaction is invalid is no proof: another node may have it, and here it is included.
+#[tokio::test]
+async fn a_disowned_transaction_is_looked_for() {
+    let node = Node::start(plain()).await;
+    let chain = client(&[&node]);
+    let ticking = tick(&node.chain);
+    node.fail(Fault::Disown);
+    let _ = chain.submit(&pair(0), &publish()).await.unwrap();
+    let already = Fault::Refuse("author_submitAndWatchExtrinsic", 1013, "Transaction Already Imported", None);
+    node.fail(already);
+    let lost = chain.submit(&pair(0), &publish()).await.unwrap_err();
+    assert!(
+        matches!(&lost, ChainError::Refused { why, .. } if why.contains("none of the 64 blocks")),
+        "{lost}"
+    );
+    ticking.abort();
+    assert_eq!(node.chain.inner.lock().unwrap().seen.len(), 1);
+}
+
+/// A transaction was sent, and then the chain cannot be read any more: nobody may think that nothing was sent.
+#[tokio::test]
+async fn an_outcome_that_cannot_be_found_out() {
+    let node = Node::start(plain()).await;
+    let options = ClientOptions {
+        silence: Duration::from_millis(100),
+        give_up: Duration::from_millis(400),
+        ..ClientOptions::default()
+    };
+    let chain = client_with(&[&node], options);
+    let _ = chain.runtime().await.unwrap();
+    let unknown = chain.submit(&pair(0), &publish()).await.unwrap_err();
+    assert!(matches!(unknown, ChainError::OutcomeUnknown { .. }), "{unknown}");
+    assert_eq!(node.chain.inner.lock().unwrap().seen.len(), 1);
+}
+
 /// As before, and the chain never includes it: that is only known when its life is over.
 #[tokio::test]
 async fn a_transaction_that_is_lost_is_known_to_be() {
@@ -397,6 +493,23 @@ async fn a_silent_node_is_left_for_another() {
     let later = chain.next_finalized_head(head.number + 5).await.unwrap();
     ticking.abort();
     assert!(later.number > head.number + 5);
+    assert_eq!(chain.name(), second.url());
+}
+
+/// A node falls silent while a transaction is in flight: the other node shows what became of it.
+#[tokio::test]
+async fn a_node_that_falls_silent_over_a_transaction() {
+    let shared = plain();
+    let (first, second) = (Node::start(shared.clone()).await, Node::start(shared.clone()).await);
+    let options = ClientOptions { silence: Duration::from_millis(500), ..ClientOptions::default() };
+    let chain = client_with(&[&first, &second], options);
+    let _ = chain.runtime().await.unwrap();
+    first.silence(true);
+    let ticking = tick(&shared);
+    let receipt = chain.submit(&pair(0), &publish()).await.unwrap();
+    ticking.abort();
+    let inner = shared.inner.lock().unwrap();
+    assert_eq!((inner.seen.len(), inner.included[&receipt.extrinsic_hash]), (1, receipt.block.number));
     assert_eq!(chain.name(), second.url());
 }
 

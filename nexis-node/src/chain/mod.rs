@@ -58,6 +58,15 @@ pub enum ChainError {
         /// What it was about.
         why: String,
     },
+    /// A transaction was sent, and what came of it could not be found out: it may be on its way. Read before sending
+    /// again.
+    #[error("a transaction was sent through {endpoint}, and what came of it is not known: {why}")]
+    OutcomeUnknown {
+        /// Where it was sent.
+        endpoint: String,
+        /// Why it is not known.
+        why: String,
+    },
     /// The node's pool refused the transaction; `code` is `InvalidTransaction::Custom` where it was that.
     #[error("the node refused the transaction: {why}")]
     Refused {

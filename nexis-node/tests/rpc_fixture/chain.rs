@@ -75,7 +75,6 @@ pub(crate) struct Inner {
     pub(crate) seen: Vec<Transaction>,
     to_reveal: Vec<Account>,
     commits: Vec<(Account, u64, Vec<u8>, u64)>,
-    paused: bool,
 }
 
 /// A refusal: code, message, data.
@@ -100,6 +99,9 @@ impl FixtureChain {
         put("WeightsVersionKey", 7u64.encode());
         put("MinAllowedWeights", 1u16.encode());
         put("BlocksSinceLastStep", 12u64.encode());
+        // Later runtimes have these; 365's metadata does not name them.
+        put("LastEpochBlock", 40u64.encode());
+        put("PendingEpochAt", 0u64.encode());
         put("ValidatorPermit", subnet.neurons.iter().map(|n| n.permit).collect::<Vec<_>>().encode());
         put("LastUpdate", subnet.neurons.iter().map(|n| n.last_update).collect::<Vec<_>>().encode());
         for (uid, neuron) in subnet.neurons.iter().enumerate() {
@@ -141,7 +143,6 @@ impl FixtureChain {
             seen: Vec::new(),
             to_reveal: Vec::new(),
             commits: Vec::new(),
-            paused: false,
         };
         let chain = Arc::new(Self { inner: Mutex::new(inner), finalised: watch::Sender::new(0) });
         for _ in 0..10 {
@@ -153,9 +154,6 @@ impl FixtureChain {
     /// Makes a block of what is in the pool; the one before it becomes final.
     pub(crate) fn produce(&self) {
         let mut inner = self.inner.lock().unwrap();
-        if inner.paused {
-            return;
-        }
         let parent = inner.blocks.last().unwrap();
         let (number, parent_hash) = (parent.number + 1, parent.hash);
         let mut state = State::clone(&parent.state);
@@ -206,9 +204,10 @@ impl FixtureChain {
         inner.best().number
     }
 
-    /// Stops or goes on making blocks.
-    pub(crate) fn pause(&self, paused: bool) {
-        self.inner.lock().unwrap().paused = paused;
+    /// Whether a transaction waits, or is in a block that is not final.
+    pub(crate) fn is_busy(&self) -> bool {
+        let inner = self.inner.lock().unwrap();
+        !inner.pool.is_empty() || !inner.best().extrinsics.is_empty()
     }
 
     /// Checks a transaction as a pool does, and takes it.

@@ -16,10 +16,61 @@ pub(crate) static V16: LazyLock<Vec<u8>> =
 
 /// The same as version 15, which is what the Python SDK asks for.
 pub(crate) static V15: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    RuntimeMetadataPrefixed(META_RESERVED, RuntimeMetadata::V15(downgrade(read()))).encode()
+});
+
+fn read() -> v16::RuntimeMetadataV16 {
     let read = RuntimeMetadataPrefixed::decode(&mut V16.as_slice()).unwrap();
     let RuntimeMetadata::V16(read) = read.1 else { panic!("the file is not of version 16") };
-    RuntimeMetadataPrefixed(META_RESERVED, RuntimeMetadata::V15(downgrade(read))).encode()
-});
+    read
+}
+
+fn written(metadata: v16::RuntimeMetadataV16) -> Vec<u8> {
+    RuntimeMetadataPrefixed(META_RESERVED, RuntimeMetadata::V16(metadata)).encode()
+}
+
+/// The metadata with what later runtimes have: two more entries of storage, and a runtime API for the next epoch.
+pub(crate) fn newer() -> Vec<u8> {
+    let mut metadata = read();
+    let pallet = metadata.pallets.iter_mut().find(|pallet| pallet.name == "SubtensorModule").unwrap();
+    let entries = &mut pallet.storage.as_mut().unwrap().entries;
+    let like = entries.iter().find(|entry| entry.name == "BlocksSinceLastStep").unwrap().clone();
+    for name in ["LastEpochBlock", "PendingEpochAt"] {
+        entries.push(v16::StorageEntryMetadata { name: name.into(), ..like.clone() });
+    }
+    let v16::StorageEntryType::Map { value: number, .. } = like.ty else { panic!("not a map") };
+    let option = metadata.types.types.iter().find(|known| {
+        known.ty.path.segments == ["Option"]
+            && known.ty.type_params.iter().any(|given| given.ty == Some(number))
+    });
+    let mut output = number;
+    output.id = option.unwrap().id;
+    let api = metadata.apis.iter_mut().find(|api| api.name == "SubnetInfoRuntimeApi").unwrap();
+    let like = api.methods.iter().find(|method| method.name == "get_metagraph").unwrap().clone();
+    api.methods.push(v16::RuntimeApiMethodMetadata {
+        name: "get_next_epoch_start_block".into(),
+        output,
+        ..like
+    });
+    written(metadata)
+}
+
+/// The metadata with an extension of transactions that nobody knows, carrying a value of a type chosen by its name.
+pub(crate) fn with_extension(carries: &str) -> Vec<u8> {
+    let mut metadata = read();
+    let chosen =
+        metadata.types.types.iter().find(|known| known.ty.path.segments.last().is_some_and(|n| n == carries));
+    let chosen = chosen.unwrap().id;
+    let place = metadata
+        .extrinsic
+        .transaction_extensions
+        .iter()
+        .position(|known| known.identifier == "DrandPriority");
+    let extension = &mut metadata.extrinsic.transaction_extensions[place.unwrap()];
+    extension.identifier = "Unheard".into();
+    extension.ty.id = chosen;
+    written(metadata)
+}
 
 /// Drops what version 15 has no place for. The types of the runtime and of all extensions together are not known to
 /// version 16 and not used by anyone: the empty type stands for them.

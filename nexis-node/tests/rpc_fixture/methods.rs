@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use subxt::utils::AccountId32;
 
 use super::chain::{Block, Refused, hex0x};
-use super::metadata::{TRANSACTION, V15, V16};
+use super::metadata::{TRANSACTION, V15};
 use super::{Fault, NodeState};
 
 type Answer = Result<Value, ErrorObjectOwned>;
@@ -143,7 +143,8 @@ fn answer(node: &NodeState, name: &str, given: &[Value]) -> Answer {
             let block = at(2)?;
             node.count(&method);
             let offered = node.metadata.lock().unwrap().clone();
-            json!(hex0x(&runtime(&method, &arguments, block, chain.subnet.netuid, &offered)?))
+            let newest = node.newest.lock().unwrap().clone();
+            json!(hex0x(&runtime(&method, &arguments, block, chain.subnet.netuid, &offered, &newest)?))
         }
         "state_getStorage" => {
             let key = bytes_of(given.first());
@@ -195,19 +196,21 @@ fn runtime(
     block: &Block,
     netuid: u16,
     metadata: &[u32],
+    newest: &[u8],
 ) -> Result<Vec<u8>, ErrorObjectOwned> {
     let absent = || {
         let why = format!("Client error: Execution failed: Exported method {method} is not found");
         error(4003, &why, None)
     };
     Ok(match method {
+        "SubnetInfoRuntimeApi_get_next_epoch_start_block" => Some(400u64).encode(),
         "Metadata_metadata_versions" if !metadata.is_empty() => metadata.to_vec().encode(),
         "Metadata_metadata_at_version" => {
             let version = u32::decode(&mut &*arguments).unwrap_or_default();
             let known = metadata.contains(&version);
             match version {
                 15 if known => Some(V15.clone()).encode(),
-                16 if known => Some(V16.clone()).encode(),
+                16 if known => Some(newest.to_vec()).encode(),
                 _ if metadata.is_empty() => return Err(absent()),
                 _ => Option::<Vec<u8>>::None.encode(),
             }
@@ -356,6 +359,10 @@ async fn watch(
     if send(json!("ready")).await.is_err() {
         return;
     }
+    if node.take(|fault| matches!(fault, Fault::Disown)).is_some() {
+        let _ = send(json!("invalid")).await;
+        return;
+    }
     let mut in_block = false;
     loop {
         let found = {
@@ -370,7 +377,7 @@ async fn watch(
                 return;
             }
             in_block = true;
-            if is_final {
+            if is_final && !node.silent.load(Ordering::SeqCst) {
                 let _ = send(json!({ "finalized": hex0x(&block) })).await;
                 return;
             }

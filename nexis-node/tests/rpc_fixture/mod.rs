@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     StaleNonce,
     /// The next transaction is taken and then forgotten.
     Forget,
+    /// The next transaction is taken, and its sender is told that it is no longer valid.
+    Disown,
 }
 
 /// A node: a server on a port of its own, in front of a chain that it may share with other nodes.
@@ -56,6 +58,8 @@ pub(crate) struct NodeState {
     pub(crate) silent: AtomicBool,
     /// Versions of metadata that are offered.
     pub(crate) metadata: Mutex<Vec<u32>>,
+    /// Metadata of version 16.
+    pub(crate) newest: Mutex<Vec<u8>>,
     calls: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -86,6 +90,7 @@ impl Node {
             faults: Mutex::default(),
             silent: AtomicBool::new(false),
             metadata: Mutex::new(vec![15, 16]),
+            newest: Mutex::new(metadata::V16.clone()),
             calls: Mutex::default(),
         });
         let config = ServerConfig::builder().set_id_provider(RandomStringIdProvider::new(16)).build();
@@ -121,13 +126,20 @@ impl Node {
     }
 }
 
-/// Makes blocks for as long as the returned task lives.
+/// Makes blocks until the returned task is aborted: at once while a transaction waits or is not yet final, and now and
+/// then otherwise, so that a transaction's life of 64 blocks lasts for seconds.
 pub(crate) fn tick(chain: &Arc<FixtureChain>) -> tokio::task::AbortHandle {
+    const IDLE_TURNS: u32 = 6;
     let chain = chain.clone();
     tokio::spawn(async move {
+        let mut turns = 0;
         loop {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            chain.produce();
+            turns += 1;
+            if chain.is_busy() || turns >= IDLE_TURNS {
+                chain.produce();
+                turns = 0;
+            }
         }
     })
     .abort_handle()

@@ -51,7 +51,7 @@ impl Runtime {
         }
         let unsigned = Unsigned { call: payload(call), runtime: self.clone(), nonce, checkpoint };
         // What cannot be encoded shows now, before anything is signed.
-        unsigned.signable()?;
+        unsigned.payload()?;
         Ok(unsigned)
     }
 

@@ -32,8 +32,8 @@ use self::owner::Status;
 pub use self::runtime::Runtime;
 use self::runtime::Runtimes;
 use crate::chain::{
-    BlockRef, Call, Chain, ChainError, Commitment, HotkeyPair, Metagraph, Receipt, Result, Reveal,
-    SubnetState,
+    BlockRef, Call, Chain, ChainClock, ChainError, Commitment, HotkeyPair, Metagraph, Receipt, Result,
+    Reveal, SubnetState,
 };
 
 /// How a [`SubtensorChain`] behaves.
@@ -233,6 +233,13 @@ impl Chain for SubtensorChain {
 
     async fn reveals(&self, netuid: u16, from: u64, to: u64) -> Result<Vec<Reveal>> {
         self.read("reveals", move |link| async move { events::reveals(&link, netuid, from, to).await }).await
+    }
+
+    async fn clock(&self) -> Result<ChainClock> {
+        let live = ChainClock::live()?;
+        // A chain for tests makes its blocks faster.
+        let block_seconds = self.runtime().await?.block_seconds().unwrap_or(live.block_seconds);
+        Ok(ChainClock { block_seconds, ..live })
     }
 
     async fn submit(&self, signer: &HotkeyPair, call: &Call) -> Result<Receipt> {

@@ -77,7 +77,10 @@ impl Owner {
             };
             tracing::warn!(%endpoint, why, "the connection to the chain ended");
             self.status.send_modify(|status| {
-                status.link = None;
+                // Whoever still waits for it shall wait no longer.
+                if let Some(link) = status.link.take() {
+                    link.condemn();
+                }
                 status.trouble = Some((endpoint.to_string(), why));
             });
             self.note_stall();

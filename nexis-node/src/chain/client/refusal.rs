@@ -6,12 +6,14 @@ use super::endpoint::Endpoint;
 use super::link::{is_rate_limit, words};
 use crate::chain::ChainError;
 
-/// A refused transaction: it is not in the pool, so another attempt repeats nothing.
+/// A refused transaction: but for [`Refusal::already_there`], it is not in the pool.
 pub(super) struct Refusal {
     code: Option<u8>,
     why: String,
     /// Whether the node found the signature wrong, which metadata of another runtime would explain.
     pub(super) bad_signature: bool,
+    /// Whether the very same transaction is in the pool already, as when a gateway repeats a request by itself.
+    pub(super) already_there: bool,
 }
 
 impl Refusal {
@@ -31,7 +33,12 @@ impl Refusal {
             Some(meaning) => format!("{meaning} ({endpoint} answered: {text})"),
             None => format!("{endpoint} answered: {text}"),
         };
-        Self { code, why, bad_signature: lower.contains("bad signature") }
+        Self {
+            code,
+            why,
+            bad_signature: lower.contains("bad signature"),
+            already_there: lower.contains("already imported"),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parity_scale_codec::{Decode, Encode};
 use scale_value::Value;
@@ -61,6 +62,13 @@ impl Runtime {
     /// The specification's version.
     pub fn spec_version(&self) -> u32 {
         self.version.spec
+    }
+
+    /// Seconds from block to block, where the runtime makes them by slots of time.
+    pub(super) fn block_seconds(&self) -> Option<f64> {
+        let slot = self.metadata().pallet_by_name("Aura")?.constant_by_name("SlotDuration")?;
+        let milliseconds = u64::decode(&mut slot.value()).ok().filter(|slot| *slot > 0)?;
+        Some(Duration::from_millis(milliseconds).as_secs_f64())
     }
 
     pub(super) fn version(&self) -> Version {

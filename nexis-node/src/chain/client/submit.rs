@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::extrinsic::{MORTALITY, Unsigned};
 use super::link::{Link, METHOD_NOT_FOUND};
 use super::refusal::Refusal;
-use super::{SubtensorChain, events, is_transport, owner};
+use super::{SubtensorChain, events, owner};
 use crate::chain::{BlockRef, Call, ChainError, HotkeyPair, Receipt, Result};
 
 /// Signs, sends, waits. Sends at most once, but for a refusal over a bad signature: then the metadata is fetched anew
@@ -28,12 +28,12 @@ pub(super) async fn submit(chain: &SubtensorChain, signer: &HotkeyPair, call: &C
     loop {
         // Nothing is sent in here, so it may be asked again elsewhere.
         let (link, unsigned) = chain
-            .read("preparing a transaction", move |_| async move {
-                let link = owner::link(&chain.status).await?;
+            .read("preparing a transaction", move |link| async move {
                 let unsigned = prepare(&link, signer, call).await?;
                 Ok((link, unsigned))
             })
-            .await?;
+            .await
+            .map_err(not_sent)?;
         match send(chain, &link, &unsigned, signer, deadline).await? {
             Sent::Done(receipt) => return Ok(receipt),
             Sent::Refused(refusal) if refusal.bad_signature && !refreshed => {
@@ -44,6 +44,17 @@ pub(super) async fn submit(chain: &SubtensorChain, signer: &HotkeyPair, call: &C
             }
             Sent::Refused(refusal) => return Err(refusal.into()),
         }
+    }
+}
+
+/// A deadline that passed before anything was sent leaves no doubt about the outcome.
+fn not_sent(error: ChainError) -> ChainError {
+    match error {
+        ChainError::TimedOut { endpoint, what, seconds } => {
+            let why = format!("{what} did not end within {seconds} s, and nothing was sent");
+            ChainError::Unreachable { endpoint, why }
+        }
+        other => other,
     }
 }
 
@@ -90,7 +101,13 @@ async fn send(
     let sending = link.methods().author_submit_and_watch_extrinsic(transaction.encoded());
     let following = async {
         let doubt = match tokio::time::timeout(link.deadline(), sending).await {
-            Ok(Err(RpcError::User(said))) => return Ok(Sent::Refused(Refusal::read(link.endpoint(), &said))),
+            Ok(Err(RpcError::User(said))) => {
+                let refusal = Refusal::read(link.endpoint(), &said);
+                if !refusal.already_there {
+                    return Ok(Sent::Refused(refusal));
+                }
+                ChainError::from(refusal).to_string()
+            }
             Ok(Err(error)) => link.failure("sending a transaction", error).to_string(),
             Err(_) => link.timed_out("sending a transaction", link.deadline()).to_string(),
             Ok(Ok(watch)) => match follow(chain, link, watch, hash).await {
@@ -101,7 +118,15 @@ async fn send(
         };
         tracing::warn!(endpoint = %link.endpoint(), hotkey = %signer.hotkey(), ?hash, doubt,
             "lost sight of a transaction; looking for it in the blocks");
-        search(chain, unsigned, hash, &doubt).await.map(Sent::Done)
+        match search(chain, unsigned, hash, &doubt).await {
+            Ok(receipt) => Ok(Sent::Done(receipt)),
+            // Dispatched and failed, or known not to be included.
+            Err(error @ (ChainError::Dispatch { .. } | ChainError::Refused { .. })) => Err(error),
+            Err(error) => Err(ChainError::OutcomeUnknown {
+                endpoint: link.endpoint().to_string(),
+                why: format!("{doubt}; then, {error}"),
+            }),
+        }
     };
     match tokio::time::timeout_at(deadline, following).await {
         Ok(sent) => sent,
@@ -129,13 +154,7 @@ async fn follow(
             status = watch.next() => status,
             why = link.lost() => return Err(Lost::Unknown(why)),
         };
-        let gone = |what: &str| {
-            let why = format!(
-                "{} says that it is {what}; it may still have got into a block: read before sending again",
-                link.endpoint()
-            );
-            Err(Lost::Decided(ChainError::Refused { code: None, why }))
-        };
+        let gone = |what: &str| Err(Lost::Unknown(format!("{} says that it is {what}", link.endpoint())));
         match status {
             Some(Ok(TransactionStatus::Finalized(block))) => return finalised(chain, block, hash).await,
             Some(Ok(TransactionStatus::Usurped(_))) => {
@@ -165,8 +184,8 @@ async fn finalised(chain: &SubtensorChain, block: H256, hash: H256) -> Result<Re
     match found {
         Ok(Some(receipt)) => Ok(receipt),
         Ok(None) => Err(Lost::Unknown("the block that the node named does not hold it".into())),
-        Err(error) if is_transport(&error) => Err(Lost::Unknown(error.to_string())),
-        Err(error) => Err(Lost::Decided(error)),
+        Err(error @ ChainError::Dispatch { .. }) => Err(Lost::Decided(error)),
+        Err(error) => Err(Lost::Unknown(error.to_string())),
     }
 }
 
