@@ -1,5 +1,11 @@
 //! Timelocked commits, against the network's own core in both directions, and the blocks of their reveal.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
