@@ -1,5 +1,11 @@
 //! Timelocked commits, against the network's own core in both directions, and the blocks of their reveal.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -173,7 +179,9 @@ fn broken_commits_are_refused_and_nothing_panics() {
     assert!(matches!(open(&huge, &signature), Err(TimelockError::Ciphertext(_))));
     assert_eq!(open(&commit, &[0; 48]), Err(TimelockError::Signature));
     assert_eq!(open(&commit, b"short"), Err(TimelockError::Signature));
-    assert!(RandomnessKey::from_bytes(&[0xff; 96]).is_err());
+    for key in [&[0xff; 96][..], &[0x80; 96], &[0; 96], b"short"] {
+        assert_eq!(RandomnessKey::from_bytes(key), Err(TimelockError::Key));
+    }
     let text = seal(&beacon.key(), 5, b"no payload", &[1; 32]).unwrap();
     assert_eq!(WeightsPayload::open(&text, &signature), Err(TimelockError::Payload));
 }
@@ -181,7 +189,7 @@ fn broken_commits_are_refused_and_nothing_panics() {
 #[test]
 fn reveal_epochs_are_those_that_the_core_predicts() {
     let epochs: Epochs = load("epochs.json");
-    assert!(epochs.epochs.len() > 1000);
+    assert!(epochs.epochs.len() > 800);
     for [last_epoch_block, pending_epoch_at, tempo, since, block, period, expected] in epochs.epochs {
         let schedule = EpochSchedule {
             block,
