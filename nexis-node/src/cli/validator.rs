@@ -78,18 +78,18 @@ impl ValidatorCommand {
 }
 
 /// Log lines on standard error, in the configured form.
-fn log(config: &Config) -> anyhow::Result<()> {
+pub(super) fn log(config: &Config) -> anyhow::Result<()> {
     let format = if config.log.json { LogFormat::Json } else { LogFormat::Text };
     let colour = io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     Ok(init(&LogOptions { format, filter: config.log.filter.clone(), colour })?)
 }
 
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// Cancelled by SIGTERM or Ctrl-C; a second one ends the process at once, which loses nothing either.
-fn stop_token() -> anyhow::Result<CancellationToken> {
+pub(super) fn stop_token() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let raised = stop.clone();
     ctrlc::set_handler(move || {
