@@ -3,8 +3,11 @@
 
 pub mod chain;
 pub mod config;
+pub mod devnet;
 pub mod engine;
+pub mod miner;
 pub mod observe;
+pub mod owner;
 pub mod parts;
 pub mod state;
 pub mod store;

@@ -68,6 +68,13 @@ fn defaults_are_the_networks() {
 }
 
 #[test]
+fn the_example_is_a_configuration() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nexis.example.toml");
+    let config = Given::new(&std::fs::read_to_string(example).unwrap()).load().unwrap();
+    assert_eq!(config.log.metrics.unwrap().port(), 9101);
+}
+
+#[test]
 fn flags_are_above_the_environment_and_the_environment_above_the_file() {
     let file = "netuid = 1\ndata_dir = \"/from/file\"\n[wallet]\nname = \"file\"\nhotkey = \"file\"\n";
     let given =

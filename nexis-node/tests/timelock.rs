@@ -1,5 +1,11 @@
 //! Timelocked commits, against the network's own core in both directions, and the blocks of their reveal.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -101,14 +107,12 @@ fn the_commit_of_256_weights_has_1313_bytes() {
     assert!(long.to_string().contains("2000 weights") && long.to_string().contains("5000"), "{long}");
 }
 
-/// Needs the core: `NEXIS_PYTHON=venv/bin/python`, with the packages that the script names. Without, nothing is checked
-/// here; what it printed once is in `opened.txt`.
+/// What it printed once is in the README beside the fixtures.
 #[test]
+#[ignore = "needs the network's core: make test-sdk, or NEXIS_SDK_PYTHON and --include-ignored"]
 fn the_core_opens_our_commits() {
-    let Some(python) = std::env::var_os("NEXIS_PYTHON") else {
-        eprintln!("NEXIS_PYTHON is not set: not checked");
-        return;
-    };
+    let python =
+        std::env::var_os("NEXIS_SDK_PYTHON").expect("NEXIS_SDK_PYTHON names a Python with bittensor-core");
     let quicknet = RandomnessKey::quicknet().unwrap();
     let payloads = [payload(1), payload(3), payload(35), payload(256)];
     let mut lines = String::new();
@@ -173,7 +177,9 @@ fn broken_commits_are_refused_and_nothing_panics() {
     assert!(matches!(open(&huge, &signature), Err(TimelockError::Ciphertext(_))));
     assert_eq!(open(&commit, &[0; 48]), Err(TimelockError::Signature));
     assert_eq!(open(&commit, b"short"), Err(TimelockError::Signature));
-    assert!(RandomnessKey::from_bytes(&[0xff; 96]).is_err());
+    for key in [&[0xff; 96][..], &[0x80; 96], &[0; 96], b"short"] {
+        assert_eq!(RandomnessKey::from_bytes(key), Err(TimelockError::Key));
+    }
     let text = seal(&beacon.key(), 5, b"no payload", &[1; 32]).unwrap();
     assert_eq!(WeightsPayload::open(&text, &signature), Err(TimelockError::Payload));
 }
@@ -181,7 +187,7 @@ fn broken_commits_are_refused_and_nothing_panics() {
 #[test]
 fn reveal_epochs_are_those_that_the_core_predicts() {
     let epochs: Epochs = load("epochs.json");
-    assert!(epochs.epochs.len() > 1000);
+    assert!(epochs.epochs.len() > 800);
     for [last_epoch_block, pending_epoch_at, tempo, since, block, period, expected] in epochs.epochs {
         let schedule = EpochSchedule {
             block,

@@ -69,7 +69,8 @@ impl EpochSchedule {
 
     /// The epoch in which weights are revealed that are committed in the next block, `periods` epochs later; `None`
     /// where the subnet has no epochs. An epoch that starts with the next block counts as the commit's own: epochs
-    /// go before transactions.
+    /// go before transactions. As the network's own core predicts it while epochs
+    /// come by tempo or by request; by one block at most where one comes because there was none for a week.
     pub fn reveal_epoch(&self, periods: u64) -> Option<RevealEpoch> {
         let next = self.next_epoch()?;
         let inclusion = self.block.saturating_add(1);

@@ -72,9 +72,11 @@ impl RandomnessKey {
     /// A key from its 96 bytes.
     ///
     /// # Errors
-    /// [`TimelockError::Key`] where they are no point of the right group.
+    /// [`TimelockError::Key`] where they are no point of the right group, or its zero.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TimelockError> {
-        if bytes.len() != 96 {
+        // The second-highest bit marks the point at infinity, a key under which nothing is secret.
+        let infinity = bytes.first().is_none_or(|first| first & 0x40 != 0);
+        if bytes.len() != 96 || infinity {
             return Err(TimelockError::Key);
         }
         CanonicalDeserialize::deserialize_compressed(bytes).map(Self).map_err(|_| TimelockError::Key)

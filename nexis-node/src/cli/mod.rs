@@ -3,9 +3,12 @@
 mod calibrate;
 mod config;
 mod demo;
+mod devnet;
 mod doctor;
 mod inspect;
+mod miner;
 mod models;
+mod owner;
 mod replay;
 mod score;
 mod synth;
@@ -42,10 +45,13 @@ enum Command {
     Models(models::Models),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
+    Devnet(devnet::Devnet),
     Synth(synth::Synth),
     Calibrate(calibrate::Calibrate),
     Config(config::ConfigCommand),
     Validator(validator::ValidatorCommand),
+    Miner(miner::MinerCommand),
+    Owner(owner::OwnerCommand),
 }
 
 impl Arguments {
@@ -59,10 +65,13 @@ impl Arguments {
             Command::Models(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Demo(command) => command.run(),
+            Command::Devnet(command) => command.run(),
             Command::Synth(command) => command.run(),
             Command::Calibrate(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Validator(command) => command.run(),
+            Command::Miner(command) => command.run(),
+            Command::Owner(command) => command.run(),
         }
     }
 }

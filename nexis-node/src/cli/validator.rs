@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use nexis_core::Error;
 use nexis_core::protocol::IntervalId;
 use nexis_core::report::Verdict;
 use nexis_node::config::Config;
@@ -77,18 +78,18 @@ impl ValidatorCommand {
 }
 
 /// Log lines on standard error, in the configured form.
-fn log(config: &Config) -> anyhow::Result<()> {
+pub(super) fn log(config: &Config) -> anyhow::Result<()> {
     let format = if config.log.json { LogFormat::Json } else { LogFormat::Text };
     let colour = io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     Ok(init(&LogOptions { format, filter: config.log.filter.clone(), colour })?)
 }
 
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// Cancelled by SIGTERM or Ctrl-C; a second one ends the process at once, which loses nothing either.
-fn stop_token() -> anyhow::Result<CancellationToken> {
+pub(super) fn stop_token() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let raised = stop.clone();
     ctrlc::set_handler(move || {
@@ -191,6 +192,8 @@ fn once(config: &Config, interval: IntervalId, dry_run: bool, json: bool) -> any
             },
             settings,
         )?;
+        let head = chain.finalized_head().await?;
+        closed(interval, head.number)?;
         let mut out = io::stdout().lock();
         if dry_run {
             let report = validator.dry_run(interval, &stop).await?.report;
@@ -201,12 +204,30 @@ fn once(config: &Config, interval: IntervalId, dry_run: bool, json: bool) -> any
                 write_report(&mut out, &report, &TextOptions::for_stdout())?;
             }
         } else {
-            let head = chain.finalized_head().await?;
             validator.decide(interval, &head, &stop).await?;
             write_decisions(&mut out, &state, interval, json)?;
         }
         Ok(EXIT_ACCEPTED)
     })
+}
+
+/// Whether an interval may be judged at a block.
+fn closed(interval: IntervalId, block: u64) -> Result<(), Error> {
+    if interval != IntervalId::containing(interval.get()) {
+        let why = format!(
+            "an interval is named by its first block; this one is in {}",
+            IntervalId::containing(interval.get())
+        );
+        return Err(Error::usage(format!("interval {interval}"), why));
+    }
+    match IntervalId::latest_eligible(block) {
+        Some(latest) if interval <= latest => Ok(()),
+        Some(latest) => {
+            let why = format!("it is not closed at block {block}; the latest that may be judged is {latest}");
+            Err(Error::usage(format!("interval {interval}"), why))
+        }
+        None => Err(Error::usage(format!("interval {interval}"), "no interval is closed yet")),
+    }
 }
 
 fn write_decisions(

@@ -3,6 +3,7 @@
 //! Every method is one transaction, durable when it returns. What is decided is decided with its scores and the step
 //! to the next interval in one of them, so that a process killed at any moment has done a thing or has not.
 
+mod error;
 mod records;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+pub use error::{Result, StateError};
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::{Report, SubmissionReport, Verdict};
 use nexis_core::weights::IntervalScore;
@@ -36,64 +38,6 @@ const SCHEMA_KEY: &str = "schema";
 const IDENTITY_KEY: &str = "identity";
 const START_KEY: &str = "start";
 const NEXT_KEY: &str = "next";
-
-/// Result of the state's operations.
-pub type Result<T, E = StateError> = std::result::Result<T, E>;
-
-/// Why the state cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StateError {
-    /// The file is damaged, or no state at all.
-    #[error(
-        "{}: the state is damaged or is no state file ({why}); restore it from a backup, or move it away to begin anew",
-        path.display()
-    )]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// A newer program wrote the file.
-    #[error("{}: written by a newer version (schema {found}, this one knows {SCHEMA}); update nexis", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: u64,
-    },
-    /// The file is another validator's.
-    #[error("{}: it belongs to {found}, not to {wanted}; give another data_dir", path.display())]
-    Another {
-        /// The file.
-        path: PathBuf,
-        /// Whose it is.
-        found: String,
-        /// Who asked.
-        wanted: String,
-    },
-    /// Another process has it.
-    #[error("{}: in use by another process; only one validator may run on a data_dir", path.display())]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
-    /// There is no such file.
-    #[error("{}: no state is there; has a validator run with this data_dir?", path.display())]
-    Absent {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Reading or writing failed.
-    #[error("{}: {why}", path.display())]
-    Failed {
-        /// The file.
-        path: PathBuf,
-        /// What the database said.
-        why: String,
-    },
-}
 
 /// Where a validator began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]

@@ -213,7 +213,9 @@ impl Fetch<'_> {
                     Ended::Whole => break,
                     // It answers, announces, and again gives nothing: that is no bad connection.
                     Ended::Early(error)
-                        if self.have == had && fruitless >= self.limits.fruitless_resumptions =>
+                        if error.kind == StoreErrorKind::Unreachable
+                            && self.have == had
+                            && fruitless >= self.limits.fruitless_resumptions =>
                     {
                         let what =
                             format!("it announces {len} bytes and gives {}: {}", self.have, error.what);
@@ -228,7 +230,8 @@ impl Fetch<'_> {
             }
             resumptions += 1;
             let longest = self.limits.pause.saturating_mul(1 << fruitless.min(6));
-            tokio::time::sleep(longest.mul_f64(rand::rng().random_range(0.5..1.0))).await;
+            let pause = longest.mul_f64(rand::rng().random_range(0.5..1.0));
+            tokio::time::sleep(pause).await;
         }
         let Self { known: Some(meta), hasher, .. } = self else { return Ok(None) };
         let sha256 = Digest::from_bytes(hasher.finalize().into());

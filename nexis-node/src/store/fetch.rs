@@ -174,7 +174,7 @@ impl Fetcher {
     }
 
     async fn fetch(&self, source: &StoreSource, wanted: &Wanted, until: Instant) -> Answer {
-        if let Some(answer) = self.from_cache(source, wanted).await {
+        if let Some(answer) = self.cached(source, wanted).await {
             return answer;
         }
         let path = source.new_path();
@@ -182,7 +182,7 @@ impl Fetcher {
         let limits = DownloadLimits::new(wanted.max_bytes, left);
         match download(source.store().as_ref(), &wanted.key, &path, &limits).await {
             Ok(Some(file)) => {
-                self.into_cache(source, wanted, &file).await;
+                self.keep(source, wanted, &file).await;
                 Answer {
                     outcome: Outcome::Fetched { len: file.len, cached: false },
                     asset: Some(Asset { path, len: file.len }),
@@ -201,7 +201,7 @@ impl Fetcher {
     }
 
     /// A file that this bucket was seen to have, where it says that it is still the same.
-    async fn from_cache(&self, source: &StoreSource, wanted: &Wanted) -> Option<Answer> {
+    async fn cached(&self, source: &StoreSource, wanted: &Wanted) -> Option<Answer> {
         let (cache, name, key) = (self.cache.clone(), source.store().name().to_owned(), wanted.key.clone());
         if !aside(move || cache.knows(&name, &key)).await? {
             return None;
@@ -211,7 +211,7 @@ impl Fetcher {
         let (cache, name, path) = (self.cache.clone(), source.store().name().to_owned(), source.new_path());
         let (to, meta) = (path.clone(), object.clone());
         let len = aside(move || cache.give(&cache.digest_of(&name, &meta)?, &to).ok()?).await??;
-        (len == object.len && len <= wanted.max_bytes).then(|| Answer {
+        (len == object.len && len <= wanted.max_bytes).then_some(Answer {
             outcome: Outcome::Fetched { len, cached: true },
             asset: Some(Asset { path, len }),
             last_modified: object.last_modified,
@@ -219,7 +219,7 @@ impl Fetcher {
         })
     }
 
-    async fn into_cache(&self, source: &StoreSource, wanted: &Wanted, file: &Downloaded) {
+    async fn keep(&self, source: &StoreSource, wanted: &Wanted, file: &Downloaded) {
         let (cache, name, key) = (self.cache.clone(), source.store().name().to_owned(), wanted.key.clone());
         let file = file.clone();
         let kept = aside(move || {

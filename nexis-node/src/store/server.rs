@@ -25,6 +25,8 @@ use s3s::{Body, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use super::faults::{Fault, FaultPlan, Faults};
 use super::s3::AccessKeys;
@@ -195,7 +197,9 @@ async fn serve(listener: TcpListener, service: S3Service, faults: Arc<Faults>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
-                    connections.spawn(converse(socket, service.clone(), Arc::clone(&faults)));
+                    let conversation = converse(socket, service.clone(), Arc::clone(&faults));
+                    // It would log whole requests with their signatures.
+                    connections.spawn(conversation.with_subscriber(NoSubscriber::default()));
                 }
                 // Too many open files, most likely: some will be closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,

@@ -87,6 +87,14 @@ async fn an_operator_tries_runs_stops_and_asks() {
     assert_eq!(status.status.code(), Some(2));
     assert!(text(&status.stderr).contains("no state is there"), "{}", text(&status.stderr));
 
+    for (interval, hint) in
+        [("7000", "the latest that may be judged is 6900"), ("6950", "this one is in 6900")]
+    {
+        let refused = nexis(&file, &["once", "--interval", interval, "--dry-run"]).output().unwrap();
+        assert_eq!(refused.status.code(), Some(64));
+        assert!(text(&refused.stderr).contains(hint), "{}", text(&refused.stderr));
+    }
+
     let running = nexis(&file, &["run"]).spawn().unwrap();
     let state = world.data().join("state.redb");
     let done = || {

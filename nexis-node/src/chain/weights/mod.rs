@@ -153,11 +153,12 @@ pub async fn submit_weights(
             Err(error) => return ended(last, error),
         };
         if let Some((sent, unknown)) = &last {
-            match settled(&standing, hotkey, sent)? {
-                Settled::Took(outcome) => return Ok(outcome),
-                Settled::Open if *unknown => continue,
+            match settled(&standing, hotkey, sent) {
+                Ok(Settled::Took(outcome)) => return Ok(outcome),
+                Ok(Settled::Open) if *unknown => continue,
                 // Refused, or lost: a new one may go.
-                Settled::Open | Settled::Lost => {}
+                Ok(Settled::Open | Settled::Lost) => {}
+                Err(error) => return ended(last, error),
             }
         }
         let last_update = standing.neuron(hotkey)?.last_update;
