@@ -6,11 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup setup-python demo test bench fmt lint check-format clippy dependencies rust-tests doc-tests \
-<<<<<<< HEAD
-    wheel test-python test-sdk
-=======
-    wheel test-python test-garage
->>>>>>> store
+    wheel test-python test-sdk test-garage
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 heading = @printf '\n== %s ==\n' '$(1)'
@@ -20,11 +16,8 @@ help:
 	@echo 'make test    everything that must pass: format, clippy, dependencies, tests, doc tests, the Python wheel'
 	@echo 'make wheel   the Python wheel, with FFmpeg and the demonstration model inside'
 	@echo 'make test-python   build the wheel for tests, install it into a fresh environment, run the tests in Python'
-<<<<<<< HEAD
 	@echo 'make test-sdk   compare the chain client with the official Python SDK, which it fetches'
-=======
 	@echo 'make test-garage   the contract of object stores on Garage, which is built once (about ten minutes)'
->>>>>>> store
 	@echo 'make bench   benchmarks'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    format check, clippy and the dependency assertion alone'
