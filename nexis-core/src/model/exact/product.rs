@@ -110,6 +110,7 @@ pub(super) type Sums = [[f32; PANEL]; TILE];
 /// `left * right`, from `bias` where there is one, into the rows of `out` that start `out_stride` apart. `tile_sums` is
 /// [`blocks`] for a number of rows.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the operands of one product, named where it is called")]
 pub(super) fn product(
     tile_sums: impl Fn(usize, &[f32], &[[f32; PANEL]], &[f32; PANEL], &mut Sums),
     left: Rows<'_>,
