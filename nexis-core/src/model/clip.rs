@@ -304,7 +304,7 @@ impl ImageText for ClipModel {
             })
             .collect::<Result<Vec<_>>>()?;
         self.unit_rows(match &self.network {
-            Network::Exact(heads) => heads.embed_texts(&sequences),
+            Network::Exact(heads) => heads.embed_texts(&sequences)?,
             Network::Candle(heads) => heads.embed_texts(&sequences)?,
         })
     }

@@ -7,7 +7,7 @@ use super::super::weights::Weights;
 use super::InstructionSet;
 use super::product::{Factor, Rows};
 use super::tower::{Norm, Pool, Tower, Workspace};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Rows that one thread works on at once: enough to use each panel of weights often, few enough to stay in the
 /// cache.
@@ -46,9 +46,13 @@ impl Heads {
     }
 
     /// Embeddings, one a sequence of token ids; not of unit length yet.
-    pub(crate) fn embed_texts(&self, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    ///
+    /// # Errors
+    /// Where an id or a place has no row in the weights, which the tokenizer's checks should have kept out.
+    pub(crate) fn embed_texts(&self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
+        let states = sequences.iter().map(|ids| self.text.first_states(ids)).collect::<Result<Vec<_>>>()?;
         let longest = sequences.iter().map(Vec::len).max().unwrap_or(1).max(1);
-        self.in_groups(sequences, ROWS / longest, |group, work| self.text.embed(self.set, group, work))
+        Ok(self.in_groups(&states, ROWS / longest, |group, work| self.text.embed(self.set, group, work)))
     }
 
     /// Embeddings, one a picture's unfolded patches `[grid * grid, 3 * patch * patch]`; not of unit length yet.
@@ -88,19 +92,24 @@ impl Text {
         })
     }
 
-    fn embed(&self, set: InstructionSet, sequences: &[Vec<u32>], work: &mut Workspace) -> Vec<Vec<f32>> {
-        let row = |table: &[f32], i: usize| -> Vec<f32> {
-            table.get(i * self.width..(i + 1) * self.width).unwrap_or_default().to_vec()
+    /// Token and position embeddings of one sequence, `[ids, width]`.
+    fn first_states(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        let row = |table: &'_ [f32], i: usize, what: &str| -> Result<Vec<f32>> {
+            let row = table.get(i * self.width..(i + 1) * self.width).map(<[f32]>::to_vec);
+            row.ok_or_else(|| Error::Internal(format!("forward pass: no embedding of {what} {i}")))
         };
-        let mut x = Vec::new();
-        for ids in sequences {
-            for (place, id) in ids.iter().enumerate() {
-                let token = row(&self.tokens, *id as usize);
-                x.extend(token.iter().zip(row(&self.positions, place)).map(|(token, place)| token + place));
-            }
+        let mut x = Vec::with_capacity(ids.len() * self.width);
+        for (place, id) in ids.iter().enumerate() {
+            let (token, place) =
+                (row(&self.tokens, *id as usize, "token")?, row(&self.positions, place, "place")?);
+            x.extend(token.iter().zip(&place).map(|(token, place)| token + place));
         }
-        let lengths: Vec<_> = sequences.iter().map(Vec::len).collect();
-        let states = self.tower.forward(set, x, &lengths, work);
+        Ok(x)
+    }
+
+    fn embed(&self, set: InstructionSet, states: &[Vec<f32>], work: &mut Workspace) -> Vec<Vec<f32>> {
+        let lengths: Vec<_> = states.iter().map(|x| x.len() / self.width.max(1)).collect();
+        let states = self.tower.forward(set, states.concat(), &lengths, work);
         project(set, &self.norm, &self.projection, &states, work)
     }
 }

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::passes;
-use super::product::{self, Factor, PANEL, Rows, Sums, Then, TileBuffer};
+use super::product::{self, PANEL, Product, Sums, TileBuffer};
 
 /// Instructions that the forward pass may use. They change how long it takes and not one bit of what comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +40,7 @@ macro_rules! compile_for {
             compile_for!(@tile tile1 1 1 $columns $($features)?);
 
             $(#[target_feature(enable = $features)])?
-            pub(super) fn product(
-                left: Rows<'_>,
-                right: &Factor,
-                bias: Option<&[f32]>,
-                then: Then,
-                buffer: &mut TileBuffer,
-                out: &mut [f32],
-                out_stride: usize,
-            ) {
+            pub(super) fn product(product: Product<'_>, buffer: &mut TileBuffer, out: &mut [f32], out_stride: usize) {
                 let tile_sums = |rows: usize, tile: &[f32], panel: &[[f32; PANEL]], start: &[f32; PANEL], sums: &mut Sums| {
                     match rows {
                         12 => tile12(tile.as_chunks().0, panel, start, sums),
@@ -59,7 +51,7 @@ macro_rules! compile_for {
                         _ => tile1(tile.as_chunks().0, panel, start, sums),
                     }
                 };
-                product::product(tile_sums, left, right, bias, then, buffer, out, out_stride);
+                product::product(tile_sums, product, buffer, out, out_stride);
             }
 
             $(#[target_feature(enable = $features)])?
@@ -131,18 +123,14 @@ impl InstructionSet {
     }
 
     /// See [`product::product`].
-    #[expect(clippy::too_many_arguments, reason = "the operands of one product, named where it is called")]
     pub(super) fn product(
         self,
-        left: Rows<'_>,
-        right: &Factor,
-        bias: Option<&[f32]>,
-        then: Then,
+        product: Product<'_>,
         buffer: &mut TileBuffer,
         out: &mut [f32],
         out_stride: usize,
     ) {
-        dispatch!(self.0, product(left, right, bias, then, buffer, out, out_stride));
+        dispatch!(self.0, product(product, buffer, out, out_stride));
     }
 
     /// See [`passes::layer_norm_row`].

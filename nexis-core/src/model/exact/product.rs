@@ -107,24 +107,34 @@ impl TileBuffer {
 /// The sums of one tile: `[depth][rows]` times one panel, from the panel's first values.
 pub(super) type Sums = [[f32; PANEL]; TILE];
 
-/// `left * right`, from `bias` where there is one, into the rows of `out` that start `out_stride` apart. `tile_sums` is
-/// [`blocks`] for a number of rows.
+/// A product `left * right`, from `bias` where there is one.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a> {
+    pub(crate) left: Rows<'a>,
+    pub(crate) right: &'a Factor,
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) then: Then,
+}
+
+/// Computes a product into the rows of `out`, which start `out_stride` apart. `tile_sums` is [`blocks`] for a number
+/// of rows.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the operands of one product, named where it is called")]
 pub(super) fn product(
     tile_sums: impl Fn(usize, &[f32], &[[f32; PANEL]], &[f32; PANEL], &mut Sums),
-    left: Rows<'_>,
-    right: &Factor,
-    bias: Option<&[f32]>,
-    then: Then,
+    product: Product<'_>,
     buffer: &mut TileBuffer,
     out: &mut [f32],
     out_stride: usize,
 ) {
+    let Product { left, right, bias, then } = product;
     let depth = right.depth;
     if depth == 0 {
         return;
     }
+    // Shapes come from weights that were checked when they were read.
+    debug_assert!(left.count == 0 || left.values.len() >= (left.count - 1) * left.stride + depth);
+    debug_assert!(left.count == 0 || out.len() >= (left.count - 1) * out_stride + right.columns);
+    debug_assert!(bias.is_none_or(|bias| bias.len() == right.columns));
     buffer.fill(left, depth);
     for (panel, first_column) in right.panels.chunks_exact(depth).zip((0..right.columns).step_by(PANEL)) {
         let mut start = [0.0; PANEL];

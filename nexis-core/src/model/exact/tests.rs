@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Activation;
 use super::InstructionSet;
 use super::arithmetic::{erf, exp};
-use super::product::{Factor, Rows, Then, TileBuffer};
+use super::product::{Factor, Product, Rows, Then, TileBuffer};
 
 fn vectors() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/exact/vectors.json");
@@ -51,7 +51,7 @@ fn products() {
     for set in InstructionSet::available() {
         let product = |rows: usize, bias: Option<&[f32]>, then, out: &mut [f32]| {
             let left = Rows { values: &left, count: rows, stride: k };
-            set.product(left, &factor, bias, then, &mut TileBuffer::default(), out, n);
+            set.product(Product { left, right: &factor, bias, then }, &mut TileBuffer::default(), out, n);
         };
         let (from_bias, from_zero) = (numbers(&vectors["from_bias"]), numbers(&vectors["from_zero"]));
         // Every number of rows, and with it every kind of tile.

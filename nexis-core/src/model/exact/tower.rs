@@ -2,7 +2,7 @@
 
 use super::super::config::TowerConfig;
 use super::super::weights::Weights;
-use super::product::{Factor, Rows, Then, TileBuffer};
+use super::product::{Factor, Product, Rows, Then, TileBuffer};
 use super::{Activation, InstructionSet};
 use crate::error::Result;
 
@@ -54,7 +54,8 @@ impl Linear {
     fn forward(&self, set: InstructionSet, x: &[f32], then: Then, buffer: &mut TileBuffer, out: &mut [f32]) {
         let (depth, columns) = (self.weight.depth(), self.weight.columns());
         let left = Rows { values: x, count: x.len() / depth.max(1), stride: depth };
-        set.product(left, &self.weight, Some(&self.bias), then, buffer, out, columns);
+        let product = Product { left, right: &self.weight, bias: Some(&self.bias), then };
+        set.product(product, buffer, out, columns);
     }
 
     /// The same into memory that is taken anew.
@@ -133,7 +134,12 @@ impl Workspace {
         out: &mut [f32],
         out_stride: usize,
     ) {
-        set.product(left, right, None, Then::Store, &mut self.buffer, out, out_stride);
+        set.product(
+            Product { left, right, bias: None, then: Then::Store },
+            &mut self.buffer,
+            out,
+            out_stride,
+        );
     }
 }
 
@@ -229,14 +235,15 @@ impl Tower {
                 scores.resize(queries * length, 0.0);
                 let left =
                     Rows { values: query.get(at..).unwrap_or_default(), count: queries, stride: self.width };
-                set.product(left, keys, None, Then::Store, buffer, scores, length);
+                let product = |left, right| Product { left, right, bias: None, then: Then::Store };
+                set.product(product(left, &*keys), buffer, scores, length);
                 for (i, row) in scores.chunks_exact_mut(length.max(1)).enumerate() {
                     let seen = if self.pool == Pool::LastCausal && !one { i + 1 } else { length };
                     set.softmax(row, seen, scale);
                 }
                 let left = Rows { values: scores, count: queries, stride: length };
                 let out = attended.get_mut(at..).unwrap_or_default();
-                set.product(left, values, None, Then::Store, buffer, out, self.width);
+                set.product(product(left, &*values), buffer, out, self.width);
             }
             first_key += length;
             first_query += queries;
