@@ -1,5 +1,6 @@
 //! Phase 5: the files of one sampled row are there, are the ones described, and have the right size.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 
 use super::{Violation, ViolationKind};
@@ -38,15 +39,25 @@ pub struct WantedAsset {
     pub max_bytes: u64,
 }
 
-/// The files that [`check_assets`] will look up for a row: its clip and its first frame, where their URIs are safe.
-pub fn wanted_assets(
-    row: &ClipRecord,
+/// The files that [`check_assets`] will look up for rows: their clips and first frames, where the URIs are safe.
+/// Ordered by key, each once; a file in two roles may be as large as the larger of them.
+pub fn wanted_assets<'a>(
+    rows: impl IntoIterator<Item = &'a ClipRecord>,
     interval: IntervalId,
     max_clip_bytes: u64,
-) -> impl Iterator<Item = WantedAsset> {
-    [(&row.clip_uri, max_clip_bytes), (&row.first_frame_uri, MAX_FIRST_FRAME_BYTES)].into_iter().filter_map(
-        move |(uri, max_bytes)| asset_key(interval, uri).ok().map(|key| WantedAsset { key, max_bytes }),
-    )
+) -> Vec<WantedAsset> {
+    let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
+    for row in rows {
+        for (uri, max_bytes) in
+            [(&row.clip_uri, max_clip_bytes), (&row.first_frame_uri, MAX_FIRST_FRAME_BYTES)]
+        {
+            if let Ok(key) = asset_key(interval, uri) {
+                let most = wanted.entry(key).or_default();
+                *most = max_bytes.max(*most);
+            }
+        }
+    }
+    wanted.into_iter().map(|(key, max_bytes)| WantedAsset { key, max_bytes }).collect()
 }
 
 /// Checks one row: clip URI, presence, digest, real size by probing the stream; then the first frame's

@@ -93,14 +93,7 @@ impl<'a> PlannedSubmission<'a> {
 
     /// The files that judging will read, ordered by key and each named once.
     pub fn assets(&self) -> Vec<WantedAsset> {
-        let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
-        for row in self.sampled_rows() {
-            for asset in wanted_assets(row, self.in_hand.interval, self.max_clip_bytes) {
-                let most = wanted.entry(asset.key).or_default();
-                *most = asset.max_bytes.max(*most);
-            }
-        }
-        wanted.into_iter().map(|(key, max_bytes)| WantedAsset { key, max_bytes }).collect()
+        wanted_assets(self.sampled_rows(), self.in_hand.interval, self.max_clip_bytes)
     }
 }
 

@@ -7,17 +7,18 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
+//! # use nexis_core::check::assets::wanted_assets;
 //! # use nexis_core::media::MediaLimits;
 //! # use nexis_core::package::{ClipRecord, RowLimits};
 //! # use nexis_core::protocol::IntervalId;
 //! # use nexis_node::store::{ObjectStore, cache::Cache, fetch::{FetchLimits, Fetcher}};
 //! # async fn f(store: Arc<dyn ObjectStore>, sampled: Vec<ClipRecord>) -> nexis_node::store::Result<()> {
-//! let limits = FetchLimits::for_core(&RowLimits::default(), &MediaLimits::default());
+//! let limits = FetchLimits::for_core(&RowLimits::default());
 //! let fetcher = Fetcher::new(Cache::open("cache", 20 << 30)?, limits);
 //! let interval = IntervalId::new(7_756_900);
 //! let source = fetcher.fetch_submission(store, interval).await?; // Arc<StoreSource>: Package::open takes it
 //! // ... rows are read, pruned and sampled ...
-//! let wanted = fetcher.wanted(interval, &sampled);
+//! let wanted = wanted_assets(&sampled, interval, MediaLimits::default().max_bytes);
 //! fetcher.fetch_assets(&source, &wanted).await; // what fails is told by the source, key by key
 //! # Ok(())
 //! # }
@@ -27,9 +28,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
-use nexis_core::check::assets::MAX_FIRST_FRAME_BYTES;
-use nexis_core::media::MediaLimits;
-use nexis_core::package::{Asset, ClipRecord, Manifest, RowLimits, asset_key, dataset_key, manifest_key};
+use nexis_core::check::assets::WantedAsset;
+use nexis_core::package::{Asset, Manifest, RowLimits, dataset_key, manifest_key};
 use nexis_core::protocol::IntervalId;
 use tokio::sync::Semaphore;
 
@@ -53,16 +53,12 @@ pub struct FetchLimits {
     pub manifest_bytes: u64,
     /// Largest dataset, in bytes.
     pub dataset_bytes: u64,
-    /// Largest clip, in bytes.
-    pub clip_bytes: u64,
-    /// Largest first-frame picture, in bytes.
-    pub first_frame_bytes: u64,
 }
 
 impl FetchLimits {
     /// The sizes that the core takes. They must be the core's: what is too large here is given to it as a file that
     /// is longer than that, which it then refuses by its own limit, in the miner's name.
-    pub fn for_core(rows: &RowLimits, media: &MediaLimits) -> Self {
+    pub fn for_core(rows: &RowLimits) -> Self {
         Self {
             miners: 40,
             files_per_miner: 4,
@@ -70,19 +66,8 @@ impl FetchLimits {
             assets_deadline: Duration::from_secs(180),
             manifest_bytes: Manifest::MAX_BYTES,
             dataset_bytes: rows.max_file_bytes,
-            clip_bytes: media.max_bytes,
-            first_frame_bytes: MAX_FIRST_FRAME_BYTES,
         }
     }
-}
-
-/// A file to fetch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its key.
-    pub key: String,
-    /// Most bytes that are taken.
-    pub max_bytes: u64,
 }
 
 /// Fetches.
@@ -116,41 +101,21 @@ impl Fetcher {
     ) -> Result<Arc<StoreSource>> {
         let source = Arc::new(StoreSource::new(store, interval, self.cache.run_folder()?));
         let wanted = [
-            Wanted { key: manifest_key(interval), max_bytes: self.limits.manifest_bytes },
-            Wanted { key: dataset_key(interval), max_bytes: self.limits.dataset_bytes },
+            WantedAsset { key: manifest_key(interval), max_bytes: self.limits.manifest_bytes },
+            WantedAsset { key: dataset_key(interval), max_bytes: self.limits.dataset_bytes },
         ];
         self.fetch_all(&source, &wanted, self.limits.submission_deadline).await;
         Ok(source)
     }
 
-    /// The files that rows name: clips and first frames. URIs that no key can be made of are left out; the core
-    /// refuses them by itself.
-    pub fn wanted(&self, interval: IntervalId, rows: &[ClipRecord]) -> Vec<Wanted> {
-        let mut wanted: Vec<Wanted> = Vec::new();
-        for row in rows {
-            let files = [
-                (&row.clip_uri, self.limits.clip_bytes),
-                (&row.first_frame_uri, self.limits.first_frame_bytes),
-            ];
-            for (uri, max_bytes) in files {
-                let Ok(key) = asset_key(interval, uri) else { continue };
-                match wanted.iter_mut().find(|known| known.key == key) {
-                    // One file in two roles may be as large as the larger of them.
-                    Some(known) => known.max_bytes = known.max_bytes.max(max_bytes),
-                    None => wanted.push(Wanted { key, max_bytes }),
-                }
-            }
-        }
-        wanted
-    }
-
-    /// Stage two: the files of sampled rows, as [`wanted`](Self::wanted) lists them. What was fetched before is not
+    /// Stage two: the files of sampled rows, as [`Planned::assets`](nexis_core::verifier::Planned::assets) or
+    /// [`wanted_assets`](nexis_core::check::assets::wanted_assets) lists them. What was fetched before is not
     /// fetched again. What could not be had is told by the source, file by file.
-    pub async fn fetch_assets(&self, source: &StoreSource, wanted: &[Wanted]) {
+    pub async fn fetch_assets(&self, source: &StoreSource, wanted: &[WantedAsset]) {
         self.fetch_all(source, wanted, self.limits.assets_deadline).await;
     }
 
-    async fn fetch_all(&self, source: &StoreSource, wanted: &[Wanted], deadline: Duration) {
+    async fn fetch_all(&self, source: &StoreSource, wanted: &[WantedAsset], deadline: Duration) {
         let wanted: Vec<_> = wanted.iter().filter(|wanted| !source.knows(&wanted.key)).collect();
         if wanted.is_empty() {
             return;
@@ -173,7 +138,7 @@ impl Fetcher {
             .await;
     }
 
-    async fn fetch(&self, source: &StoreSource, wanted: &Wanted, until: Instant) -> Answer {
+    async fn fetch(&self, source: &StoreSource, wanted: &WantedAsset, until: Instant) -> Answer {
         if let Some(answer) = self.cached(source, wanted).await {
             return answer;
         }
@@ -201,7 +166,7 @@ impl Fetcher {
     }
 
     /// A file that this bucket was seen to have, where it says that it is still the same.
-    async fn cached(&self, source: &StoreSource, wanted: &Wanted) -> Option<Answer> {
+    async fn cached(&self, source: &StoreSource, wanted: &WantedAsset) -> Option<Answer> {
         let (cache, name, key) = (self.cache.clone(), source.store().name().to_owned(), wanted.key.clone());
         if !aside(move || cache.knows(&name, &key)).await? {
             return None;
@@ -219,7 +184,7 @@ impl Fetcher {
         })
     }
 
-    async fn keep(&self, source: &StoreSource, wanted: &Wanted, file: &Downloaded) {
+    async fn keep(&self, source: &StoreSource, wanted: &WantedAsset, file: &Downloaded) {
         let (cache, name, key) = (self.cache.clone(), source.store().name().to_owned(), wanted.key.clone());
         let file = file.clone();
         let kept = aside(move || {

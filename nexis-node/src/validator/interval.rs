@@ -24,7 +24,6 @@ use super::{Result, Step, Validator, ValidatorError};
 use crate::chain::BlockRef;
 use crate::config::ValidatorConfig;
 use crate::observe::{Phase, miner_span};
-use crate::store::fetch::Wanted;
 use crate::store::source::{Outcome, StoreSource};
 
 /// An interval that has been judged, and not yet been written down.
@@ -183,8 +182,6 @@ impl Validator {
     async fn fetch_assets(&self, source: &StoreSource, wanted: Vec<WantedAsset>) {
         let started = Instant::now();
         let known: Vec<String> = source.records().into_iter().map(|record| record.key).collect();
-        let wanted: Vec<Wanted> =
-            wanted.into_iter().map(|asset| Wanted { key: asset.key, max_bytes: asset.max_bytes }).collect();
         self.fetcher.fetch_assets(source, &wanted).await;
         self.count(source, &known, started);
     }

@@ -155,7 +155,7 @@ impl Validator {
             files_per_miner: config.per_miner,
             submission_deadline: config.fetch,
             assets_deadline: config.assets,
-            ..FetchLimits::for_core(&row_limits(config), parts.judge.limits())
+            ..FetchLimits::for_core(&row_limits(config))
         };
         let fetcher = Fetcher::new(cache, limits);
         Ok(Self { parts, settings, excluded, fetcher, pool: Arc::new(pool) })

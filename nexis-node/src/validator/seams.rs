@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -9,6 +10,7 @@ use nexis_core::commitment::Credentials;
 use nexis_core::overlap::OverlapIndex;
 use nexis_core::protocol::Hotkey;
 
+use crate::store::download::{self, DownloadLimits};
 use crate::store::{ObjectStore, Result as StoreResult, StoreError, StoreErrorKind};
 
 /// Opens miners' buckets.
@@ -71,6 +73,9 @@ impl IndexSource for IndexFile {
     }
 }
 
+/// Longest time to read the index from a bucket.
+const INDEX_DEADLINE: Duration = Duration::from_secs(120);
+
 /// An index in a bucket.
 pub struct IndexObject {
     /// The bucket.
@@ -82,25 +87,8 @@ pub struct IndexObject {
 #[async_trait]
 impl IndexSource for IndexObject {
     async fn read(&self) -> StoreResult<Option<Vec<u8>>> {
-        use futures_util::StreamExt;
-        let Some(mut body) = self.store.get(&self.key, None).await? else { return Ok(None) };
-        let most = OverlapIndex::MAX_BYTES as u64;
-        let too_large = || StoreError {
-            kind: StoreErrorKind::TooLarge,
-            store: self.store.name().to_owned(),
-            what: format!("{}: larger than {most} bytes", self.key),
-        };
-        if body.meta.len > most {
-            return Err(too_large());
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = body.bytes.next().await {
-            bytes.extend_from_slice(&chunk?);
-            if bytes.len() as u64 > most {
-                return Err(too_large());
-            }
-        }
-        Ok(Some(bytes))
+        let limits = DownloadLimits::new(OverlapIndex::MAX_BYTES as u64, INDEX_DEADLINE);
+        Ok(download::read(self.store.as_ref(), &self.key, &limits).await?.map(|(bytes, _)| bytes.to_vec()))
     }
 }
 

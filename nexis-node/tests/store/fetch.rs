@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use nexis_core::check::assets::{WantedAsset, wanted_assets};
 use nexis_core::commitment::Credentials;
-use nexis_core::media::MediaLimits;
 use nexis_core::package::{AssetSource, ClipRecord, RowLimits};
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_node::store::cache::Cache;
-use nexis_node::store::fetch::{FetchLimits, Fetcher, Wanted};
+use nexis_node::store::fetch::{FetchLimits, Fetcher};
 use nexis_node::store::server::Grant;
 use nexis_node::store::source::Outcome;
 use nexis_node::store::{ObjectStore, StoreErrorKind};
@@ -23,8 +23,7 @@ const DATASET: &str = "7756900/dataset.parquet";
 
 fn limits() -> FetchLimits {
     let rows = RowLimits { max_file_bytes: 1000, ..RowLimits::default() };
-    let media = MediaLimits { max_bytes: 2000, ..MediaLimits::default() };
-    FetchLimits::for_core(&rows, &media)
+    FetchLimits::for_core(&rows)
 }
 
 fn fetcher(root: &std::path::Path, limits: FetchLimits) -> Fetcher {
@@ -35,8 +34,8 @@ async fn put(store: &dyn ObjectStore, key: &str, bytes: &[u8]) {
     store.put(key, Bytes::copy_from_slice(bytes), "application/octet-stream").await.unwrap();
 }
 
-fn wanted(key: &str) -> Wanted {
-    Wanted { key: key.into(), max_bytes: 2000 }
+fn wanted(key: &str) -> WantedAsset {
+    WantedAsset { key: key.into(), max_bytes: 2000 }
 }
 
 #[tokio::test]
@@ -207,8 +206,6 @@ async fn a_miners_bucket_opens_with_the_committed_keys() {
 
 #[test]
 fn rows_name_their_files_once_and_never_outside_of_the_interval() {
-    let cache = tempfile::tempdir().unwrap();
-    let fetcher = fetcher(cache.path(), limits());
     let row = |clip: &str, frame: &str| ClipRecord {
         clip_id: "c".into(),
         clip_uri: clip.into(),
@@ -235,7 +232,7 @@ fn rows_name_their_files_once_and_never_outside_of_the_interval() {
         row("frames/a.jpg", "clips/b.mp4"),
     ];
     let large = 16 << 20;
-    let expected = [("clips/a.mp4", 2000), ("frames/a.jpg", large), ("clips/b.mp4", large)];
-    let expected = expected.map(|(uri, max_bytes)| Wanted { key: format!("7756900/{uri}"), max_bytes });
-    assert_eq!(fetcher.wanted(INTERVAL, &rows), expected);
+    let expected = [("clips/a.mp4", 2000), ("clips/b.mp4", large), ("frames/a.jpg", large)];
+    let expected = expected.map(|(uri, max_bytes)| WantedAsset { key: format!("7756900/{uri}"), max_bytes });
+    assert_eq!(wanted_assets(&rows, INTERVAL, 2000), expected);
 }
