@@ -55,6 +55,11 @@ impl IntervalId {
         Self(block - block % Self::BLOCKS)
     }
 
+    /// The first block at which this interval may be validated: after its last block and the reserve.
+    pub const fn first_eligible_block(self) -> u64 {
+        self.0.saturating_add(Self::BLOCKS + Self::RESERVE_BLOCKS)
+    }
+
     /// The latest interval that may be validated at a block, if any (protocol page, 1).
     pub const fn latest_eligible(block: u64) -> Option<Self> {
         let effective = block.saturating_sub(Self::RESERVE_BLOCKS);

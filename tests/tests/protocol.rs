@@ -302,3 +302,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_interval_is_eligible_from_its_first_eligible_block_on() {
+    for id in [0, 100, 6900, 7_756_900].map(IntervalId::new) {
+        let first = id.first_eligible_block();
+        assert_eq!(IntervalId::latest_eligible(first), Some(id));
+        assert!(IntervalId::latest_eligible(first - 1).is_none_or(|earlier| earlier < id));
+    }
+}

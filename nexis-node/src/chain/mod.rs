@@ -280,6 +280,9 @@ pub trait Chain: Send + Sync {
     /// The last finalised block.
     async fn finalized_head(&self) -> Result<BlockRef>;
 
+    /// A finalised block by its number; [`ChainError::Unsupported`] where there is none.
+    async fn block(&self, number: u64) -> Result<BlockRef>;
+
     /// Waits for a finalised block later than `after`, and gives the newest. Blocks between may be skipped.
     async fn next_finalized_head(&self, after: u64) -> Result<BlockRef>;
 

@@ -291,7 +291,8 @@ impl Validator {
     ) -> Result<()> {
         let started = Instant::now();
         let state = &self.parts.state;
-        let mut record = state.begin_interval(interval, begun(self.parts.clock.now(), head))?;
+        let at = self.vantage(interval, head).await?;
+        let mut record = state.begin_interval(interval, begun(self.parts.clock.now(), &at))?;
         if record.status == IntervalStatus::Done {
             return Ok(());
         }
@@ -306,10 +307,7 @@ impl Validator {
             evidence: Some(self.settings.data_dir.join("evidence").join(interval.to_string())),
         };
         let mut examined = self.examine(&terms, stop).await;
-        if let Err(ValidatorError::Chain(ChainError::Unsupported { why, .. })) = &examined
-            && terms.at != *head
-        {
-            tracing::warn!(block = terms.at.number, %why, "the node has not kept this block, looking at the head");
+        if forgotten(&examined, &terms.at, head) {
             self.look_from(interval, &mut record, head)?;
             terms.at = *head;
             examined = self.examine(&terms, stop).await;
@@ -340,6 +338,16 @@ impl Validator {
         Ok(())
     }
 
+    /// The block at which an interval's miners are discovered: the first at which it may be judged, so that it does
+    /// not matter when a validator comes to it. Where nodes no longer keep that block's state, the head.
+    async fn vantage(&self, interval: IntervalId, head: &BlockRef) -> Result<BlockRef> {
+        let first = interval.first_eligible_block();
+        if first >= head.number || head.number - first > KEPT_BLOCKS {
+            return Ok(*head);
+        }
+        Ok(self.parts.chain.block(first).await?)
+    }
+
     /// Discovers an interval's miners at another block than before, since the node no longer knows that one.
     fn look_from(&self, interval: IntervalId, record: &mut IntervalRecord, head: &BlockRef) -> Result<()> {
         record.block = head.number;
@@ -347,13 +355,31 @@ impl Validator {
         Ok(self.parts.state.amend_interval(interval, record)?)
     }
 
-    /// Judges one interval at the present head and writes nothing, not even evidence.
+    /// Judges one interval as the present head allows and writes nothing, not even evidence.
     ///
     /// # Errors
     /// Where it could not be judged.
     pub async fn dry_run(&self, interval: IntervalId, stop: &CancellationToken) -> Result<Examined> {
-        let at = self.parts.chain.finalized_head().await?;
-        let terms = Terms { interval, at, now: self.parts.clock.now(), evidence: None };
-        self.examine(&terms, stop).instrument(interval_span(interval)).await
+        let head = self.parts.chain.finalized_head().await?;
+        let at = self.vantage(interval, &head).await?;
+        let mut terms = Terms { interval, at, now: self.parts.clock.now(), evidence: None };
+        let examine = async {
+            let examined = self.examine(&terms, stop).await;
+            if !forgotten(&examined, &terms.at, &head) {
+                return examined;
+            }
+            terms.at = head;
+            self.examine(&terms, stop).await
+        };
+        examine.instrument(interval_span(interval)).await
     }
+}
+
+/// Whether the node has not kept the block that miners were to be discovered at; then the head is looked at.
+fn forgotten(examined: &Result<Examined>, at: &BlockRef, head: &BlockRef) -> bool {
+    let Err(ValidatorError::Chain(ChainError::Unsupported { why, .. })) = examined else { return false };
+    if at != head {
+        tracing::warn!(block = at.number, %why, "the node has not kept this block, looking at the head");
+    }
+    at != head
 }

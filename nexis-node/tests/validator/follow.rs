@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use nexis_core::overlap::OverlapIndex;
 use nexis_core::protocol::IntervalId;
 use nexis_core::synth::Attack;
-use nexis_node::chain::Chain;
 use nexis_node::chain::sim::SubmitFault;
+use nexis_node::chain::{Call, Chain};
 use nexis_node::state::{IntervalStatus, State, WeightState};
 use nexis_node::validator::bundle_folder;
 use tokio_util::sync::CancellationToken;
 
-use super::world::{NETUID, START, World, advance_to, decided, follow, hotkey, scaled};
+use super::world::{NETUID, START, World, advance_to, decided, follow, hotkey, pair, scaled};
 
 /// Seeds of scenes that the demonstration model was neither trained nor calibrated on.
 const ALICES: [u64; 2] = [600_000, 600_001];
@@ -287,4 +287,32 @@ async fn a_commit_is_confirmed_by_its_reveal_and_a_dropped_one_is_an_alarm() {
     }
     // Carol never uploads; so UID 0 has everything.
     assert_eq!(chain.weights()[&hotkey("validator")], [(0, 65535)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_validator_comes_to_an_interval_does_not_change_who_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path().join("early"));
+    world.register_validator();
+    world.register("alice", None).await;
+    // One handle from here on: it keeps the states of earlier blocks, as a node does.
+    let chain = world.chain();
+    advance_to(&chain, 7102);
+    let early = world.validator(&chain);
+    follow(&early, &chain).await;
+
+    chain.register(&hotkey("bob"), 0, false).unwrap();
+    let data = b"committed after the interval was due".to_vec();
+    chain.submit(&pair("bob"), &Call::SetCommitment { netuid: NETUID, data }).await.unwrap();
+    advance_to(&chain, 7140);
+    let late = World::new(folder.path().join("late")).validator(&chain);
+    follow(&late, &chain).await;
+
+    let none = vec!["missing_submission_files".to_owned()];
+    let wanted = vec![(7000, "alice".to_owned(), none, 0)];
+    assert_eq!(decided(early.state(), &[7000]), wanted);
+    assert_eq!(decided(late.state(), &[7000]), wanted);
+    // Bob is there for whoever looks at the head.
+    let head = chain.finalized_head().await.unwrap();
+    assert!(chain.commitments(NETUID, &head).await.unwrap().contains_key(&hotkey("bob")));
 }

@@ -203,6 +203,15 @@ impl Chain for SubtensorChain {
         .await
     }
 
+    async fn block(&self, number: u64) -> Result<BlockRef> {
+        // A node names blocks that are not final yet, too, and may name others later.
+        let head = self.finalized_head().await?;
+        self.read("a block", move |link| async move {
+            if number > head.number { Err(link.no_block(number)) } else { link.block(number).await }
+        })
+        .await
+    }
+
     async fn next_finalized_head(&self, after: u64) -> Result<BlockRef> {
         owner::head_after(&self.status, after).await
     }

@@ -373,6 +373,18 @@ impl Chain for SimulatedChain {
         Ok(world.subnet.block_ref(world.visible_head()))
     }
 
+    async fn block(&self, number: u64) -> Result<BlockRef> {
+        let mut world = self.world();
+        if world.faults.fails_read() {
+            return Err(self.unreachable("a block's hash"));
+        }
+        if number > world.visible_head() {
+            let why = "there is no such block".to_owned();
+            return Err(ChainError::Unsupported { what: format!("block {number}"), why });
+        }
+        Ok(world.subnet.block_ref(number))
+    }
+
     async fn next_finalized_head(&self, after: u64) -> Result<BlockRef> {
         let mut heads = self.0.heads.subscribe();
         let wait = async {
