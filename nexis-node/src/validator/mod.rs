@@ -13,7 +13,7 @@ mod seams;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use bundles::folder as bundle_folder;
@@ -125,6 +125,8 @@ pub struct Validator {
     excluded: BTreeSet<Hotkey>,
     fetcher: Fetcher,
     pool: Arc<rayon::ThreadPool>,
+    /// The first head at which this process looked whether weights are due.
+    paying_since: OnceLock<u64>,
 }
 
 /// Pause after a failure before the next try, doubled up to the longest.
@@ -158,7 +160,7 @@ impl Validator {
             ..FetchLimits::for_core(&row_limits(config))
         };
         let fetcher = Fetcher::new(cache, limits);
-        Ok(Self { parts, settings, excluded, fetcher, pool: Arc::new(pool) })
+        Ok(Self { parts, settings, excluded, fetcher, pool: Arc::new(pool), paying_since: OnceLock::new() })
     }
 
     /// The state.
@@ -173,28 +175,46 @@ impl Validator {
     /// Follows the chain until it is stopped. An interval that is in hand then is given up, and begun again at the
     /// next start. Failures of the chain, the stores and the disk are waited out.
     ///
+    /// Judging and paying go on side by side: weights can take minutes until they are final, an interval can take
+    /// minutes to judge, and neither is to wait for the other.
+    ///
     /// # Errors
     /// Where the state cannot be used, or no node has shown a new block for so long that the supervisor should start
     /// the process anew. Everything else is tried again.
     pub async fn run(&self, stop: &CancellationToken) -> Result<()> {
+        let judging = self.at_each_head(stop, async |head| {
+            self.parts.health.beat();
+            self.judge_until(head, stop).await
+        });
+        let paying = self.at_each_head(stop, async |head| self.pay(head, stop).await);
+        tokio::try_join!(judging, paying)?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Does something at each finalised head until it is stopped. What fails is tried again at the same head.
+    async fn at_each_head(
+        &self,
+        stop: &CancellationToken,
+        turn: impl AsyncFn(&BlockRef) -> Result<()>,
+    ) -> Result<()> {
         let mut pause = PAUSE;
         let mut seen = None;
         while !stop.is_cancelled() {
-            self.parts.health.beat();
-            let head = async {
-                match seen {
-                    None => self.parts.chain.finalized_head().await,
-                    Some(block) => self.parts.chain.next_finalized_head(block).await,
-                }
-            };
-            let turn = async {
+            let done = async {
+                let head = async {
+                    match seen {
+                        None => self.parts.chain.finalized_head().await,
+                        Some(block) => self.parts.chain.next_finalized_head(block).await,
+                    }
+                };
                 let head = tokio::select! {
                     head = head => head?,
                     () = stop.cancelled() => return Err(ValidatorError::Stopped),
                 };
-                self.follow(&head, stop).await.map(|()| head)
+                turn(&head).await.map(|()| head)
             };
-            match turn.await {
+            match done.await {
                 Ok(head) => {
                     seen = Some(head.number);
                     pause = PAUSE;
@@ -216,7 +236,6 @@ impl Validator {
                 }
             }
         }
-        tracing::info!("stopped");
         Ok(())
     }
 
@@ -226,12 +245,18 @@ impl Validator {
         }
     }
 
-    /// Does all that is to be done at a finalised head: every interval that may be judged by then, oldest first, and
-    /// the weights that are due.
+    /// Does all that is to be done at a finalised head, one after the other: every interval that may be judged by then,
+    /// oldest first, and the weights that are due.
     ///
     /// # Errors
     /// The first thing that could not be done. What was done before it is done.
     pub async fn follow(&self, head: &BlockRef, stop: &CancellationToken) -> Result<()> {
+        self.judge_until(head, stop).await?;
+        self.pay(head, stop).await
+    }
+
+    /// Judges every interval that may be judged at a finalised head, oldest first.
+    async fn judge_until(&self, head: &BlockRef, stop: &CancellationToken) -> Result<()> {
         self.parts.metrics.chain_head(head.number);
         self.parts.health.holds(Condition::Chain);
         let Some(latest) = IntervalId::latest_eligible(head.number) else { return Ok(()) };
@@ -246,7 +271,7 @@ impl Validator {
             self.settle(next, behind, head, stop).instrument(interval_span(next)).await?;
             self.parts.metrics.interval_decided(next, behind);
         }
-        self.pay(head, stop).await
+        Ok(())
     }
 
     /// Judges one interval and writes it down, or passes over it.

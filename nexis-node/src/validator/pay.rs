@@ -29,6 +29,7 @@ impl Validator {
     /// Confirms what was committed, finishes what was begun, and submits what is due.
     pub(super) async fn pay(&self, head: &BlockRef, stop: &CancellationToken) -> Result<()> {
         let Some(signer) = &self.parts.signer else { return Ok(()) };
+        let since = *self.paying_since.get_or_init(|| head.number);
         for record in self.parts.state.weights()? {
             if let WeightState::Committed(pending) = record.outcome.clone() {
                 self.confirm(record, pending, signer.hotkey()).await?;
@@ -39,7 +40,7 @@ impl Validator {
             matches!(record.outcome, WeightState::Prepared | WeightState::InFlight(_))
         };
         let begun = records.iter().rev().find(open).cloned();
-        match (begun, self.due(head, &records)?) {
+        match (begun, self.due(head, since, &records)?) {
             (Some(mut begun), Some(due)) => {
                 // The next is due: what was begun is on the chain by now, or is part of the next.
                 if !self.took(&mut begun).await? {
@@ -63,8 +64,9 @@ impl Validator {
         records.iter().rev().find(|record| record.counts()).map(|record| record.upto)
     }
 
-    /// The submission that is due at a head, without its weights.
-    fn due(&self, head: &BlockRef, records: &[WeightRecord]) -> Result<Option<WeightRecord>> {
+    /// The submission that is due at a head, without its weights. `since` is the head at which this process began to
+    /// ask.
+    fn due(&self, head: &BlockRef, since: u64, records: &[WeightRecord]) -> Result<Option<WeightRecord>> {
         let state = &self.parts.state;
         let (Some(Start { interval: first, block: start }), Some(next)) = (state.start()?, state.next()?)
         else {
@@ -86,8 +88,9 @@ impl Validator {
         let upto = if wanted <= last_settled {
             wanted
         } else {
-            // Behind: normally weights wait until what they pay for is judged, but not for ever.
-            let since = last.map_or(start, |last| last.prepared_at);
+            // Behind: normally weights wait until what they pay for is judged, but not for ever. After downtime the
+            // wait begins with the process, or what is being caught up would be paid in the next submission only.
+            let since = last.map_or(start, |last| last.prepared_at).max(since);
             let news = last_settled >= first && after.is_none_or(|after| last_settled > after);
             if !news || head.number < since.saturating_add(every.saturating_mul(2)) {
                 return Ok(None);

@@ -9,4 +9,5 @@ mod follow;
 mod hostile;
 mod kill;
 mod memory;
+mod side_by_side;
 mod world;
