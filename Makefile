@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup setup-python demo test bench fmt lint check-format clippy dependencies rust-tests doc-tests \
-    wheel test-python test-sdk test-garage
+    wheel test-python test-sdk test-garage bench-garage
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 heading = @printf '\n== %s ==\n' '$(1)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-sdk   compare the chain client with the official Python SDK, which it fetches'
 	@echo 'make test-garage   the contract of object stores on Garage, which is built once (about ten minutes)'
 	@echo 'make bench   benchmarks'
+	@echo 'make bench-garage   35 submissions of 50 rows from Garage: time, bytes, memory'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    format check, clippy and the dependency assertion alone'
 	@echo 'make setup   install what the build needs, or say what is missing'
@@ -98,3 +99,7 @@ test-python: setup-python
 test-garage: setup
 	$(call heading,Contract of object stores on Garage)
 	.ci/garage
+
+bench-garage: setup
+	$(call heading,35 submissions of 50 rows from Garage)
+	.ci/garage cargo bench --locked -p nexis-tests -p nexis-node --bench submissions
