@@ -185,7 +185,7 @@ async fn validate(hangs: Option<usize>) {
     let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
     let chain = SimulatedChain::open(
         &folder.join("chain.json"),
-        SubnetConfig { netuid: NETUID, start_block: 7002, commit_reveal: false, ..SubnetConfig::default() },
+        SubnetConfig { netuid: NETUID, start_block: 6900, commit_reveal: false, ..SubnetConfig::default() },
     )
     .unwrap();
     let validator_hotkey = pair("validator");
@@ -239,6 +239,8 @@ async fn validate(hangs: Option<usize>) {
     settings.validator.fetch = DEADLINE;
     let validator = Validator::new(parts, settings).unwrap();
 
+    // Everybody is there by the block at which the interval may first be judged.
+    chain.advance(INTERVAL.first_eligible_block() - chain.head().number).unwrap();
     let head = chain.finalized_head().await.unwrap();
     validator.follow(&head, &CancellationToken::new()).await.unwrap();
 
