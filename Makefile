@@ -80,7 +80,7 @@ test-sdk: setup
 	python3 -m venv "$(TARGET)/sdk"
 	"$(TARGET)/sdk/bin/pip" install --quiet bittensor==11.3.0
 	NEXIS_SDK_PYTHON="$(abspath $(TARGET))/sdk/bin/python" \
-	    cargo test --locked --workspace --test chain_sdk -- --include-ignored
+	    cargo test --locked --workspace --test chain_sdk --test timelock -- --include-ignored
 
 # FFMPEG_DIR names an FFmpeg to take; without it, a small one is built from Debian's sources (nexis-py/ffmpeg/build).
 wheel: setup-python
