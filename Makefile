@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup setup-python demo test bench fmt lint check-format clippy dependencies rust-tests doc-tests \
-    wheel test-python test-sdk test-garage bench-garage
+    wheel test-python test-sdk test-hub test-serve test-serve-page test-garage bench-garage
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 heading = @printf '\n== %s ==\n' '$(1)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make wheel   the Python wheel, with FFmpeg and the demonstration model inside'
 	@echo 'make test-python   build the wheel for tests, install it into a fresh environment, run the tests in Python'
 	@echo 'make test-sdk   compare the chain client with the official Python SDK, which it fetches'
+	@echo 'make test-hub   compare the model cache with that of the official hub client, which it fetches'
 	@echo 'make test-garage   the contract of object stores on Garage, which is built once (about ten minutes)'
 	@echo 'make bench   benchmarks'
 	@echo 'make bench-garage   35 submissions of 50 rows from Garage: time, bytes, memory'
@@ -81,6 +82,15 @@ test-sdk: setup
 	"$(TARGET)/sdk/bin/pip" install --quiet bittensor==11.3.0
 	NEXIS_SDK_PYTHON="$(abspath $(TARGET))/sdk/bin/python" \
 	    cargo test --locked --workspace --test chain_sdk --test timelock -- --include-ignored
+
+# The official client of the Hugging Face hub and the program's own fetch from the same local server, and find what the
+# other fetched.
+test-hub: setup
+	$(call heading,Official hub client)
+	python3 -m venv "$(TARGET)/hub"
+	"$(TARGET)/hub/bin/pip" install --quiet huggingface_hub==2.4.0
+	NEXIS_HUB_PYTHON="$(abspath $(TARGET))/hub/bin/python" \
+	    cargo test --locked --workspace --test hub -- --include-ignored
 
 # FFMPEG_DIR names an FFmpeg to take; without it, a small one is built from Debian's sources (nexis-py/ffmpeg/build).
 wheel: setup-python

@@ -1,14 +1,13 @@
 //! Puts the parts together that judge: decoder, model, card. Every front door does it here, so that the program and
 //! the Python package judge with the same parts.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nexis_core::Result;
 use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
 use nexis_core::model::card::ModelCard;
-use nexis_core::model::registry::resolve;
+use nexis_core::model::registry::{ModelLocation, ModelPlaces, resolve};
 use nexis_core::model::{ClipModel, ImageText, LoadOptions};
 use nexis_core::verifier::RowJudge;
 
@@ -19,8 +18,8 @@ use crate::DeviceChoice;
 pub struct EngineOptions {
     /// Registry id or model folder.
     pub model: String,
-    /// Folders that may hold `registry.toml` and the models, in order.
-    pub models_roots: Vec<PathBuf>,
+    /// Where models are looked for.
+    pub models_roots: ModelPlaces,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
     /// Pictures in one call of the model.
@@ -40,17 +39,18 @@ impl EngineOptions {
         Arc::new(FfmpegDecoder::default())
     }
 
-    /// Loads the model alone, without a card.
+    /// Loads the model alone, without a card, and says where it was.
     ///
     /// # Errors
-    /// Where the device or the model cannot be used, with what to do about it.
-    pub fn load_model(&self) -> Result<(Arc<dyn ImageText>, PathBuf)> {
+    /// Where the device or the model cannot be used, or a file is not the one on record, with what to do about it.
+    pub fn load_model(&self) -> Result<(Arc<dyn ImageText>, ModelLocation)> {
         let choice: DeviceChoice = self.device.parse()?;
         crate::resolve(choice)?;
         let location = resolve(&self.model, &self.models_roots)?;
         let options = LoadOptions { id: Some(location.id.clone()), ..LoadOptions::default() };
         let model = ClipModel::load(&location.directory, &options)?;
-        Ok((Arc::new(model), location.directory))
+        location.check(&model.identity().digests)?;
+        Ok((Arc::new(model), location))
     }
 
     /// Everything that judges a row.
@@ -58,8 +58,8 @@ impl EngineOptions {
     /// # Errors
     /// As [`load_model`](Self::load_model), and where the card is missing or made for other weights.
     pub fn judge(&self) -> Result<RowJudge> {
-        let (model, directory) = self.load_model()?;
-        let card = ModelCard::load(&directory.join("card.toml"))?;
+        let (model, location) = self.load_model()?;
+        let card = ModelCard::load(&location.card)?;
         RowJudge::new(self.decoder(), model, Arc::new(card), self.limits(), self.batch)
     }
 }

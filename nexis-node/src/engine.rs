@@ -1,7 +1,6 @@
 //! The judging model: loaded, and held against what the operator pinned, before anything is judged.
 
-use std::path::PathBuf;
-
+use nexis_core::model::registry::ModelPlaces;
 use nexis_core::verifier::RowJudge;
 use nexis_core::{Error, Result};
 use nexis_gpu::EngineOptions;
@@ -12,7 +11,7 @@ use crate::config::{Config, ModelPin, Network};
 ///
 /// # Errors
 /// Where the model cannot be loaded, is a demonstration outside of the devnet, or is not the one that is pinned.
-pub fn load(config: &Config, models_roots: Vec<PathBuf>) -> Result<RowJudge> {
+pub fn load(config: &Config, models_roots: ModelPlaces) -> Result<RowJudge> {
     let options = EngineOptions {
         model: config.model.id.clone(),
         models_roots,

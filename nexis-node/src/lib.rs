@@ -5,6 +5,7 @@ pub mod chain;
 pub mod config;
 pub mod devnet;
 pub mod engine;
+pub mod hub;
 pub mod miner;
 pub mod observe;
 pub mod owner;

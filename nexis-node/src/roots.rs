@@ -2,9 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use nexis_core::model::registry::{ModelPlaces, hub_cache, nexis_home};
+
 /// Where models are looked for: the folder given, or else `models` here and in the folders above the
-/// program.
-pub(crate) fn models_roots(given: Option<&Path>) -> Vec<PathBuf> {
+/// program; the user's own folder; and the cache of Hugging Face's clients.
+pub(crate) fn models_roots(given: Option<&Path>) -> ModelPlaces {
+    let lookup = |name: &str| std::env::var(name).ok();
+    ModelPlaces { roots: registries(given), home: nexis_home(&lookup), hub: hub_cache(&lookup) }
+}
+
+fn registries(given: Option<&Path>) -> Vec<PathBuf> {
     if let Some(given) = given {
         return vec![given.to_path_buf()];
     }

@@ -9,6 +9,7 @@ use chrono::Utc;
 use nexis_core::check::Policy;
 use nexis_core::evidence::Evidence;
 use nexis_core::media::{Frame, MediaFailure};
+use nexis_core::model::registry::{ModelPlaces, hub_cache, nexis_home};
 use nexis_core::overlap::OverlapIndex;
 use nexis_core::package::{IntervalFolder, discover, validate_row};
 use nexis_core::protocol::{Hotkey, IntervalId};
@@ -72,6 +73,9 @@ impl Engine {
         let choice: nexis_gpu::DeviceChoice = device.parse().map_err(|e| ours(py, e))?;
         nexis_gpu::resolve(choice).map_err(|e| raised(py, "DeviceUnavailable", (e.to_string(),)))?;
         let max_wall = Duration::from_secs_f64(max_wall_s);
+        let lookup = |name: &str| std::env::var(name).ok();
+        let models_roots =
+            ModelPlaces { roots: models_roots, home: nexis_home(&lookup), hub: hub_cache(&lookup) };
         let options = EngineOptions { model, models_roots, device: device.to_owned(), batch, max_wall };
         let made = beside(py, move |_| {
             let pool = rayon::ThreadPoolBuilder::new()

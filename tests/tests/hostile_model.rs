@@ -36,7 +36,7 @@ fn refused(dir: &Path, words: &[&str]) {
 #[test]
 fn committed_registry_names_the_demonstration_model() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
-    let listed = nexis_core::model::registry::list(&[root]).unwrap();
+    let listed = nexis_core::model::registry::list(&vec![root].into()).unwrap();
     let demo = listed.iter().find(|location| location.id == "demo").unwrap();
     assert!(demo.demonstration() && demo.directory.ends_with("models/demo"));
 }

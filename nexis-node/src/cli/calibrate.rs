@@ -13,6 +13,7 @@ use nexis_core::Error;
 use nexis_core::check::{CategoryRule, middle_three};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits};
 use nexis_core::model::card::{CalibrationCard, CardModel, ModelCard};
+use nexis_core::model::registry::{ModelLocation, resolve};
 use nexis_core::model::{ClipModel, ImageText, LoadOptions};
 use nexis_core::protocol::Category;
 use nexis_core::score::FrameEmbeddings;
@@ -30,6 +31,7 @@ use rayon::prelude::*;
 
 use super::{OutputArguments, interrupt_flag};
 use crate::EXIT_ACCEPTED;
+use crate::roots::models_roots;
 use crate::view::Progress;
 
 /// Pictures in one call of the model.
@@ -44,12 +46,17 @@ const SWAP_ATTEMPTS: u64 = 14;
 /// Fit a model's card on rendered scenes, measure it on others, and write it
 #[derive(Args)]
 pub(crate) struct Calibrate {
-    /// The model's folder, in Hugging Face's CLIP format
-    model: PathBuf,
+    /// The model: an id of `nexis models list`, or a folder in Hugging Face's CLIP format
+    #[arg(value_name = "ID_OR_DIR")]
+    model: String,
+    /// Folder that holds registry.toml and the models; searched for where not given
+    #[arg(long, value_name = "DIR", env = "NEXIS_MODELS")]
+    models_dir: Option<PathBuf>,
     /// Prompts per label: a JSON object of seven lists; prompts.json in the model's folder where not given
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Where the card goes; card.toml in the model's folder where not given
+    /// Where the card goes; where it is looked for, where not given: in the model's folder, or for a fetched model in
+    /// the user's own
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// The model's id in the registry; the folder's name where not given
@@ -82,8 +89,12 @@ impl Calibrate {
         let interrupted = interrupt_flag()?;
         let progress = self.output.progress();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build()?;
-        let card = pool.install(|| self.card(&progress, &interrupted))?;
-        let path = self.out.clone().unwrap_or_else(|| self.model.join("card.toml"));
+        let location = resolve(&self.model, &models_roots(self.models_dir.as_deref()))?;
+        let card = pool.install(|| self.card(&location, &progress, &interrupted))?;
+        let path = self.out.clone().unwrap_or(location.card);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
         fs::write(&path, card.to_toml()?).with_context(|| format!("writing {}", path.display()))?;
         let mut out = io::stdout().lock();
         if self.output.json {
@@ -105,12 +116,17 @@ impl Calibrate {
         Ok(EXIT_ACCEPTED)
     }
 
-    fn card(&self, progress: &Progress, interrupted: &AtomicBool) -> anyhow::Result<ModelCard> {
-        let model: Arc<dyn ImageText> = Arc::new(ClipModel::load(
-            &self.model,
-            &LoadOptions { id: self.id.clone(), ..LoadOptions::default() },
-        )?);
-        let draft = self.draft(model.as_ref())?;
+    fn card(
+        &self,
+        location: &ModelLocation,
+        progress: &Progress,
+        interrupted: &AtomicBool,
+    ) -> anyhow::Result<ModelCard> {
+        let id = self.id.clone().unwrap_or_else(|| location.id.clone());
+        let options = LoadOptions { id: Some(id), ..LoadOptions::default() };
+        let model: Arc<dyn ImageText> = Arc::new(ClipModel::load(&location.directory, &options)?);
+        location.check(&model.identity().digests)?;
+        let draft = self.draft(model.as_ref(), &location.directory)?;
         let texts = Arc::new(TextEncoder::new(Arc::clone(&model)));
         let (_, for_trials) = split_generic();
         let trials = TrialPlan { generic: for_trials, ..TrialPlan::default() };
@@ -142,8 +158,8 @@ impl Calibrate {
     }
 
     /// Everything of the card that is not fitted.
-    fn draft(&self, model: &dyn ImageText) -> anyhow::Result<ModelCard> {
-        let path = self.prompts.clone().unwrap_or_else(|| self.model.join("prompts.json"));
+    fn draft(&self, model: &dyn ImageText, folder: &Path) -> anyhow::Result<ModelCard> {
+        let path = self.prompts.clone().unwrap_or_else(|| folder.join("prompts.json"));
         let text = fs::read(&path).map_err(|e| Error::io(&path, e))?;
         let prompts: BTreeMap<Category, Vec<String>> =
             serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
@@ -172,11 +188,7 @@ impl Calibrate {
         draft.calibration = CalibrationCard {
             command: format!(
                 "nexis calibrate {} --fit {} --measure {} --fit-seed {} --measure-seed {}",
-                self.model.display(),
-                self.fit,
-                self.measure,
-                self.fit_seed,
-                self.measure_seed
+                self.model, self.fit, self.measure, self.fit_seed, self.measure_seed
             ),
             date: self.date.clone().unwrap_or_else(|| chrono::Utc::now().format("%Y-%m-%d").to_string()),
             data: format!(

@@ -46,8 +46,16 @@ struct State {
     stage: Option<Stage>,
 }
 
+/// What a stage counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Steps,
+    Bytes,
+}
+
 struct Stage {
     name: String,
+    unit: Unit,
     total: u64,
     done: u64,
     begun: Instant,
@@ -68,6 +76,15 @@ impl Progress {
 
     /// Begins a stage of `total` steps (0 where that is not known) and ends the one before.
     pub(crate) fn stage(&self, name: &str, total: u64) {
+        self.begin(name, total, Unit::Steps);
+    }
+
+    /// Begins a stage of so many bytes (0 where that is not known) and ends the one before.
+    pub(crate) fn bytes(&self, name: &str, total: u64) {
+        self.begin(name, total, Unit::Bytes);
+    }
+
+    fn begin(&self, name: &str, total: u64, unit: Unit) {
         let mut state = self.lock();
         state.end_stage();
         if self.mode == ProgressMode::Silent {
@@ -75,28 +92,26 @@ impl Progress {
         }
         let now = Instant::now();
         let name = printable(name);
-        let bar = (self.mode == ProgressMode::Bar).then(|| bar(&name, total));
+        let bar = (self.mode == ProgressMode::Bar).then(|| bar(&name, total, unit));
         if bar.is_none() {
-            let line = if total == 0 { format!("{name} ...") } else { format!("{name}: {total} to do") };
+            let to_do = unit.shown(total);
+            let line = if total == 0 { format!("{name} ...") } else { format!("{name}: {to_do} to do") };
             state.line(&line);
         }
-        state.stage = Some(Stage { name, total, done: 0, begun: now, last_line: now, bar });
+        state.stage = Some(Stage { name, unit, total, done: 0, begun: now, last_line: now, bar });
     }
 
     /// Counts steps of the current stage as done.
     pub(crate) fn advance(&self, steps: u64) {
         let mut state = self.lock();
-        let Some(stage) = &mut state.stage else { return };
-        stage.done = stage.done.saturating_add(steps);
-        if let Some(bar) = &stage.bar {
-            bar.inc(steps);
-            return;
-        }
-        if stage.last_line.elapsed() >= LINE_INTERVAL {
-            stage.last_line = Instant::now();
-            let line = stage.standing();
-            state.line(&line);
-        }
+        let Some(stage) = &state.stage else { return };
+        let done = stage.done.saturating_add(steps);
+        state.reach(done);
+    }
+
+    /// Says how much of the current stage is done; it may be less than before, where something is done again.
+    pub(crate) fn reach(&self, done: u64) {
+        self.lock().reach(done);
     }
 
     /// Prints a line that stays, above a bar where there is one.
@@ -137,6 +152,20 @@ impl State {
         let _ = self.out.flush();
     }
 
+    fn reach(&mut self, done: u64) {
+        let Some(stage) = &mut self.stage else { return };
+        stage.done = done;
+        if let Some(bar) = &stage.bar {
+            bar.set_position(done);
+            return;
+        }
+        if stage.last_line.elapsed() >= LINE_INTERVAL {
+            stage.last_line = Instant::now();
+            let line = stage.standing();
+            self.line(&line);
+        }
+    }
+
     fn end_stage(&mut self) {
         let Some(stage) = self.stage.take() else { return };
         match &stage.bar {
@@ -149,21 +178,38 @@ impl State {
     }
 }
 
-impl Stage {
-    fn standing(&self) -> String {
-        if self.total == 0 {
-            format!("{}: {} done", self.name, self.done)
-        } else {
-            format!("{}: {} of {}", self.name, self.done, self.total)
+impl Unit {
+    fn shown(self, n: u64) -> String {
+        match self {
+            Self::Steps => n.to_string(),
+            Self::Bytes => indicatif::DecimalBytes(n).to_string(),
         }
     }
 }
 
-fn bar(name: &str, total: u64) -> ProgressBar {
-    let (bar, template) = if total == 0 {
-        (ProgressBar::no_length(), "{spinner} {prefix} {pos} [{elapsed}]")
-    } else {
-        (ProgressBar::new(total), "{prefix:24!} {bar:30} {pos}/{len} [{elapsed}, {eta} left]")
+impl Stage {
+    fn standing(&self) -> String {
+        let (done, total) = (self.unit.shown(self.done), self.unit.shown(self.total));
+        if self.total == 0 {
+            format!("{}: {done} done", self.name)
+        } else {
+            format!("{}: {done} of {total}", self.name)
+        }
+    }
+}
+
+fn bar(name: &str, total: u64, unit: Unit) -> ProgressBar {
+    let (bar, template) = match (total, unit) {
+        (0, Unit::Steps) => (ProgressBar::no_length(), "{spinner} {prefix} {pos} [{elapsed}]"),
+        (0, Unit::Bytes) => (ProgressBar::no_length(), "{spinner} {prefix} {decimal_bytes} [{elapsed}]"),
+        (_, Unit::Steps) => {
+            (ProgressBar::new(total), "{prefix:24!} {bar:30} {pos}/{len} [{elapsed}, {eta} left]")
+        }
+        (_, Unit::Bytes) => {
+            let template = "{prefix} {bar:30} {decimal_bytes}/{decimal_total_bytes} \
+                            [{decimal_bytes_per_sec}, {eta} left]";
+            (ProgressBar::new(total), template)
+        }
     };
     bar.set_draw_target(ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template(template) {

@@ -1,0 +1,59 @@
+//! What removing takes away, and what it leaves.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nexis_node::hub::removal;
+
+use crate::server::{git_sha1, sha256};
+use crate::world::{COMMIT, LARGE, REPOSITORY, World, noise, repo, tree};
+
+#[tokio::test]
+async fn all_that_was_fetched_and_nothing_else() {
+    let world = World::new().await;
+    let cache = world.places.hub.clone().unwrap();
+    world.fetch().await.unwrap();
+    let other = cache.join("models--maker--other/blobs/x");
+    fs::create_dir_all(other.parent().unwrap()).unwrap();
+    fs::write(&other, "another program's").unwrap();
+    let lock = world.lock();
+    let removal = removal(&cache, &lock.models()[0]).unwrap();
+    assert!(removal.bytes >= LARGE as u64);
+    removal.run().unwrap();
+    let left = tree(&cache);
+    assert!(left.iter().all(|path| path.starts_with(".locks/") || path.contains("other")), "{left:?}");
+    assert!(other.exists() && !world.repository().folder().exists());
+    assert_eq!(world.lock(), lock, "what is on record stays");
+    world.fetch().await.unwrap();
+}
+
+#[tokio::test]
+async fn contents_of_other_commits_and_files_of_others_stay() {
+    let world = World::new().await;
+    let cache = world.places.hub.clone().unwrap();
+    // Another program has the configuration of this commit, and all of a later one that shares the weights.
+    let snapshot = world.repository().snapshot(COMMIT);
+    let newer = world.repository().snapshot(&"f".repeat(40));
+    let weights = sha256(&noise(1, LARGE));
+    let config = repo(COMMIT, 1).files["config.json"].0.clone();
+    let config_blob = git_sha1(&config);
+    for (folder, name, blob, bytes) in [
+        (&snapshot, "config.json", &config_blob, config.clone()),
+        (&newer, "model.safetensors", &weights, noise(1, LARGE)),
+    ] {
+        fs::create_dir_all(folder).unwrap();
+        fs::create_dir_all(world.repository().blobs()).unwrap();
+        fs::write(world.repository().blobs().join(blob), bytes).unwrap();
+        std::os::unix::fs::symlink(format!("../../blobs/{blob}"), folder.join(name)).unwrap();
+    }
+    world.fetch().await.unwrap();
+    assert_eq!(world.hub.large_ranges().len(), 0, "the content was there");
+    let lock = world.lock();
+    removal(&cache, &lock.models()[0]).unwrap().run().unwrap();
+    let left: Vec<PathBuf> = ["config.json"].map(|name| snapshot.join(name)).into();
+    assert!(left.iter().all(|path| fs::read(path).is_ok()));
+    assert!(fs::read(newer.join("model.safetensors")).is_ok());
+    assert!(!snapshot.join("sub").exists());
+    assert_eq!(world.repository().commit("main").as_deref(), Some(COMMIT), "the commit is still there");
+    assert!(REPOSITORY.contains('/'));
+}
