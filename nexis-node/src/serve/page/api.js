@@ -27,14 +27,19 @@ export class Refusal extends Error {
  *
  * XMLHttpRequest, because `fetch` does not tell how far an upload is.
  */
-export function ask(path, { method = "GET", body = null, type = null, signal = null, onUpload = null, onSent = null } = {}) {
+export function ask(
+  path,
+  { method = "GET", body = null, type = null, signal = null, onUpload = null, onSent = null } = {},
+) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open(method, new URL(path, document.baseURI));
     if (type !== null) request.setRequestHeader("Content-Type", type);
     if (key !== "") request.setRequestHeader("Authorization", `Bearer ${key}`);
     if (onUpload !== null) {
-      request.upload.addEventListener("progress", (event) => onUpload(event.total > 0 ? event.loaded / event.total : 0));
+      request.upload.addEventListener("progress", (event) =>
+        onUpload(event.total > 0 ? event.loaded / event.total : 0),
+      );
     }
     if (onSent !== null) request.upload.addEventListener("load", () => onSent());
     request.addEventListener("load", () => {

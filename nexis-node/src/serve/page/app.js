@@ -44,9 +44,10 @@ function choose(files) {
     problem("files", `${pictures.length} frames were chosen; at most ${MOST_FRAMES} are taken.`);
   } else {
     const order = new Intl.Collator("en", { numeric: true });
-    chosen = pictures.length > 0
-      ? { frames: pictures.toSorted((a, b) => order.compare(a.name, b.name)) }
-      : { clip: files[0] };
+    chosen =
+      pictures.length > 0
+        ? { frames: pictures.toSorted((a, b) => order.compare(a.name, b.name)) }
+        : { clip: files[0] };
     problem("files", "");
   }
   showChosen();
@@ -63,21 +64,36 @@ function showChosen() {
   box.hidden = chosen === null;
   byId("remove").hidden = chosen === null;
   byId("files-hint").hidden = chosen !== null;
-  byId("picker-text").textContent = chosen === null ? "Choose …" : "Choose another …";
-  byId("drop-hint").textContent = chosen === null ? "or drop it here" : "or drop another here";
+  byId("picker-text").textContent = chosen === null ? "Choose files" : "Choose others";
   if (chosen?.clip) {
-    const film = element("video", { src: address(chosen.clip), controls: true, muted: true, playsinline: true, preload: "metadata", "aria-label": "The chosen clip" });
+    const film = element("video", {
+      src: address(chosen.clip),
+      controls: true,
+      muted: true,
+      playsinline: true,
+      preload: "metadata",
+      "aria-label": "The chosen clip",
+    });
     // The server reads formats that this browser does not.
     film.addEventListener("error", () => film.remove());
     box.replaceChildren(film, element("p", {}, outside(chosen.clip.name), ` ${bytes(chosen.clip.size)}`));
   } else if (chosen?.frames) {
     const total = chosen.frames.reduce((sum, file) => sum + file.size, 0);
     box.replaceChildren(
-      element("ol", { class: "strip", vars: { "--columns": Math.min(chosen.frames.length, 6) } },
-        chosen.frames.map((file, index) => element("li", {},
-          element("img", { src: address(file), alt: "" }),
-          element("span", { class: "name" }, `#${index + 1} `, outside(file.name))))),
-      element("p", {}, `${chosen.frames.length} ${chosen.frames.length === 1 ? "frame" : "frames"}, ${bytes(total)}`));
+      element(
+        "ol",
+        { class: "strip", vars: { "--columns": Math.min(chosen.frames.length, 6) } },
+        chosen.frames.map((file, index) =>
+          element(
+            "li",
+            {},
+            element("img", { src: address(file), alt: "" }),
+            element("span", { class: "name" }, `#${index + 1} `, outside(file.name)),
+          ),
+        ),
+      ),
+      element("p", {}, `${chosen.frames.length} ${chosen.frames.length === 1 ? "frame" : "frames"}, ${bytes(total)}`),
+    );
   } else {
     box.replaceChildren();
   }
@@ -110,8 +126,14 @@ byId("caption").addEventListener("keydown", (event) => {
 // A file dropped beside the field would otherwise replace the page.
 let inside = 0;
 const marks = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-document.addEventListener("dragenter", (event) => marks(event) && byId("drop").classList.toggle("over", ++inside > 0));
-document.addEventListener("dragleave", (event) => marks(event) && byId("drop").classList.toggle("over", --inside > 0));
+document.addEventListener(
+  "dragenter",
+  (event) => marks(event) && byId("drop").classList.toggle("over", ++inside > 0),
+);
+document.addEventListener(
+  "dragleave",
+  (event) => marks(event) && byId("drop").classList.toggle("over", --inside > 0),
+);
 document.addEventListener("dragover", (event) => marks(event) && event.preventDefault());
 document.addEventListener("drop", (event) => {
   if (!marks(event)) return;
@@ -137,12 +159,19 @@ function state(name, text = "", progress = null) {
   bar.setAttribute("aria-label", name === "uploading" ? "Upload" : "Judging");
   if (progress === null) bar.removeAttribute("value");
   else bar.value = progress;
-  if (working || name === "idle" || name === "done") byId("trouble").replaceChildren();
+  for (const box of ["trouble", "key-trouble"]) byId(box).replaceChildren();
 }
 
-function trouble(message, advice) {
-  byId("trouble").replaceChildren(element("div", { class: "notice reject" },
-    element("p", {}, outside(message)), advice && element("p", { class: "hint" }, advice)));
+/** Shows a message as it came, and what to do about it. */
+function trouble(message, advice, box = "trouble") {
+  byId(box).replaceChildren(
+    element(
+      "div",
+      { class: "notice reject" },
+      element("p", {}, outside(message)),
+      advice && element("p", { class: "hint" }, advice),
+    ),
+  );
 }
 
 async function request() {
@@ -162,7 +191,9 @@ function dataAddress(file) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.addEventListener("load", () => resolve(reader.result));
-    reader.addEventListener("error", () => reject(new NoAnswer(`${file.name} could not be read: it was moved or changed. Choose it again.`)));
+    reader.addEventListener("error", () =>
+      reject(new NoAnswer(`${file.name} could not be read: it was moved or changed. Choose it again.`)),
+    );
     reader.readAsDataURL(file);
   });
 }
@@ -203,7 +234,9 @@ async function judge() {
 function once(asked, signal) {
   state("uploading", "Uploading.", 0);
   return askJson("v1/score", {
-    method: "POST", ...asked, signal,
+    method: "POST",
+    ...asked,
+    signal,
     onUpload: (part) => {
       byId("progress").value = part;
       byId("clock").textContent = `${Math.round(part * 100)} %`;
@@ -215,11 +248,11 @@ function once(asked, signal) {
 /** Waits as long as the server asks for, or until "Ask now". */
 function pause(refusal, signal) {
   const end = performance.now() + refusal.retryAfter * 1000;
-  state("busy", `${printable(refusal.message)} This page asks again by itself.`);
+  state("busy", `${printable(refusal.message)} It is asked again by itself.`);
   return new Promise((resolve, reject) => {
     const left = () => Math.max(0, Math.ceil((end - performance.now()) / 1000));
     const tick = () => {
-      byId("clock").textContent = `${left()} s`;
+      byId("clock").textContent = `again in ${left()} s`;
       if (left() === 0) finish(resolve);
     };
     const beat = setInterval(tick, 250);
@@ -248,7 +281,10 @@ function failed(error) {
     trouble(error.message, ADVICE[error.status]);
   } else if (error instanceof NoAnswer) {
     state("error", "Not judged.");
-    trouble(error.message, "See whether nexis serve still runs and the file is not larger than it takes, then judge again.");
+    trouble(
+      error.message,
+      "See whether nexis serve still runs and the file is not larger than it takes, then judge again.",
+    );
   } else {
     state("error", "Not judged.");
     trouble(`This page has a defect: ${error.message}`, "Reload it, and report what the browser's console says.");
@@ -273,7 +309,10 @@ function showResult(result) {
   state("done", `${words[result.verdict] ?? printable(result.verdict)}: see below.`);
   byId("result-title").replaceChildren("Verdict ", badge(result.verdict));
   byId("result-body").replaceChildren(
-    ...[verdictView(result), evidenceLine(result.id)].flat(Infinity).filter((child) => child !== null && child !== false && child !== undefined));
+    ...[verdictView(result), evidenceLine(result.id)]
+      .flat(Infinity)
+      .filter((child) => child !== null && child !== false && child !== undefined),
+  );
   byId("result").hidden = false;
   byId("result").dataset.verdict = result.verdict;
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -283,8 +322,8 @@ function showResult(result) {
 // ---- Key and model
 
 function askForKey(message) {
-  state("key", "A key is needed.");
-  trouble(message, "Enter the key above; it is then asked again.");
+  state("key", "A key is needed: enter it above.");
+  trouble(message, null, "key-trouble");
   byId("key-panel").open = true;
   byId("key").focus();
 }
@@ -292,7 +331,7 @@ function askForKey(message) {
 byId("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   if (!useKey(byId("key").value.trim())) {
-    trouble("The key holds a character that no key has.", "Enter it again.");
+    trouble("A key has no spaces and only characters of ASCII.", "Enter it again.", "key-trouble");
     return;
   }
   state("idle");

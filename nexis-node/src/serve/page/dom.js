@@ -2,8 +2,10 @@
 
 // Characters that take no room or reorder what stands around them, as the program's reports replace them.
 const UNSEEN = new RegExp(
-  "[\\p{Cc}\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f"
-  + "\\u3164\\ufeff\\uffa0\\ufff0-\\ufffb\\ufffe\\uffff\\u{1d173}-\\u{1d17a}\\u{e0000}-\\u{e0fff}]+", "gu");
+  "[\\p{Cc}\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f" +
+    "\\u3164\\ufeff\\uffa0\\ufff0-\\ufffb\\ufffe\\uffff\\u{1d173}-\\u{1d17a}\\u{e0000}-\\u{e0fff}]+",
+  "gu",
+);
 const SPACE = /[\t-\r\u0085\u2028\u2029\p{Zs}]/gu;
 const PILED = /(\p{Mn}{3})\p{Mn}+/gu;
 
@@ -78,6 +80,10 @@ function two(number) {
 export function badge(verdict) {
   const marks = { accept: "✓", reject: "✕", inconclusive: "?" };
   const known = Object.hasOwn(marks, verdict);
-  return element("span", { class: known ? `badge ${verdict}` : "badge" },
-    known && element("span", { "aria-hidden": "true" }, marks[verdict]), known ? ` ${verdict}` : printable(verdict));
+  return element(
+    "span",
+    { class: known ? `badge ${verdict}` : "badge" },
+    known && element("span", { "aria-hidden": "true" }, marks[verdict]),
+    known ? ` ${verdict}` : printable(verdict),
+  );
 }

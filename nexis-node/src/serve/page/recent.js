@@ -2,7 +2,7 @@
 
 import { ask, askJson } from "./api.js";
 import { badge, byId, element, figure, moment, outside, printable } from "./dom.js";
-import { submissionView, verdictView } from "./result.js";
+import { submissionView, verdictView, whyView } from "./result.js";
 
 /** How many verdicts one request asks for. */
 const STEP = 25;
@@ -17,7 +17,10 @@ let asked = 0;
 /** Keeps the small pictures of an answer, which no evidence holds. */
 export function keepPictures(result) {
   if (!Array.isArray(result.frames)) return;
-  pictures.set(result.id, new Map(result.frames.filter((frame) => frame.picture).map((frame) => [frame.rgb_sha256, frame.picture])));
+  pictures.set(
+    result.id,
+    new Map(result.frames.filter((frame) => frame.picture).map((frame) => [frame.rgb_sha256, frame.picture])),
+  );
   while (pictures.size > KEPT) pictures.delete(pictures.keys().next().value);
 }
 
@@ -86,22 +89,32 @@ function show(answer, older, query) {
   const filtered = ["kind", "verdict", "text"].some((filter) => query.has(filter));
   const none = filtered ? "No verdict fits these filters" : "Nothing has been judged since the server started";
   const number = shown.size === 1 ? "1 verdict" : `${shown.size} verdicts`;
-  byId("count").replaceChildren(shown.size === 0 ? none : `${number}${answer.more ? ", and older ones" : ""}`, ", as of ",
-    moment(new Date().toISOString()), ".");
+  byId("count").replaceChildren(
+    shown.size === 0 ? none : `${number}${answer.more ? ", and older ones" : ""}`,
+    ", as of ",
+    moment(new Date().toISOString()),
+    ".",
+  );
 }
 
 function entry(verdict) {
   const details = element("div", { class: "body" });
   const title = verdict.caption ?? verdict.hotkey;
-  const node = element("details", { class: "recent", "data-id": verdict.id },
-    element("summary", {},
+  const node = element(
+    "details",
+    { class: "recent", "data-id": verdict.id },
+    element(
+      "summary",
+      {},
       badge(verdict.verdict),
       element("span", { class: "what", dir: "auto" }, title === null ? `${verdict.frames} frames` : printable(title)),
       cell("P(match)", verdict.probability),
       cell("nature", verdict.nature_score),
       element("span", { class: "kind" }, printable(verdict.kind)),
-      element("span", { class: "when" }, moment(verdict.created_at))),
-    details);
+      element("span", { class: "when" }, moment(verdict.created_at)),
+    ),
+    details,
+  );
   node.addEventListener("toggle", () => {
     if (node.open && !details.hasChildNodes()) open(verdict, details);
   });
@@ -109,8 +122,11 @@ function entry(verdict) {
 }
 
 function cell(term, value) {
-  return element("span", { class: "num" }, value !== null
-    && [element("span", { class: "term" }, `${term} `), figure(value)]);
+  return element(
+    "span",
+    { class: "num" },
+    value !== null && [element("span", { class: "term" }, `${term} `), figure(value)],
+  );
 }
 
 async function open(verdict, details) {
@@ -118,19 +134,20 @@ async function open(verdict, details) {
   try {
     const text = await ask(`v1/evidence/${encodeURIComponent(verdict.id)}`);
     const record = JSON.parse(text);
-    const view = verdict.kind === "verify" && Array.isArray(record.rows)
-      ? [reasons(verdict), submissionView(record)]
-      : verdictView({ ...record, why: verdict.why, failures: verdict.failures, verdict: verdict.verdict }, pictures.get(verdict.id));
+    const view =
+      verdict.kind === "verify" && Array.isArray(record.rows)
+        ? [whyView(verdict), submissionView(record)]
+        : verdictView(
+            { ...record, why: verdict.why, failures: verdict.failures, verdict: verdict.verdict },
+            pictures.get(verdict.id),
+          );
     details.replaceChildren(...[view, evidenceLine(verdict.id, text)].flat(Infinity).filter(Boolean));
   } catch (error) {
     details.replaceChildren(
       element("p", { class: "notice", role: "alert" }, "The evidence could not be had: ", outside(error.message)),
-      element("button", { type: "button", on: { click: () => open(verdict, details) } }, "Try again"));
+      element("button", { type: "button", on: { click: () => open(verdict, details) } }, "Try again"),
+    );
   }
-}
-
-function reasons(verdict) {
-  return element("div", { class: "reasons" }, verdict.why.map((sentence) => element("p", {}, outside(sentence))));
 }
 
 /** The evidence's id, and a button that saves the record byte for byte: its SHA-256 is the id. */
@@ -140,7 +157,7 @@ export function evidenceLine(id, text = null) {
   button.addEventListener("click", async () => {
     trouble.textContent = "";
     try {
-      save(`${id}.json`, text ?? await ask(`v1/evidence/${encodeURIComponent(id)}`));
+      save(`${id}.json`, text ?? (await ask(`v1/evidence/${encodeURIComponent(id)}`)));
     } catch (error) {
       trouble.textContent = printable(error.message);
     }

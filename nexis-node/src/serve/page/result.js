@@ -28,7 +28,6 @@ export function verdictView(result, pictures = new Map()) {
 /** One miner's submission, as the report of `nexis verify` has it. */
 export function submissionView(submission) {
   const facts = [
-    ["miner", outside(submission.miner_hotkey, { class: "mono" })],
     ["interval", printable(submission.interval_id)],
     ["rows", `${printable(submission.record_count)}, ${printable(submission.pruned_rows)} pruned`],
     ["sampled", `${printable(submission.sampled_rows)}, ${printable(submission.passed_sample_count)} passed`],
@@ -38,15 +37,27 @@ export function submissionView(submission) {
   return [
     factList(facts),
     codes("reject", list(submission.reasons)),
-    list(submission.inconclusive).map((why) => element("p", { class: "notice" }, "Could not be checked: ", outside(why))),
+    list(submission.inconclusive).map((why) =>
+      element("p", { class: "notice" }, "Could not be checked: ", outside(why)),
+    ),
     list(submission.warnings).length > 0 && [
       element("h3", {}, "Warnings ", element("small", {}, "the strict policy would reject")),
       codes("inconclusive", list(submission.warnings)),
     ],
-    list(submission.rows).map((row) => element("details", { class: "row" },
-      element("summary", {}, badge(rowVerdict(row)), " ",
-        element("span", {}, `Row ${printable(row.row_index)} · clip `, outside(row.clip_id, { class: "mono" }))),
-      verdictView(row))),
+    list(submission.rows).map((row) =>
+      element(
+        "details",
+        { class: "row" },
+        element(
+          "summary",
+          {},
+          badge(rowVerdict(row)),
+          " ",
+          element("span", {}, `Row ${printable(row.row_index)} · clip `, outside(row.clip_id, { class: "mono" })),
+        ),
+        verdictView(row),
+      ),
+    ),
   ];
 }
 
@@ -57,9 +68,19 @@ function rowVerdict(row) {
 
 function codes(kind, violations) {
   if (violations.length === 0) return null;
-  return element("ul", { class: `codes ${kind}` }, violations.map((violation) => element("li", {},
-    element("code", {}, outside(violation.code)), " ",
-    violation.detail && outside(violation.detail, { class: "detail" }))));
+  return element(
+    "ul",
+    { class: `codes ${kind}` },
+    violations.map((violation) =>
+      element(
+        "li",
+        {},
+        element("code", {}, outside(violation.code)),
+        " ",
+        violation.detail && outside(violation.detail, { class: "detail" }),
+      ),
+    ),
+  );
 }
 
 function list(value) {
@@ -75,15 +96,23 @@ function notice(environment) {
   return typeof said === "string" && element("p", { class: "legend", role: "note" }, `Notice: ${printable(said)}.`);
 }
 
-function whyView(result) {
+/** The reasons in words, and the codes. */
+export function whyView(result) {
   const why = list(result.why);
   const failures = list(result.failures);
   const unchecked = typeof result.inconclusive === "string" ? [result.inconclusive] : [];
   if (why.length + failures.length + unchecked.length === 0) return null;
-  return element("div", { class: `reasons ${failures.length > 0 ? "reject" : ["accept", "inconclusive"].find((word) => word === result.verdict) ?? ""}`.trim() },
+  return element(
+    "div",
+    { class: `reasons ${failures.length > 0 ? "reject" : result.verdict === "accept" ? "accept" : "inconclusive"}` },
     [...why, ...unchecked].map((sentence) => element("p", {}, outside(sentence))),
-    failures.length > 0 && element("p", { class: "failures" },
-      failures.map((code) => element("code", {}, outside(code)))));
+    failures.length > 0 &&
+      element(
+        "p",
+        { class: "failures" },
+        failures.map((code) => element("code", {}, outside(code))),
+      ),
+  );
 }
 
 /** Pictures given one by one have no time: they are numbered. */
@@ -93,7 +122,9 @@ function timed(frames) {
 
 function name(frames, index) {
   const frame = frames[index];
-  return frame && timed(frames) && Number.isFinite(frame.pts_seconds) ? `${frame.pts_seconds.toFixed(2)} s` : `#${index + 1}`;
+  return frame && timed(frames) && Number.isFinite(frame.pts_seconds)
+    ? `${frame.pts_seconds.toFixed(2)} s`
+    : `#${index + 1}`;
 }
 
 function framesView(frames, middle, pictures) {
@@ -101,8 +132,12 @@ function framesView(frames, middle, pictures) {
     const picture = typeof frame.picture === "string" ? frame.picture : pictures.get(frame.rgb_sha256);
     if (typeof picture !== "string" || !picture.startsWith("data:image/")) return null;
     const alt = timed(frames) ? `frame ${index + 1} at ${name(frames, index)}` : `frame ${index + 1}`;
-    return element("figure", { class: middle.has(index) ? "middle" : null },
-      element("img", { src: picture, alt }), element("figcaption", {}, name(frames, index)));
+    return element(
+      "figure",
+      { class: middle.has(index) ? "middle" : null },
+      element("img", { src: picture, alt }),
+      element("figcaption", {}, name(frames, index)),
+    );
   });
   if (!shown.some((picture) => picture !== null)) return null;
   return [
@@ -121,17 +156,26 @@ function alignmentView(alignment, frames) {
   const units = list(alignment.units);
   return [
     element("h3", {}, "Caption against frames", borderline(alignment.borderline)),
-    element("div", { class: `match ${reaches ? "accept" : "reject"}` },
+    element(
+      "div",
+      { class: `match ${reaches ? "accept" : "reject"}` },
       element("span", { class: "name" }, "P(match)"),
       track(probability, { tick: threshold, label: `${figure(probability)} of 1, threshold ${figure(threshold)}` }),
-      element("span", { class: "value" }, element("b", {}, figure(probability)), ` ${reaches ? "≥" : "<"} ${figure(threshold)}`)),
-    units.length > 0 && heatTable({
-      corner: "Part of the caption",
-      columns: ["mean", ...columns(units, frames)],
-      rows: units.map((unit) => ({ title: unit.text, values: [unit.similarity, ...list(unit.per_frame)] })),
-      emphasis: 0,
-      legend: "Cosine similarity of each part to each frame",
-    }),
+      element(
+        "span",
+        { class: "value" },
+        element("b", {}, figure(probability)),
+        ` ${reaches ? "≥" : "<"} ${figure(threshold)}`,
+      ),
+    ),
+    units.length > 0 &&
+      heatTable({
+        corner: "Part of the caption",
+        columns: ["mean", ...columns(units, frames)],
+        rows: units.map((unit) => ({ title: unit.text, values: [unit.similarity, ...list(unit.per_frame)] })),
+        emphasis: 0,
+        legend: "Cosine similarity of each part to each frame",
+      }),
   ];
 }
 
@@ -147,27 +191,63 @@ function heatTable({ corner, columns: heads, rows, emphasis = -1, legend }) {
   const high = Math.max(...values);
   const heat = (value) => (high > low ? (value - low) / (high - low) : 0.5);
   // On a narrow screen the rows become grids, which would cost the table its roles.
-  const head = element("tr", { role: "row" },
+  const head = element(
+    "tr",
+    { role: "row" },
     element("th", { role: "columnheader", scope: "col" }, corner),
-    heads.map((text) => element("th", { role: "columnheader", scope: "col", class: "num" }, text)));
-  const body = rows.map((row) => element("tr", { role: "row" },
-    element("th", { role: "rowheader", scope: "row", dir: "auto" }, printable(row.title)),
-    row.values.map((value, index) => element("td", {
-      role: "cell", class: index === emphasis ? "num mean" : "num", vars: { "--h": share(heat(value)) },
-    }, figure(value)))));
+    heads.map((text) => element("th", { role: "columnheader", scope: "col", class: "num" }, text)),
+  );
+  const body = rows.map((row) =>
+    element(
+      "tr",
+      { role: "row" },
+      element("th", { role: "rowheader", scope: "row", dir: "auto" }, printable(row.title)),
+      row.values.map((value, index) =>
+        element(
+          "td",
+          {
+            role: "cell",
+            class: index === emphasis ? "num mean" : "num",
+            vars: { "--h": share(heat(value)) },
+          },
+          figure(value),
+        ),
+      ),
+    ),
+  );
   return [
-    element("div", { class: "scroll" }, element("table", { class: "heat", role: "table", vars: { "--cells": heads.length } },
-      element("thead", { role: "rowgroup" }, head), element("tbody", { role: "rowgroup" }, body))),
-    values.length > 0 && element("p", { class: "legend" },
-      `${legend}. The stronger the colour, the higher: from ${figure(low)} to ${figure(high)} here.`),
+    element(
+      "div",
+      { class: "scroll" },
+      element(
+        "table",
+        { class: "heat", role: "table", vars: { "--cells": heads.length } },
+        element("thead", { role: "rowgroup" }, head),
+        element("tbody", { role: "rowgroup" }, body),
+      ),
+    ),
+    values.length > 0 &&
+      element(
+        "p",
+        { class: "legend" },
+        `${legend}. The stronger the colour, the higher: from ${figure(low)} to ${figure(high)} here.`,
+      ),
   ];
 }
 
 /** A bar; `label` where no figure stands beside it for those who cannot see. */
 function track(value, { tick = null, label = null } = {}) {
-  return element("span", { class: "track", role: label === null ? null : "img", "aria-label": label, "aria-hidden": label === null ? "true" : null },
+  return element(
+    "span",
+    {
+      class: "track",
+      role: label === null ? null : "img",
+      "aria-label": label,
+      "aria-hidden": label === null ? "true" : null,
+    },
     element("span", { class: "fill", vars: { "--share": share(value) } }),
-    tick !== null && element("span", { class: "tick", vars: { "--share": share(tick) } }));
+    tick !== null && element("span", { class: "tick", vars: { "--share": share(tick) } }),
+  );
 }
 
 /** The category in one shape, whether a caption was judged with it or not. */
@@ -187,31 +267,59 @@ function categoryView(category, frames) {
   const judged = category.frames;
   return [
     element("h3", {}, "Category ", badge(category.decision), borderline(category.borderline)),
-    judged.length > 0 && element("div", { class: "categories" },
-      judged.map((frame) => element("figure", { class: "category" },
-        element("figcaption", {}, `frame ${frame.frame_index + 1}`,
-          timed(frames) && `, ${name(frames, frame.frame_index)}`, ": ", element("b", {}, printable(frame.winner))),
-        bars(frame.scores ?? {}, frame.winner, { nature: RULE.natureScore }))),
-      judged.length >= 3 && ruleViews(category)),
+    judged.length > 0 &&
+      element(
+        "div",
+        { class: "categories" },
+        judged.map((frame) =>
+          element(
+            "figure",
+            { class: "category" },
+            element(
+              "figcaption",
+              {},
+              `frame ${frame.frame_index + 1}`,
+              timed(frames) && `, ${name(frames, frame.frame_index)}`,
+              ": ",
+              element("b", {}, printable(frame.winner)),
+            ),
+            bars(frame.scores ?? {}, frame.winner, { nature: RULE.natureScore }),
+          ),
+        ),
+        judged.length >= 3 && ruleViews(category),
+      ),
     judged.length < 3 && element("p", { class: "legend" }, "Fewer than three frames: the rule cannot be applied."),
   ];
 }
 
 function bars(scores, winner, ticks) {
-  return LABELS.map((label) => element("div", {
-    class: ["bar", label === "nature" && "nature", label === winner && "wins"].filter(Boolean).join(" "), "data-label": label,
-  }, element("span", {}, label), track(scores[label], { tick: ticks[label] ?? null }), element("span", { class: "num" }, figure(scores[label]))));
+  return LABELS.map((label) =>
+    element(
+      "div",
+      {
+        class: ["bar", label === "nature" && "nature", label === winner && "wins"].filter(Boolean).join(" "),
+        "data-label": label,
+      },
+      element("span", {}, label),
+      track(scores[label], { tick: ticks[label] ?? null }),
+      element("span", { class: "num" }, figure(scores[label])),
+    ),
+  );
 }
 
 /** The rule's three conditions, marked in the means that they are about. */
 function ruleViews(category) {
-  const mean = (label) => category.frames.reduce((sum, frame) => sum + (frame.scores?.[label] ?? 0), 0) / category.frames.length;
+  const mean = (label) =>
+    category.frames.reduce((sum, frame) => sum + (frame.scores?.[label] ?? 0), 0) / category.frames.length;
   const means = Object.fromEntries(LABELS.map((label) => [label, mean(label)]));
   const rival = RIVALS.reduce((best, label) => (means[label] > means[best] ? label : best));
   const wins = category.frames.filter((frame) => frame.winner === "nature").length;
   const nature = category.nature_score ?? means.nature;
   const margin = category.margin ?? nature - means[rival];
-  const ticks = { nature: RULE.natureScore, ...Object.fromEntries(RIVALS.map((label) => [label, nature - RULE.margin])) };
+  const ticks = {
+    nature: RULE.natureScore,
+    ...Object.fromEntries(RIVALS.map((label) => [label, nature - RULE.margin])),
+  };
   const against = (value, least) => `${figure(value)} ${value >= least ? "≥" : "<"} ${least}`;
   const conditions = [
     [wins >= RULE.wins, `nature wins ${wins} of ${category.frames.length} frames (${RULE.wins} needed)`],
@@ -219,14 +327,32 @@ function ruleViews(category) {
     [margin >= RULE.margin, `margin to ${rival} ${against(margin, RULE.margin)}`],
   ];
   return [
-    element("figure", { class: "category rule" },
-      element("figcaption", {}, "mean of the three, with the rule"), bars(means, null, ticks)),
-    element("ul", { class: "conditions" }, conditions.map(([holds, text]) => element("li", { class: holds ? "holds" : "fails" },
-      element("span", { class: "sign", "aria-hidden": "true" }, holds ? "✓" : "✕"), ` ${text}`,
-      !holds && element("span", { class: "unseen" }, ": does not hold")))),
-    element("p", { class: "legend" },
+    element(
+      "figure",
+      { class: "category rule" },
+      element("figcaption", {}, "mean of the three, with the rule"),
+      bars(means, null, ticks),
+    ),
+    element(
+      "ul",
+      { class: "conditions" },
+      conditions.map(([holds, text]) =>
+        element(
+          "li",
+          { class: holds ? "holds" : "fails" },
+          element("span", { class: "sign", "aria-hidden": "true" }, holds ? "✓" : "✕"),
+          ` ${text}`,
+          !holds && element("span", { class: "unseen" }, ": does not hold"),
+        ),
+      ),
+    ),
+    element(
+      "p",
+      { class: "legend" },
       "Marks in the bars: what nature must reach on the mean, and what no rival may exceed. ",
-      Number.isFinite(category.caption_nature) && `P(nature) of the caption alone: ${figure(category.caption_nature)}.`),
+      Number.isFinite(category.caption_nature) &&
+        `P(nature) of the caption alone: ${figure(category.caption_nature)}.`,
+    ),
   ];
 }
 
@@ -247,7 +373,8 @@ function factsView(result) {
     facts.push(["features", printable(features.map(([feature, value]) => `${feature} ${figure(value)}`).join(", "))]);
   }
   const times = Object.entries(result.timings_ms ?? {});
-  if (times.length > 0) facts.push(["time", printable(times.map(([step, ms]) => `${step} ${Number(ms).toFixed(0)} ms`).join(", "))]);
+  if (times.length > 0)
+    facts.push(["time", printable(times.map(([step, ms]) => `${step} ${Number(ms).toFixed(0)} ms`).join(", "))]);
   return facts.length > 0 && factList(facts, "small");
 }
 
@@ -265,8 +392,11 @@ export function environmentFacts(environment) {
 
 /** Names and values, side by side where there is room. */
 export function factList(facts, more = "") {
-  return element("dl", { class: `facts ${more}`.trim() },
-    facts.map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", {}, value))));
+  return element(
+    "dl",
+    { class: `facts ${more}`.trim() },
+    facts.map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", {}, value))),
+  );
 }
 
 function probeLine(probe) {
