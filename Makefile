@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup setup-python demo test bench fmt lint check-format clippy dependencies rust-tests doc-tests \
-    wheel test-python test-sdk test-garage
+    wheel test-python test-sdk test-garage test-serve-page
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 heading = @printf '\n== %s ==\n' '$(1)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-python   build the wheel for tests, install it into a fresh environment, run the tests in Python'
 	@echo 'make test-sdk   compare the chain client with the official Python SDK, which it fetches'
 	@echo 'make test-garage   the contract of object stores on Garage, which is built once (about ten minutes)'
+	@echo 'make test-serve-page   the page of nexis serve in Chromium, which it installs where it may'
 	@echo 'make bench   benchmarks'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    format check, clippy and the dependency assertion alone'
@@ -98,3 +99,9 @@ test-python: setup-python
 test-garage: setup
 	$(call heading,Contract of object stores on Garage)
 	.ci/garage
+
+# The page that `nexis serve` shows to people, in a browser. Not part of `make test`, which needs none.
+test-serve-page: setup
+	$(call heading,Page of nexis serve in Chromium)
+	cargo build --locked --workspace --bins --tests
+	nexis-node/tests/serve_page/run

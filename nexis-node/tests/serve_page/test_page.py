@@ -324,6 +324,7 @@ def test_a_busy_server_is_asked_again_after_the_time_that_it_names(server: Serve
     expect(page.locator("#clock")).to_have_text(re.compile(r"^again in (2999|3000) s$"))
     page.click("#now")
     visited.state("done")
+    expect(page.locator("#go")).to_be_focused()
 
     page.route("**/v1/score", late)
     page.click("#go")

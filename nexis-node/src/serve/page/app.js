@@ -152,8 +152,12 @@ function state(name, text = "", progress = null) {
   byId("clock").textContent = "";
   const working = ["uploading", "judging", "busy"].includes(name);
   byId("go").setAttribute("aria-disabled", working ? "true" : "false");
-  byId("stop").hidden = !working;
-  byId("now").hidden = name !== "busy";
+  const [stop, now] = [byId("stop"), byId("now")];
+  const focused = document.activeElement;
+  stop.hidden = !working;
+  now.hidden = name !== "busy";
+  // Whoever pressed a button that goes away would have to start over at the top of the page.
+  if ([stop, now].includes(focused) && focused.hidden) byId(working ? "stop" : "go").focus();
   const bar = byId("progress");
   bar.hidden = name !== "uploading" && name !== "judging";
   bar.setAttribute("aria-label", name === "uploading" ? "Upload" : "Judging");
@@ -296,10 +300,7 @@ byId("judge").addEventListener("submit", (event) => {
   event.preventDefault();
   judge();
 });
-byId("stop").addEventListener("click", () => {
-  work?.abort();
-  byId("go").focus();
-});
+byId("stop").addEventListener("click", () => work?.abort());
 
 // ---- What came of it
 

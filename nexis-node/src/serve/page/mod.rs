@@ -38,8 +38,8 @@ static ASSETS: [Asset; 8] = [
     Asset { name: "icon.svg", content_type: "image/svg+xml", text: include_str!("icon.svg") },
 ];
 
-/// The files of this server run, and nothing that is text from outside may become markup or script, wherever a defect of
-/// the page's own put it. Pictures of frames are data, previews of chosen files are blobs.
+/// Only this server's files run, and no text from outside becomes markup or script, wherever a defect of the page's own
+/// puts it. Pictures of frames are data, previews of chosen files are blobs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
     media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
@@ -94,6 +94,10 @@ fn show_asset(asset: &'static Asset) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use nexis_core::check::CategoryRule;
+    use nexis_core::protocol::Category;
+    use nexis_core::verifier::MAX_FRAMES;
+
     use super::*;
 
     /// What stands between two marks, wherever it does.
@@ -116,6 +120,21 @@ mod tests {
                 asset.name
             );
         }
+    }
+
+    #[test]
+    fn the_page_knows_the_rule_and_the_labels() {
+        let text = |name: &str| ASSETS.iter().find(|asset| asset.name == name).unwrap().text;
+        let rule = CategoryRule::default();
+        let written = format!(
+            "RULE = {{ wins: {}, natureScore: {}, margin: {} }};",
+            rule.min_wins, rule.min_nature_score, rule.min_margin
+        );
+        assert!(text("result.js").contains(&written), "{written}");
+        let labels = Category::ALL.map(|label| format!("\"{label}\"")).join(", ");
+        assert!(text("result.js").contains(&format!("LABELS = [{labels}];")), "{labels}");
+        let most = format!("MOST_FRAMES = {MAX_FRAMES};");
+        assert!(text("app.js").contains(&most), "{most}");
     }
 
     #[test]

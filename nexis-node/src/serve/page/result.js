@@ -6,7 +6,7 @@ const LABELS = ["nature", "people", "animal", "vehicle", "urban", "indoor", "oth
 /** `other` wins no frame for nature, but its score is no rival in the rule. */
 const RIVALS = ["people", "animal", "vehicle", "urban", "indoor"];
 /** The network's rule on the middle three frames. */
-export const RULE = { wins: 2, natureScore: 0.72, margin: 0.12 };
+const RULE = { wins: 2, natureScore: 0.72, margin: 0.12 };
 
 /** Everything about one judged clip: an answer of `/v1/score` or `/v1/classify`, an evidence record, or a row. */
 export function verdictView(result, pictures = new Map()) {
@@ -372,6 +372,7 @@ function factsView(result) {
   if (features.length > 0) {
     facts.push(["features", printable(features.map(([feature, value]) => `${feature} ${figure(value)}`).join(", "))]);
   }
+  if (list(result.left_out).length > 0) facts.push(["left out", printable(result.left_out.join("; "))]);
   const times = Object.entries(result.timings_ms ?? {});
   if (times.length > 0)
     facts.push(["time", printable(times.map(([step, ms]) => `${step} ${Number(ms).toFixed(0)} ms`).join(", "))]);
