@@ -468,6 +468,11 @@ def test_the_page_fits_and_reads_well_in_every_state(
         PICTURES.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=PICTURES / f"{state}-{size}-{scheme}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{state} is wider than the screen"
+        boxes = page.locator(".drop, .panel, .submission, .recent, .strip, .categories, .evidence")
+        wider = boxes.evaluate_all(
+            "(all) => all.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.className)"
+        )
+        assert wider == [], state
         found = Axe().run(page).response["violations"]
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], state
 

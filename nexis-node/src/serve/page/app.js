@@ -214,6 +214,9 @@ async function judge() {
   waitsForKey = false;
   const stop = new AbortController();
   work = stop;
+  // An older verdict must not be taken for the one that is asked for now; the list still has it.
+  byId("result").hidden = true;
+  state("uploading", "Uploading.", 0);
   try {
     const asked = await request();
     let answer = null;
