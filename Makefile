@@ -17,6 +17,7 @@ help:
 	@echo 'make wheel   the Python wheel, with FFmpeg and the demonstration model inside'
 	@echo 'make test-python   build the wheel for tests, install it into a fresh environment, run the tests in Python'
 	@echo 'make test-sdk   compare the chain client with the official Python SDK, which it fetches'
+	@echo 'make test-serve   the server against OpenAI'\''s client, schemathesis and 200 clients at once, which it fetches'
 	@echo 'make test-garage   the contract of object stores on Garage, which is built once (about ten minutes)'
 	@echo 'make test-serve-page   the page of nexis serve in Chromium, which it installs where it may'
 	@echo 'make bench   benchmarks'
@@ -81,6 +82,15 @@ test-sdk: setup
 	"$(TARGET)/sdk/bin/pip" install --quiet bittensor==11.3.0
 	NEXIS_SDK_PYTHON="$(abspath $(TARGET))/sdk/bin/python" \
 	    cargo test --locked --workspace --test chain_sdk -- --include-ignored
+
+# Programs that somebody else wrote ask the server. The load goes to a release build, for its figures are printed.
+test-serve: setup
+	$(call heading,Programs of others against the server)
+	cargo build --release --locked -p nexis-node
+	python3 -m venv "$(TARGET)/serve-peers"
+	"$(TARGET)/serve-peers/bin/pip" install --quiet -r nexis-node/tests/serve_peers/requirements.txt
+	NEXIS_PEERS_PYTHON="$(abspath $(TARGET))/serve-peers/bin/python" NEXIS_BINARY="$(abspath $(TARGET))/release/nexis" \
+	    cargo test --locked --workspace --test serve -- --ignored --nocapture --test-threads 1
 
 # FFMPEG_DIR names an FFmpeg to take; without it, a small one is built from Debian's sources (nexis-py/ffmpeg/build).
 wheel: setup-python
