@@ -123,20 +123,10 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a bucket whose package has a caption of another clip."""
+    """A folder with a bucket whose package's two rows have each other's captions."""
     folder = tmp_path_factory.mktemp("package")
-    nexis(
-        "synth",
-        "package",
-        "--seed",
-        "700000",
-        "--rows",
-        "1",
-        "--attack",
-        "caption_semantic_mismatch",
-        "--out",
-        folder,
-    )
+    attack = ["--attack", "caption_semantic_mismatch"]
+    nexis("synth", "package", "--seed", "700001", "--rows", "2", *attack, "--out", folder)
     return folder
 
 

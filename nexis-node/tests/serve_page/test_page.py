@@ -280,7 +280,7 @@ def test_the_list_filters_opens_and_gives_the_evidence_byte_for_byte(
         expect(entry.locator(".heat")).not_to_have_count(0)
         if kind == "verify":
             expect(entry.locator(".codes code").first).to_have_text(re.compile("^caption_semantic_mismatch:"))
-            expect(entry.locator(".row")).to_have_count(1)
+            expect(entry.locator(".row")).to_have_count(2)
             expect(entry.locator(".facts").first).to_contain_text("7756900")
         elif kind == "match":
             expect(entry.locator(".match")).to_have_count(1)

@@ -88,7 +88,7 @@ function showChosen() {
             "li",
             {},
             element("img", { src: address(file), alt: "" }),
-            element("span", { class: "name" }, `#${index + 1} `, outside(file.name)),
+            element("span", { class: "name", title: printable(file.name) }, `#${index + 1} `, outside(file.name)),
           ),
         ),
       ),
