@@ -18,7 +18,9 @@ help:
 	@echo 'make test-python   build the wheel for tests, install it into a fresh environment, run the tests in Python'
 	@echo 'make test-sdk   compare the chain client with the official Python SDK, which it fetches'
 	@echo 'make test-hub   compare the model cache with that of the official hub client, which it fetches'
+	@echo 'make test-serve   the server against OpenAI'\''s client, schemathesis and 200 clients at once, which it fetches'
 	@echo 'make test-garage   the contract of object stores on Garage, which is built once (about ten minutes)'
+	@echo 'make test-serve-page   the page of nexis serve in Chromium, which it installs where it may'
 	@echo 'make bench   benchmarks'
 	@echo 'make bench-garage   35 submissions of 50 rows from Garage: time, bytes, memory'
 	@echo 'make fmt     format the sources'
@@ -92,6 +94,15 @@ test-hub: setup
 	NEXIS_HUB_PYTHON="$(abspath $(TARGET))/hub/bin/python" \
 	    cargo test --locked --workspace --test hub -- --include-ignored
 
+# Programs that somebody else wrote ask the server. The load goes to a release build, for its figures are printed.
+test-serve: setup
+	$(call heading,Programs of others against the server)
+	cargo build --release --locked -p nexis-node
+	python3 -m venv "$(TARGET)/serve-peers"
+	"$(TARGET)/serve-peers/bin/pip" install --quiet -r nexis-node/tests/serve_peers/requirements.txt
+	NEXIS_PEERS_PYTHON="$(abspath $(TARGET))/serve-peers/bin/python" NEXIS_BINARY="$(abspath $(TARGET))/release/nexis" \
+	    cargo test --locked --workspace --test serve -- --ignored --nocapture --test-threads 1
+
 # FFMPEG_DIR names an FFmpeg to take; without it, a small one is built from Debian's sources (nexis-py/ffmpeg/build).
 wheel: setup-python
 	$(call heading,Wheel)
@@ -113,3 +124,9 @@ test-garage: setup
 bench-garage: setup
 	$(call heading,35 submissions of 50 rows from Garage)
 	.ci/garage cargo bench --locked -p nexis-tests -p nexis-node --bench submissions
+
+# The page that `nexis serve` shows to people, in a browser. Not part of `make test`, which needs none.
+test-serve-page: setup
+	$(call heading,Page of nexis serve in Chromium)
+	cargo build --locked --workspace --bins --tests
+	nexis-node/tests/serve_page/run

@@ -58,8 +58,20 @@ impl EngineOptions {
     /// # Errors
     /// As [`load_model`](Self::load_model), and where the card is missing or made for other weights.
     pub fn judge(&self) -> Result<RowJudge> {
+        self.judge_through(|model| model)
+    }
+
+    /// The same, with something between the judge and the loaded model, such as what gathers the calls of several
+    /// threads.
+    ///
+    /// # Errors
+    /// As [`judge`](Self::judge).
+    pub fn judge_through(
+        &self,
+        between: impl FnOnce(Arc<dyn ImageText>) -> Arc<dyn ImageText>,
+    ) -> Result<RowJudge> {
         let (model, location) = self.load_model()?;
         let card = ModelCard::load(&location.card)?;
-        RowJudge::new(self.decoder(), model, Arc::new(card), self.limits(), self.batch)
+        RowJudge::new(self.decoder(), between(model), Arc::new(card), self.limits(), self.batch)
     }
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use nexis_core::commitment::Credentials;
 use nexis_core::hash::Digest;
+use nexis_core::model::registry::ModelPlaces;
 use nexis_core::protocol::{Category, Hotkey, IntervalId};
 use nexis_core::report::Verdict;
 use nexis_core::synth::{ClipStyle, PackagePlan, RowPlan, source_video_id};
@@ -208,7 +209,10 @@ async fn validate(hangs: Option<usize>) {
     let config = Config::load(&Sources { file: None, environment: &environment, flags }).unwrap();
     let engine = EngineOptions {
         model: "demo".into(),
-        models_roots: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")],
+        models_roots: ModelPlaces {
+            roots: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")],
+            ..ModelPlaces::default()
+        },
         device: "cpu".into(),
         batch: config.model.batch,
         max_wall: config.model.max_wall,

@@ -10,6 +10,7 @@ pub mod miner;
 pub mod observe;
 pub mod owner;
 pub mod parts;
+pub mod serve;
 pub mod state;
 pub mod store;
 pub mod validator;

@@ -3,7 +3,7 @@
 //! Everything here is a pure function of embeddings, a caption and a [`ModelCard`](crate::model::card::ModelCard).
 //! Sums run in a fixed order in `f64`, so a score is the same bits whatever the batch or thread count.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2, Axis, concatenate};
 
 use crate::error::{Error, Result};
 
@@ -63,6 +63,28 @@ impl FrameEmbeddings {
             return Err(Error::Internal("a frame's embedding is not finite".into()));
         }
         Ok(Self { frames, tiles, data })
+    }
+
+    /// Frames of one size after one another.
+    ///
+    /// # Errors
+    /// Where there are none, or they do not belong together.
+    pub fn join<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Result<Self> {
+        let parts: Vec<&Self> = parts.into_iter().collect();
+        let tiles = parts.first().map_or(0, |part| part.tiles);
+        if parts.iter().any(|part| part.tiles != tiles) {
+            return Err(Error::Internal("frames of different numbers of tiles cannot be joined".into()));
+        }
+        let views: Vec<_> = parts.iter().map(|part| part.data.view()).collect();
+        let data = concatenate(Axis(0), &views)
+            .map_err(|e| Error::Internal(format!("embeddings of different widths: {e}")))?;
+        Self::new(parts.iter().map(|part| part.frames).sum(), tiles, data)
+    }
+
+    /// Each frame by itself, in order.
+    pub fn split(&self) -> Vec<Self> {
+        let rows = |data: ArrayView2<'_, f32>| Self { frames: 1, tiles: self.tiles, data: data.to_owned() };
+        self.data.axis_chunks_iter(Axis(0), self.tiles).map(rows).collect()
     }
 
     /// Number of frames.
@@ -154,6 +176,18 @@ mod tests {
         let got = frames.similarities(&[1.0, 0.0]).unwrap();
         assert_eq!(got[0], FrameSimilarity { mean: 0.5, max: 1.0 });
         assert!((got[1].mean - 0.8).abs() < 1e-7 && got[1].max == 1.0);
+    }
+
+    #[test]
+    fn frames_come_apart_and_together() {
+        let data = array![[1.0_f32, 0.0], [0.0, 1.0], [0.6, 0.8], [1.0, 0.0]];
+        let frames = FrameEmbeddings::new(2, 2, data).unwrap();
+        let parts = frames.split();
+        assert_eq!((parts.len(), parts[1].data()), (2, &array![[0.6_f32, 0.8], [1.0, 0.0]]));
+        assert_eq!(FrameEmbeddings::join(&parts).unwrap(), frames);
+        assert!(FrameEmbeddings::join([]).is_err());
+        let other = FrameEmbeddings::new(1, 1, array![[1.0_f32, 0.0]]).unwrap();
+        assert!(FrameEmbeddings::join([&frames, &other]).is_err());
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::row::{FRAMES_PER_CLIP, RowJudge, frame_category, frame_reports, frame_scores};
+use super::row::{RowJudge, frame_category, frame_reports, frame_scores};
 use crate::check::{CategoryRule, middle_three};
 use crate::error::Result;
-use crate::media::{ClipProbe, Frame, FrameRequest, MediaFailure};
+use crate::media::{ClipProbe, Frame, MediaFailure};
 use crate::report::{FrameCategoryReport, FrameReport, Verdict};
+use crate::score::FrameEmbeddings;
+use crate::score::category::FrameCategory;
 
 /// The seven labels of a clip's frames, and what the protocol's rule makes of them without the caption gate.
 #[derive(Clone, Debug, Serialize)]
@@ -37,8 +39,7 @@ impl RowJudge {
     /// # Errors
     /// [`MediaFailure::Clip`] where the clip cannot be decoded within the limits.
     pub fn classify(&self, clip: &Path) -> Result<Classification, MediaFailure> {
-        let request = FrameRequest::Spread { count: FRAMES_PER_CLIP, first: false };
-        let decoded = self.decoder.decode(clip, &request, &self.limits)?;
+        let decoded = self.decode(clip)?;
         let classified = self.classify_frames(&decoded.frames)?;
         Ok(Classification { probe: Some(decoded.probe), ..classified })
     }
@@ -48,7 +49,22 @@ impl RowJudge {
     /// # Errors
     /// [`MediaFailure::Clip`] where a picture's shape is too extreme; else the model's failure.
     pub fn classify_frames(&self, frames: &[Frame]) -> Result<Classification, MediaFailure> {
-        let labels = self.label(frames)?;
+        Ok(self.classification(&self.label(frames)?, frame_reports(frames)))
+    }
+
+    /// Labels frames that are embedded already; `frames` says which they are, in the same order.
+    ///
+    /// # Errors
+    /// Where the embeddings are another model's.
+    pub fn classify_embedded(
+        &self,
+        embedded: &[FrameEmbeddings],
+        frames: Vec<FrameReport>,
+    ) -> Result<Classification> {
+        Ok(self.classification(&self.label_embedded(embedded)?, frames))
+    }
+
+    fn classification(&self, labels: &[FrameCategory], frames: Vec<FrameReport>) -> Classification {
         let middle: Vec<_> = middle_three(labels.len())
             .into_iter()
             .flatten()
@@ -59,9 +75,9 @@ impl RowJudge {
         let decided = rule.decide(&middle);
         let band = self.aligner.card().category.borderline;
         let near = |value: f64, limit: f64| (value - limit).abs() < band;
-        Ok(Classification {
+        Classification {
             probe: None,
-            frames: frame_reports(frames),
+            frames,
             labels: labels.iter().map(frame_category).collect(),
             decision: match &decided {
                 Some(decided) if decided.accept => Verdict::Accept,
@@ -73,6 +89,6 @@ impl RowJudge {
             nature_score: decided.as_ref().map(|d| d.nature_score),
             rival_score: decided.as_ref().map(|d| d.rival_score),
             margin: decided.as_ref().map(|d| d.margin),
-        })
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::media::jpeg::{StillLimits, read_still};
 use crate::media::{Frame, MediaFailure};
 use crate::report::{AlignmentReport, CategoryReport, Verdict};
+use crate::score::FrameEmbeddings;
 
 /// Most frames that a caption is held against; the network's own check reads no more either.
 pub const MAX_FRAMES: usize = 12;
@@ -125,11 +126,18 @@ impl RowJudge {
     /// model's failure.
     pub fn score_frames(&self, frames: &[Frame], caption: &str) -> Result<FrameSetScores> {
         one_size(frames)?;
+        self.score_embedded(&self.embed(frames).map_err(ours)?, caption)
+    }
+
+    /// Scores a caption against frames that are embedded already.
+    ///
+    /// # Errors
+    /// Where the model fails, or the embeddings are another's.
+    pub fn score_embedded(&self, frames: &FrameEmbeddings, caption: &str) -> Result<FrameSetScores> {
         let reading = self.read_caption(caption)?;
-        let embeddings = self.embed(frames).map_err(ours)?;
         Ok(FrameSetScores {
-            alignment: self.alignment(&reading, &embeddings)?,
-            category: self.category(&reading, &embeddings)?,
+            alignment: self.alignment(&reading, frames)?,
+            category: self.category(&reading, frames)?,
         })
     }
 

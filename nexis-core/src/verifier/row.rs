@@ -126,10 +126,8 @@ pub fn embed_frames(
     batch: usize,
 ) -> Result<FrameEmbeddings, MediaFailure> {
     let size = model.preprocess().size;
-    let mut crops = Vec::new();
-    for frame in frames {
-        crops.extend(tiles(frame, size)?);
-    }
+    let tiled = frames.par_iter().map(|frame| tiles(frame, size)).collect::<Result<Vec<_>, _>>()?;
+    let crops: Vec<_> = tiled.into_iter().flatten().collect();
     let tiles = crops.len().checked_div(frames.len()).unwrap_or(0);
     let rows = crops.chunks(batch.max(1)).map(|part| model.encode_image(part)).collect::<Result<Vec<_>>>()?;
     let views: Vec<_> = rows.iter().map(|r| r.view()).collect();
@@ -301,6 +299,24 @@ impl RowJudge {
         (RowOutcome { report, violations: found.violations, evidence }, frames)
     }
 
+    /// The six frames of a clip that are judged.
+    ///
+    /// # Errors
+    /// [`MediaFailure::Clip`] where the clip cannot be decoded within the limits.
+    pub fn decode(&self, clip: &Path) -> Result<DecodedClip, MediaFailure> {
+        let request = FrameRequest::Spread { count: FRAMES_PER_CLIP, first: false };
+        self.decoder.decode(clip, &request, &self.limits)
+    }
+
+    /// How many tokens the model's tokenizer makes of a text, begin and end not counted.
+    ///
+    /// # Errors
+    /// Where the tokenizer fails, or the text is too long for it.
+    pub fn count_tokens(&self, text: &str) -> Result<usize> {
+        let model = self.aligner.measurer().texts().model();
+        Ok(model.tokenize(text)?.len().saturating_sub(2))
+    }
+
     /// Scores one clip against a caption, outside any package.
     ///
     /// # Errors
@@ -308,8 +324,7 @@ impl RowJudge {
     pub fn score(&self, clip: &Path, caption: &str) -> Result<ClipScores, MediaFailure> {
         let mut timings_ms = BTreeMap::new();
         let started = Instant::now();
-        let request = FrameRequest::Spread { count: FRAMES_PER_CLIP, first: false };
-        let decoded = self.decoder.decode(clip, &request, &self.limits)?;
+        let decoded = self.decode(clip)?;
         add_time(&mut timings_ms, "decode", started);
         let reading = self.aligner.measurer().read(caption)?;
         let (alignment, category) = self.scores(&reading, &decoded.frames, &mut timings_ms)?;
@@ -343,18 +358,51 @@ impl RowJudge {
     }
 
     /// Embeds frames of one size.
-    pub(super) fn embed(&self, frames: &[Frame]) -> Result<FrameEmbeddings, MediaFailure> {
+    ///
+    /// # Errors
+    /// [`MediaFailure::Clip`] where the shape is too extreme; else the model's failure.
+    pub fn embed(&self, frames: &[Frame]) -> Result<FrameEmbeddings, MediaFailure> {
         embed_frames(self.aligner.measurer().texts().model().as_ref(), frames, self.batch)
     }
 
     /// The labels of each frame, whatever the sizes.
     pub(super) fn label(&self, frames: &[Frame]) -> Result<Vec<FrameCategory>, MediaFailure> {
-        let mut labels = Vec::with_capacity(frames.len());
-        for (frame_index, frame) in frames.iter().enumerate() {
-            let labelled = self.categories.frames(&self.embed(std::slice::from_ref(frame))?)?;
-            labels.extend(labelled.into_iter().map(|label| FrameCategory { frame_index, ..label }));
+        let runs = frames.chunk_by(|a, b| (a.width, a.height) == (b.width, b.height));
+        let embedded = runs.map(|run| self.embed(run)).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.label_embedded(&embedded)?)
+    }
+
+    /// The labels of each frame, numbered through.
+    pub(super) fn label_embedded(&self, runs: &[FrameEmbeddings]) -> Result<Vec<FrameCategory>> {
+        let mut labels: Vec<FrameCategory> = Vec::new();
+        for run in runs {
+            labels.extend(self.categories.frames(run)?);
+        }
+        for (frame_index, label) in labels.iter_mut().enumerate() {
+            label.frame_index = frame_index;
         }
         Ok(labels)
+    }
+
+    /// What phases 6 and 7 find in a caption and its scores: the violations of a row with these, under the
+    /// network's policy. `clip` stands in their codes.
+    ///
+    /// # Errors
+    /// Where the model fails.
+    pub fn violations(
+        &self,
+        clip: &str,
+        caption: &str,
+        alignment: &AlignmentReport,
+        category: &CategoryReport,
+    ) -> Result<Vec<Violation>> {
+        let reading = self.read_caption(caption)?;
+        let gate = self.categories.gate_read(&reading);
+        let mut found = Found::default();
+        found.caption(clip, caption, &reading, &gate);
+        found.scores(clip, alignment, category, &gate);
+        found.violations.sort_by_key(|(phase, _)| *phase);
+        Ok(found.violations.into_iter().map(|(_, v)| v).filter(|v| !v.kind.strict_only()).collect())
     }
 
     pub(super) fn alignment(
@@ -415,8 +463,7 @@ impl RowJudge {
     /// # Errors
     /// [`MediaFailure::Clip`] where the clip cannot be decoded within the limits.
     pub fn inspect(&self, clip: &Path, caption: Option<&str>) -> Result<ClipInspection, MediaFailure> {
-        let request = FrameRequest::Spread { count: FRAMES_PER_CLIP, first: false };
-        let decoded = self.decoder.decode(clip, &request, &self.limits)?;
+        let decoded = self.decode(clip)?;
         let embeddings =
             embed_frames(self.aligner.measurer().texts().model().as_ref(), &decoded.frames, self.batch)?;
         let alignment = match caption {
@@ -523,24 +570,11 @@ impl RowJudge {
         found.probe = assets.probe;
 
         // Phases 6 and 7 need no clip for what they ask of the caption alone.
-        if has_injection_keyword(&record.caption) {
-            found.push(6, ViolationKind::CaptionSemanticInjectionKeyword { clip: clip() }, "");
-        }
-        for what in caption_hygiene(&record.caption) {
-            found.push(6, ViolationKind::CaptionHygiene { clip: clip(), what: what.to_owned() }, "");
-        }
         let started = Instant::now();
         let reading = self.aligner.measurer().read(&record.caption)?;
         let gate = self.categories.gate_read(&reading);
         found.time("caption", started);
-        if gate.rejected {
-            let nature = score_of(&gate.scores, Category::Nature);
-            let why = match reading.refused() {
-                Some(why) => why.to_owned(),
-                None => format!("the caption is about something else: P(nature) {nature:.3}"),
-            };
-            found.push(7, ViolationKind::CategoryCaptionReject { clip: clip() }, why);
-        }
+        found.caption(&record.clip_id, &record.caption, &reading, &gate);
         let Some(asset) = promised else { return Ok(Vec::new()) };
 
         let started = Instant::now();
@@ -569,27 +603,7 @@ impl RowJudge {
             }
             Err(MediaFailure::Ours(error)) => return Err(error),
         };
-        if alignment.verdict == Verdict::Reject {
-            found.push(
-                6,
-                ViolationKind::CaptionSemanticMismatch { clip: clip() },
-                format!("P(match) {:.3} is below {:.3}", alignment.probability, alignment.threshold),
-            );
-        }
-        if !gate.rejected {
-            match category.nature_score {
-                None => found.push(7, ViolationKind::CategoryStrictFramesMissing { clip: clip() }, ""),
-                Some(nature) if category.decision == Verdict::Reject => found.push(
-                    7,
-                    ViolationKind::CategoryStrictReject { clip: clip() },
-                    format!(
-                        "nature {nature:.3}, best rival {:.3} over the middle three frames",
-                        category.rival_score.unwrap_or_default()
-                    ),
-                ),
-                Some(_) => {}
-            }
-        }
+        found.scores(&record.clip_id, &alignment, &category, &gate);
         found.alignment = Some(alignment);
         found.category = Some(category);
         Ok(decoded.frames)
@@ -609,6 +623,58 @@ struct Found {
 impl Found {
     fn push(&mut self, phase: u8, kind: ViolationKind, detail: impl Into<String>) {
         self.violations.push((phase, Violation::explained(kind, detail)));
+    }
+
+    /// What phases 6 and 7 ask of the caption alone.
+    fn caption(&mut self, clip: &str, caption: &str, reading: &CaptionReading, gate: &CaptionGate) {
+        let clip = || clip.to_owned();
+        if has_injection_keyword(caption) {
+            self.push(6, ViolationKind::CaptionSemanticInjectionKeyword { clip: clip() }, "");
+        }
+        for what in caption_hygiene(caption) {
+            self.push(6, ViolationKind::CaptionHygiene { clip: clip(), what: what.to_owned() }, "");
+        }
+        if gate.rejected {
+            let nature = score_of(&gate.scores, Category::Nature);
+            let why = match reading.refused() {
+                Some(why) => why.to_owned(),
+                None => format!("the caption is about something else: P(nature) {nature:.3}"),
+            };
+            self.push(7, ViolationKind::CategoryCaptionReject { clip: clip() }, why);
+        }
+    }
+
+    /// What phases 6 and 7 ask of the scores. A caption that the gate rejects has its code already.
+    fn scores(
+        &mut self,
+        clip: &str,
+        alignment: &AlignmentReport,
+        category: &CategoryReport,
+        gate: &CaptionGate,
+    ) {
+        let clip = || clip.to_owned();
+        if alignment.verdict == Verdict::Reject {
+            self.push(
+                6,
+                ViolationKind::CaptionSemanticMismatch { clip: clip() },
+                format!("P(match) {:.3} is below {:.3}", alignment.probability, alignment.threshold),
+            );
+        }
+        if gate.rejected {
+            return;
+        }
+        match category.nature_score {
+            None => self.push(7, ViolationKind::CategoryStrictFramesMissing { clip: clip() }, ""),
+            Some(nature) if category.decision == Verdict::Reject => self.push(
+                7,
+                ViolationKind::CategoryStrictReject { clip: clip() },
+                format!(
+                    "nature {nature:.3}, best rival {:.3} over the middle three frames",
+                    category.rival_score.unwrap_or_default()
+                ),
+            ),
+            Some(_) => {}
+        }
     }
 
     fn extend(&mut self, phase: u8, violations: impl IntoIterator<Item = Violation>) {

@@ -11,6 +11,7 @@ mod models;
 mod owner;
 mod replay;
 mod score;
+mod serve;
 mod synth;
 mod validator;
 mod verify;
@@ -40,6 +41,7 @@ pub(crate) struct Arguments {
 enum Command {
     Verify(verify::Verify),
     Score(score::Score),
+    Serve(serve::Serve),
     Inspect(inspect::Inspect),
     Replay(replay::Replay),
     Models(models::Models),
@@ -60,6 +62,7 @@ impl Arguments {
         match self.command {
             Command::Verify(command) => command.run(),
             Command::Score(command) => command.run(),
+            Command::Serve(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Replay(command) => command.run(),
             Command::Models(command) => command.run(),
@@ -110,10 +113,14 @@ impl EngineArguments {
         }
     }
 
+    /// Threads, 0 for all cores.
+    fn threads(&self) -> usize {
+        self.threads.map_or(0, usize::from)
+    }
+
     /// Runs work on a pool of `--threads` threads.
     fn in_pool<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
-        let pool =
-            rayon::ThreadPoolBuilder::new().num_threads(self.threads.map_or(0, usize::from)).build()?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads()).build()?;
         pool.install(work)
     }
 }
@@ -161,6 +168,11 @@ const fn exit_code(verdict: Verdict) -> u8 {
         Verdict::Reject => EXIT_REJECTED,
         Verdict::Inconclusive => EXIT_UNCHECKED,
     }
+}
+
+/// Whether log lines go to a terminal that takes colours.
+fn in_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// A flag that Ctrl-C raises: the first stops between rows, the second at once.

@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::config::ConfigArguments;
+use super::in_terminal;
 use crate::roots::models_roots;
 use crate::view::{TextOptions, printable, write_report};
 use crate::{EXIT_ACCEPTED, EXIT_UNCHECKED};
@@ -80,8 +81,7 @@ impl ValidatorCommand {
 /// Log lines on standard error, in the configured form.
 pub(super) fn log(config: &Config) -> anyhow::Result<()> {
     let format = if config.log.json { LogFormat::Json } else { LogFormat::Text };
-    let colour = io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    Ok(init(&LogOptions { format, filter: config.log.filter.clone(), colour })?)
+    Ok(init(&LogOptions { format, filter: config.log.filter.clone(), colour: in_terminal() })?)
 }
 
 pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {

@@ -18,6 +18,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::serving::Serving;
+
 /// A part of the work on an interval whose time is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
@@ -95,6 +97,7 @@ struct Inner {
     weights_age_blocks: Gauge,
     weight_submissions: Family<OutcomeLabel, Counter>,
     unrevealed: Counter,
+    serving: Serving,
     head_seen: Mutex<Option<Instant>>,
 }
 
@@ -145,9 +148,11 @@ impl Metrics {
         );
         r.register("weight_submissions", "Weight submissions, by outcome", weight_submissions.clone());
         add(r, "unrevealed_commits", "Committed weights whose reveal did not come in time", &unrevealed);
+        let serving = Serving::new(&mut registry);
         Self {
             inner: Arc::new(Inner {
                 registry,
+                serving,
                 phases,
                 decisions,
                 failures,
@@ -169,6 +174,10 @@ impl Metrics {
         }
     }
 
+    pub(super) fn serving(&self) -> &Serving {
+        &self.inner.serving
+    }
+
     /// A phase took so long.
     pub fn phase(&self, phase: Phase, took: Duration) {
         self.inner.phases.get_or_create(&PhaseLabel { phase: phase.as_str() }).observe(took.as_secs_f64());
@@ -176,11 +185,7 @@ impl Metrics {
 
     /// A submission was decided, with these failure codes.
     pub fn decision<S: AsRef<str>>(&self, verdict: Verdict, failures: &[S]) {
-        let verdict = match verdict {
-            Verdict::Accept => "accept",
-            Verdict::Reject => "reject",
-            Verdict::Inconclusive => "inconclusive",
-        };
+        let verdict = verdict_name(verdict);
         self.inner.decisions.get_or_create(&VerdictLabel { verdict }).inc();
         for code in failures {
             let code = code_label(code.as_ref()).to_owned();
@@ -256,6 +261,15 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &inner.registry)?;
         Ok(text)
+    }
+}
+
+/// A verdict as a label.
+pub(super) const fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accept => "accept",
+        Verdict::Reject => "reject",
+        Verdict::Inconclusive => "inconclusive",
     }
 }
 

@@ -7,6 +7,7 @@ mod health;
 mod logging;
 mod metrics;
 mod server;
+mod serving;
 
 pub use health::{Condition, Health, Readiness};
 pub use logging::{LogError, LogFormat, LogOptions, init, interval_span, miner_span, subscriber};

@@ -1,0 +1,103 @@
+//! What all endpoints share.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use nexis_core::Result;
+use nexis_core::hash::Digest;
+use nexis_core::report::Verdict;
+use nexis_core::verifier::RowJudge;
+use tokio_util::sync::CancellationToken;
+
+use super::auth::{ApiKeys, Names};
+use super::limits::Admission;
+use super::pictures::Pictures;
+use super::record::Kind;
+use super::roots::Roots;
+use super::verdicts::{RecentVerdict, Verdicts};
+use crate::observe::Metrics;
+
+/// The server's parts. A clone is the same server.
+#[derive(Clone)]
+pub(super) struct App(Arc<Parts>);
+
+/// See [`App`].
+pub(super) struct Parts {
+    pub(super) judge: RowJudge,
+    pub(super) pictures: Pictures,
+    pub(super) admission: Admission,
+    pub(super) keys: ApiKeys,
+    pub(super) names: Names,
+    pub(super) roots: Roots,
+    pub(super) verdicts: Verdicts,
+    pub(super) metrics: Metrics,
+    pub(super) stop: CancellationToken,
+    /// When the server started, for a field of OpenAI's.
+    pub(super) started: i64,
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Parts {
+    /// The model's id.
+    pub(super) fn model_id(&self) -> String {
+        let model = self.judge.environment().model.as_ref();
+        model.map(|model| model.id.clone()).unwrap_or_default()
+    }
+
+    /// Counts, lists and logs a verdict, and keeps its evidence.
+    ///
+    /// # Errors
+    /// Where the evidence cannot be written.
+    pub(super) fn conclude(&self, verdict: RecentVerdict, evidence: String) -> Result<()> {
+        self.verdicts.keep(verdict.id, evidence)?;
+        self.metrics.answer(verdict.kind.as_str(), verdict.verdict);
+        tracing::info!(
+            kind = verdict.kind.as_str(),
+            verdict = ?verdict.verdict,
+            id = %verdict.id,
+            failures = %verdict.failures.join(","),
+            "judged"
+        );
+        self.verdicts.add(verdict);
+        Ok(())
+    }
+}
+
+/// A verdict of this moment; the rest is filled in by whoever has it.
+pub(super) fn verdict_now(
+    kind: Kind,
+    id: Digest,
+    verdict: Verdict,
+    why: &[String],
+    failures: &[String],
+) -> RecentVerdict {
+    RecentVerdict {
+        sequence: 0,
+        id,
+        created_at: Utc::now(),
+        kind,
+        verdict,
+        why: why.to_vec(),
+        failures: failures.to_vec(),
+        caption: None,
+        hotkey: None,
+        interval_id: None,
+        probability: None,
+        threshold: None,
+        nature_score: None,
+        frames: 0,
+    }
+}

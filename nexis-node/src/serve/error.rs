@@ -1,0 +1,161 @@
+//! What a request is answered with where it is not answered: one JSON shape, the one that OpenAI's clients read.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use nexis_core::Error;
+use serde_json::json;
+
+/// A request that is refused or failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    kind: &'static str,
+    code: Option<&'static str>,
+    param: Option<String>,
+    message: String,
+    retry_after: Option<u64>,
+}
+
+/// Result of everything that answers a request.
+pub(super) type Answer<T> = Result<T, Refusal>;
+
+/// Seconds after which a request that met a full server may be worth another try.
+const RETRY_AFTER: u64 = 1;
+
+impl Refusal {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, code: None, param: None, message: message.into(), retry_after: None }
+    }
+
+    fn coded(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// Names the part of the request that is concerned.
+    pub(super) fn at(self, param: impl Into<String>) -> Self {
+        Self { param: Some(param.into()), ..self }
+    }
+
+    /// The request makes no sense as it is.
+    pub(super) fn invalid(param: impl Into<String>, why: impl std::fmt::Display) -> Self {
+        let param = param.into();
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", format!("{param}: {why}")).at(param)
+    }
+
+    /// A chat request for something that nothing here can answer.
+    pub(super) fn not_answerable(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", why)
+            .coded("not_answerable")
+            .at("messages")
+    }
+
+    pub(super) fn unauthorised() -> Self {
+        let message = "no valid key: send `Authorization: Bearer KEY` with one of the keys that the server was \
+                       started with";
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message).coded("invalid_api_key")
+    }
+
+    pub(super) fn forbidden(code: &'static str, why: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", why).coded(code)
+    }
+
+    pub(super) fn not_found(param: &str, why: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", why).coded("not_found").at(param)
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        let why = "this address takes other methods; /openapi.json says which";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", why).coded("method_not_allowed")
+    }
+
+    pub(super) fn slow_request(seconds: u64) -> Self {
+        let why = format!("the body did not arrive within {seconds} s");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout_error", why).coded("slow_request")
+    }
+
+    pub(super) fn length_required() -> Self {
+        let why = "Content-Length is needed: a body of unknown length is not taken";
+        Self::new(StatusCode::LENGTH_REQUIRED, "invalid_request_error", why).coded("length_required")
+    }
+
+    pub(super) fn too_large(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", why).coded("too_large")
+    }
+
+    pub(super) fn media_type(expected: &str) -> Self {
+        let why = format!("Content-Type: {expected} is expected");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", why)
+            .coded("unsupported_media_type")
+    }
+
+    /// As many requests are in hand as may be.
+    pub(super) fn busy(why: &str) -> Self {
+        let message = format!("{why}; ask again in {RETRY_AFTER} s");
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        Self { retry_after: Some(RETRY_AFTER), ..refusal.coded("rate_limit_exceeded") }
+    }
+
+    pub(super) fn took_too_long(seconds: u64) -> Self {
+        let why = format!("not done within {seconds} s");
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", why).coded("timeout")
+    }
+
+    pub(super) fn stopping() -> Self {
+        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the server is stopping");
+        Self { retry_after: Some(RETRY_AFTER), ..refusal.coded("unavailable") }
+    }
+
+    pub(super) fn defect(why: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", why.to_string())
+    }
+
+    #[cfg(test)]
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    #[cfg(test)]
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// What the core could not do: the caller's to mend where it asked for what makes no sense, else ours.
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Usage { what, why } => Self::invalid(what, why),
+            Error::Interrupted => Self::stopping(),
+            other => {
+                tracing::error!(error = %other, "could not check");
+                // A path of ours is nobody's business.
+                match other {
+                    Error::Io { source, .. } => {
+                        Self::defect(format!("a file could not be read or written: {source}"))
+                    }
+                    other => Self::defect(other),
+                }
+            }
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let error = json!({
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+        });
+        let mut response = (self.status, Json(json!({ "error": error }))).into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,309 @@
+//! How much is taken on at once, and how much of one request.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use futures_util::StreamExt;
+use nexis_core::media::jpeg::StillLimits;
+use nexis_core::verifier::MAX_FRAMES;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::batch::{AtWork, Working};
+use super::error::{Answer, Refusal};
+
+/// Limits of the server, all of them the operator's to set.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Most requests in hand besides those being worked on; more are told to come back.
+    pub queue: usize,
+    /// Most requests that are worked on at once.
+    pub workers: usize,
+    /// Most connections; more wait to be accepted.
+    pub connections: usize,
+    /// Largest body of a request that is held in memory, in bytes.
+    pub body_bytes: u64,
+    /// Most bytes of such bodies in memory at once.
+    pub memory_bytes: u64,
+    /// Largest upload of a clip or an archive, in bytes; it goes to a temporary file.
+    pub upload_bytes: u64,
+    /// Most bytes of uploads at once.
+    pub disk_bytes: u64,
+    /// Most files in an archive.
+    pub archive_files: usize,
+    /// Most pictures of one request.
+    pub pictures: usize,
+    /// The largest picture.
+    pub still: StillLimits,
+    /// Longest time for a request, from its headers to its answer.
+    pub request_time: Duration,
+    /// The same for verifying packages.
+    pub verify_time: Duration,
+    /// Longest time that requests in hand get when the server stops.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            queue: 64,
+            workers: 8,
+            connections: 1024,
+            body_bytes: 64 << 20,
+            memory_bytes: 512 << 20,
+            upload_bytes: 1 << 30,
+            disk_bytes: 4 << 30,
+            archive_files: 10_000,
+            pictures: MAX_FRAMES,
+            still: StillLimits::default(),
+            request_time: Duration::from_secs(60),
+            verify_time: Duration::from_secs(600),
+            grace: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Where a body goes, and so what bounds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It is held in memory.
+    Memory,
+    /// It goes to a file.
+    Disk,
+}
+
+/// Lets requests in.
+pub(super) struct Admission {
+    pub(super) limits: Limits,
+    in_hand: Arc<Semaphore>,
+    workers: Arc<Semaphore>,
+    verifications: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    disk: Arc<Semaphore>,
+    at_work: AtWork,
+}
+
+/// Bytes that one permit of a budget stands for; a semaphore counts to 2^61 at most, an acquisition to 2^32.
+const GRAIN: u64 = 1 << 10;
+
+/// A request that was let in. What it holds is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    until: Instant,
+    seconds: u64,
+    /// A verification runs by itself for minutes and would hold a worker for as long.
+    verification: Option<OwnedSemaphorePermit>,
+    _in_hand: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// A request that is being worked on.
+#[derive(Debug)]
+pub(super) struct AtDesk {
+    _admitted: Admitted,
+    _worker: Option<OwnedSemaphorePermit>,
+    _working: Working,
+}
+
+fn permits(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(GRAIN)).unwrap_or(u32::MAX)
+}
+
+impl Admission {
+    pub(super) fn new(limits: Limits, at_work: AtWork) -> Self {
+        let semaphore = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
+        let budget = |bytes: u64| semaphore(permits(bytes) as usize);
+        Self {
+            in_hand: semaphore(limits.queue.saturating_add(limits.workers)),
+            workers: semaphore(limits.workers),
+            verifications: semaphore(1),
+            memory: budget(limits.memory_bytes.max(limits.body_bytes)),
+            disk: budget(limits.disk_bytes.max(limits.upload_bytes)),
+            limits,
+            at_work,
+        }
+    }
+
+    /// Lets a request in by its headers, before its body is read. Refused ones can be answered at once, or after
+    /// [`drain`].
+    pub(super) fn admit(&self, headers: &HeaderMap, room: Room, verification: bool) -> Answer<Admitted> {
+        let length = content_length(headers)?;
+        let (most, budget) = match room {
+            Room::Memory => (self.limits.body_bytes, &self.memory),
+            Room::Disk => (self.limits.upload_bytes, &self.disk),
+        };
+        if length > most {
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            let why = format!("the body has {:.1} MiB; at most {:.1} MiB are taken", mib(length), mib(most));
+            return Err(Refusal::too_large(why));
+        }
+        let full = || Refusal::busy("the server has as many requests in hand as it takes");
+        let in_hand = Arc::clone(&self.in_hand).try_acquire_owned().map_err(|_| full())?;
+        let bytes = Arc::clone(budget).try_acquire_many_owned(permits(length)).map_err(|_| full())?;
+        let verification = match verification {
+            true => Some(
+                Arc::clone(&self.verifications)
+                    .try_acquire_owned()
+                    .map_err(|_| Refusal::busy("packages are being verified already"))?,
+            ),
+            false => None,
+        };
+        let time = if verification.is_some() { self.limits.verify_time } else { self.limits.request_time };
+        Ok(Admitted {
+            until: Instant::now() + time,
+            seconds: time.as_secs(),
+            verification,
+            _in_hand: in_hand,
+            _bytes: bytes,
+        })
+    }
+
+    /// Waits until the request may be worked on.
+    pub(super) async fn desk(&self, admitted: Admitted) -> Answer<AtDesk> {
+        let worker = if admitted.verification.is_some() {
+            None
+        } else {
+            let permit = admitted.in_time(Arc::clone(&self.workers).acquire_owned()).await?;
+            Some(permit.map_err(|_| Refusal::stopping())?)
+        };
+        Ok(AtDesk { _admitted: admitted, _worker: worker, _working: self.at_work.begin() })
+    }
+
+    /// Requests in hand, at most.
+    pub(super) fn most_in_hand(&self) -> usize {
+        self.limits.queue.saturating_add(self.limits.workers)
+    }
+
+    /// Requests in hand now.
+    pub(super) fn in_hand(&self) -> usize {
+        self.most_in_hand().saturating_sub(self.in_hand.available_permits())
+    }
+}
+
+impl Admitted {
+    /// The end of its time.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// The time it got, in seconds.
+    pub(super) fn seconds(&self) -> u64 {
+        self.seconds
+    }
+
+    /// What is done in time.
+    pub(super) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Answer<T> {
+        timeout_at(self.until, work).await.map_err(|_| Refusal::took_too_long(self.seconds))
+    }
+
+    /// A body in memory: as long as was announced, within the request's time.
+    pub(super) async fn body(&self, body: Body) -> Answer<Bytes> {
+        let most = usize::try_from(body.size_hint().upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        match timeout_at(self.until, axum::body::to_bytes(body, most)).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(error)) => Err(Refusal::invalid("body", format!("it broke off: {error}"))),
+            Err(_) => Err(Refusal::slow_request(self.seconds)),
+        }
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Answer<u64> {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(Refusal::length_required());
+    }
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    // Without either header there is no body (RFC 9112, 6.3), and what needs one says so.
+    length.map_or(Ok(0), |text| text.parse().map_err(|_| Refusal::length_required()))
+}
+
+/// Reads and forgets the body of a request that was refused: a client that is still sending may otherwise never see
+/// why. Not more of it than `most`, not for longer than `time`, and not where the client waits to be told to send.
+pub(super) async fn drain(request: Request, most: u64, time: Duration) {
+    if request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let mut left = most;
+    let mut chunks = request.into_body().into_data_stream();
+    let reading = async {
+        while let Some(Ok(chunk)) = chunks.next().await {
+            left = left.saturating_sub(chunk.len() as u64);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Cut off where it takes too long: the answer is given all the same.
+    let _ = tokio::time::timeout(time, reading).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn length(bytes: u64) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(bytes))])
+    }
+
+    fn status<T: std::fmt::Debug>(answer: Answer<T>) -> u16 {
+        answer.unwrap_err().status().as_u16()
+    }
+
+    fn admission(change: impl FnOnce(&mut Limits)) -> Admission {
+        let mut limits = Limits { queue: 1, workers: 1, ..Limits::default() };
+        change(&mut limits);
+        Admission::new(limits, AtWork::default())
+    }
+
+    #[tokio::test]
+    async fn as_many_as_may_be_are_let_in_and_then_others() {
+        let admission = admission(|_| {});
+        let first = admission.admit(&length(10), Room::Memory, false).unwrap();
+        let second = admission.admit(&length(10), Room::Memory, false).unwrap();
+        assert_eq!(admission.in_hand(), 2);
+        assert_eq!(status(admission.admit(&length(10), Room::Memory, false)), 429);
+        let desk = admission.desk(first).await.unwrap();
+        assert_eq!(status(admission.admit(&length(10), Room::Memory, false)), 429);
+        drop(desk);
+        admission.admit(&length(10), Room::Memory, false).unwrap();
+        drop(second);
+        assert_eq!(admission.in_hand(), 0);
+    }
+
+    #[tokio::test]
+    async fn bytes_are_counted_before_they_are_read() {
+        let admission = admission(|limits| {
+            limits.queue = 10;
+            limits.body_bytes = 2 << 20;
+            limits.memory_bytes = 3 << 20;
+        });
+        assert_eq!(status(admission.admit(&length((2 << 20) + 1), Room::Memory, false)), 413);
+        let first = admission.admit(&length(2 << 20), Room::Memory, false).unwrap();
+        assert_eq!(status(admission.admit(&length(2 << 20), Room::Memory, false)), 429);
+        // Uploads have their own budget.
+        admission.admit(&length(2 << 20), Room::Disk, false).unwrap();
+        drop(first);
+        admission.admit(&length(2 << 20), Room::Memory, false).unwrap();
+        let chunked =
+            HeaderMap::from_iter([(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))]);
+        assert_eq!(status(admission.admit(&chunked, Room::Memory, false)), 411);
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_is_told_so() {
+        let admission = admission(|limits| limits.request_time = Duration::from_millis(20));
+        let first = admission.admit(&length(1), Room::Memory, false).unwrap();
+        let _desk = admission.desk(first).await.unwrap();
+        let second = admission.admit(&length(1), Room::Memory, false).unwrap();
+        assert_eq!(status(admission.desk(second).await), 504);
+        // A verification needs no worker, but there is one at a time.
+        let verification = admission.admit(&length(1), Room::Memory, true).unwrap();
+        assert_eq!(status(admission.admit(&length(1), Room::Memory, true)), 429);
+        admission.desk(verification).await.unwrap();
+    }
+}
