@@ -126,10 +126,8 @@ pub fn embed_frames(
     batch: usize,
 ) -> Result<FrameEmbeddings, MediaFailure> {
     let size = model.preprocess().size;
-    let mut crops = Vec::new();
-    for frame in frames {
-        crops.extend(tiles(frame, size)?);
-    }
+    let cut = frames.par_iter().map(|frame| tiles(frame, size)).collect::<Result<Vec<_>, _>>()?;
+    let crops: Vec<_> = cut.into_iter().flatten().collect();
     let tiles = crops.len().checked_div(frames.len()).unwrap_or(0);
     let rows = crops.chunks(batch.max(1)).map(|part| model.encode_image(part)).collect::<Result<Vec<_>>>()?;
     let views: Vec<_> = rows.iter().map(|r| r.view()).collect();
@@ -159,7 +157,8 @@ pub(super) fn frame_category(frame: &FrameCategory) -> FrameCategoryReport {
 
 /// Times and digests of frames.
 pub fn frame_reports(frames: &[Frame]) -> Vec<FrameReport> {
-    frames.iter().map(|f| FrameReport { pts_seconds: f.pts_seconds, rgb_sha256: f.digest() }).collect()
+    let report = |f: &Frame| FrameReport { pts_seconds: f.pts_seconds, rgb_sha256: f.digest() };
+    frames.par_iter().map(report).collect()
 }
 
 impl RowOutcome {
