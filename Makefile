@@ -5,8 +5,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-python demo test bench fmt lint check-format clippy dependencies rust-tests doc-tests \
-    wheel test-python test-sdk test-garage
+.PHONY: help setup setup-python demo test bench bench-peers fmt lint check-format clippy dependencies rust-tests \
+    doc-tests wheel test-python test-sdk test-garage
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 heading = @printf '\n== %s ==\n' '$(1)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-sdk   compare the chain client with the official Python SDK, which it fetches'
 	@echo 'make test-garage   the contract of object stores on Garage, which is built once (about ten minutes)'
 	@echo 'make bench   benchmarks'
+	@echo 'make bench-peers   ours beside PyTorch, ONNX Runtime, torchcodec, PyAV and ffmpeg; installs several GB once'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    format check, clippy and the dependency assertion alone'
 	@echo 'make setup   install what the build needs, or say what is missing'
@@ -50,6 +51,11 @@ bench: setup
 	@lscpu 2>/dev/null | grep -E '^(Model name|CPU\(s\)|L3 cache)' || sysctl -n machdep.cpu.brand_string hw.ncpu
 	$(call heading,Benchmarks)
 	cargo bench --locked -p nexis-tests -p nexis-node
+
+# PEERS holds options: `make bench-peers PEERS="--runs 9 --json peers.json"`.
+bench-peers: setup
+	$(call heading,Beside others)
+	tests/peers/bench_peers $(PEERS)
 
 check-format: setup
 	$(call heading,Format)
