@@ -5,8 +5,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-python demo test bench fmt lint check-format clippy dependencies rust-tests doc-tests \
-    wheel test-python test-sdk test-hub test-serve test-serve-page test-garage bench-garage
+.PHONY: help setup setup-python demo test bench bench-garage bench-peers fmt lint check-format clippy dependencies \
+    rust-tests doc-tests wheel test-python test-sdk test-hub test-serve test-serve-page test-garage
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 heading = @printf '\n== %s ==\n' '$(1)'
@@ -23,6 +23,7 @@ help:
 	@echo 'make test-serve-page   the page of nexis serve in Chromium, which it installs where it may'
 	@echo 'make bench   benchmarks'
 	@echo 'make bench-garage   35 submissions of 50 rows from Garage: time, bytes, memory'
+	@echo 'make bench-peers   ours beside PyTorch, ONNX Runtime, torchcodec, PyAV and ffmpeg; installs several GB once'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    format check, clippy and the dependency assertion alone'
 	@echo 'make setup   install what the build needs, or say what is missing'
@@ -54,6 +55,11 @@ bench: setup
 	@lscpu 2>/dev/null | grep -E '^(Model name|CPU\(s\)|L3 cache)' || sysctl -n machdep.cpu.brand_string hw.ncpu
 	$(call heading,Benchmarks)
 	cargo bench --locked -p nexis-tests -p nexis-node
+
+# PEERS holds options: `make bench-peers PEERS="--runs 9 --json peers.json"`.
+bench-peers: setup
+	$(call heading,Beside others)
+	tests/peers/bench_peers $(PEERS)
 
 check-format: setup
 	$(call heading,Format)

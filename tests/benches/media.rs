@@ -64,9 +64,9 @@ fn media(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("clip");
     group.throughput(Throughput::Elements(1)).sample_size(10).measurement_time(Duration::from_secs(8));
-    let one = FfmpegDecoder::new(1);
+    let one = FfmpegDecoder::default();
     group.bench_function("six frames", |b| b.iter(|| decode(&path, black_box(&one))));
-    let full = FfmpegDecoder::new(1).without_skipping();
+    let full = FfmpegDecoder::default().without_skipping();
     group.bench_function("six frames, decoding all", |b| b.iter(|| decode(&path, black_box(&full))));
     group.bench_function("probe", |b| b.iter(|| one.probe(&path, &MediaLimits::default()).unwrap()));
     group.finish();

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nexis_core::media::demux::Demuxed;
 use nexis_core::media::{
     ClipProbe, DecodedClip, FfmpegDecoder, FrameRequest, MediaDecoder, MediaFailure, MediaLimits,
 };
@@ -114,6 +115,23 @@ fn a_cut_off_file_is_refused() {
     refused_bytes(&file[..end - 1], "one-short.mp4");
     let (_folder, whole) = written(&file[..end], "whole.mp4");
     assert!(both(&whole, &MediaLimits::default()).iter().all(Result::is_ok));
+}
+
+#[test]
+fn damage_counts_up_to_the_last_wanted_frame_and_no_further() {
+    let mut file = bytes("clips/h264-bframes.mp4");
+    let clip = Demuxed::read(&fixture("clips/h264-bframes.mp4"), &MediaLimits::default()).unwrap();
+    // The packet behind the first; its length and the kind of its unit stay.
+    let second = clip.packets()[1].data().unwrap();
+    let at = file.windows(second.len()).position(|window| window == second).unwrap();
+    file[at + 5..at + second.len()].fill(0xff);
+    let (_folder, path) = written(&file, "damaged.mp4");
+    let start = FrameRequest::At { seconds: vec![0.0] };
+    let decode =
+        |request, path: &Path| FfmpegDecoder::default().decode(path, request, &MediaLimits::default());
+    let whole = decode(&start, &fixture("clips/h264-bframes.mp4")).unwrap();
+    assert_eq!(decode(&start, &path).unwrap().frames, whole.frames);
+    assert!(matches!(decode(&SIX, &path), Err(MediaFailure::Clip(_))));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Decoding on the CPU, through the FFmpeg libraries that video-rs brings.
 //!
-//! Only the frames asked for are converted to RGB. In an H.264 stream, frames that no other frame refers to
-//! and that nobody asked for are not decoded either; this never changes the others, and wherever the times or the
-//! pictures that come out do not fit the plan, everything is decoded instead.
+//! Only the frames asked for are converted to RGB, and nothing behind the last of them is decoded. In an H.264 stream,
+//! frames that no other frame refers to and that nobody asked for are not decoded either; this never changes the
+//! others, and wherever the times or the pictures that come out do not fit the plan, everything is decoded instead.
 //!
 //! What a frame is: the decoder's picture, cropped as the stream says, turned as the container's display matrix
 //! says. A sample aspect ratio other than 1 is ignored: pixels are counted and shown as they are stored. So is a
@@ -16,7 +16,6 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::demux::{Demuxed, out_of_time};
 use super::libav::{self, DecoderSettings, Picture, PictureDecoder, Received};
@@ -26,18 +25,20 @@ use crate::error::Error;
 
 use video_rs::ffmpeg;
 
-/// Decodes with FFmpeg on the CPU.
+/// Decodes with FFmpeg on the CPU, each clip on the thread that asks.
+///
+/// FFmpeg's own threads are not used: they hand out a picture before it is known to be damaged, so that which clips are
+/// refused would depend on their number. Clips decoded side by side fill the cores.
 ///
 /// FFmpeg's log is silenced and its largest single allocation limited, both for the whole process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct FfmpegDecoder {
-    threads: usize,
     skipping: bool,
 }
 
 impl Default for FfmpegDecoder {
     fn default() -> Self {
-        Self::new(1)
+        Self { skipping: true }
     }
 }
 
@@ -55,60 +56,41 @@ struct Chosen {
 }
 
 impl FfmpegDecoder {
-    /// A decoder that uses this many threads per clip (at least one). The number never changes a frame. One is
-    /// best where several clips are decoded side by side.
-    pub fn new(threads: usize) -> Self {
-        Self { threads: threads.max(1), skipping: true }
-    }
-
-    /// Decodes every frame, wanted or not: slower, and the measure of the default.
+    /// Decodes every frame up to the one after the last wanted one: slower, and the measure of the default.
     #[must_use]
     pub fn without_skipping(mut self) -> Self {
         self.skipping = false;
         self
     }
 
-    fn open(&self, clip: &Demuxed, limits: &MediaLimits) -> Result<PictureDecoder, MediaFailure> {
-        let base = clip.time_base();
-        let settings = DecoderSettings {
-            max_pixels: limits.max_pixels,
-            threads: self.threads,
-            reorder_depth: clip.reorder_depth(),
-            time_base: (base.num, base.den),
-        };
-        PictureDecoder::open(clip.parameters().clone(), settings).map_err(|error| match error {
-            ffmpeg::Error::DecoderNotFound => MediaFailure::Ours(Error::Missing {
-                what: format!("FFmpeg's decoder for {}", clip.codec()),
-                remedy: "build FFmpeg with it, or take the codec off the list of allowed ones".to_owned(),
-            }),
-            error => judge(error, "the decoder refused the stream's header"),
-        })
-    }
-
-    /// One forward pass, stopping after the last frame that matters.
+    /// One forward pass, stopping after the last frame that matters: no packet behind the last wanted one is decoded,
+    /// and what the decoder still holds is asked for instead of pushed out by further packets.
     fn pass(
-        &self,
         clip: &Demuxed,
         ticks: &[i64],
         want_first: bool,
         plan: Option<&Plan>,
         limits: &MediaLimits,
     ) -> Result<Pass, MediaFailure> {
-        let mut decoder = self.open(clip, limits)?;
+        let mut decoder = open(clip, limits)?;
         let mut chooser = Chooser::new(ticks.to_vec());
         let mut watch = Watch::new(clip, limits.max_pixels);
         let mut first = None;
-        let mut skipping = plan;
+        let skips = plan.filter(|_| skips(clip));
+        let mut missing = plan.map_or(usize::MAX, Plan::len);
         let mut done = false;
-        let mut packets = clip.packets().iter();
+        let mut packets = clip.packets().iter().zip(clip.stamps());
         'packets: while !done {
             if clip.deadline.passed() {
                 return Err(out_of_time(limits));
             }
-            match packets.next() {
-                Some(packet) => {
-                    let skippable = skipping.is_some_and(|plan| !plan.wants(packet.pts()));
+            match packets.next().filter(|_| missing > 0) {
+                Some((packet, stamp)) => {
+                    let skippable = skips.is_some_and(|plan| !plan.wants(stamp.pts));
                     decoder.send(packet, skippable).map_err(|e| judge(e, "damaged frame"))?;
+                    if plan.is_some_and(|plan| !stamp.hidden && plan.wants(stamp.pts)) {
+                        missing -= 1;
+                    }
                 }
                 None => decoder.send_end().map_err(|e| judge(e, "damaged end of stream"))?,
             }
@@ -120,17 +102,11 @@ impl FfmpegDecoder {
                 };
                 let Some(pts) = watch.accept(&picture)? else { continue };
                 if let Some(plan) = plan {
-                    if watch.shown == 1 && pts != plan.first() {
+                    // Of an interlaced picture, a second packet may hold one field, and not be marked as needed.
+                    if (watch.shown == 1 && pts != plan.first()) || picture.is_interlaced() {
                         return Ok(Pass::OffPlan);
                     }
                     watch.planned += usize::from(plan.wants(Some(pts)));
-                }
-                if picture.is_interlaced() {
-                    // One frame may come in two packets, of which only one is marked as unneeded.
-                    if plan.is_some() {
-                        return Ok(Pass::OffPlan);
-                    }
-                    skipping = None;
                 }
                 if watch.shown == 1 && want_first {
                     first = Some(watch.convert(&picture, 0)?);
@@ -169,8 +145,7 @@ impl MediaDecoder for FfmpegDecoder {
     fn probe(&self, clip: &Path, limits: &MediaLimits) -> Result<ClipProbe, MediaFailure> {
         let clip = Demuxed::read(clip, limits)?;
         // An instant before everything: the first picture answers it.
-        let plan = Plan::new(clip.stamps(), &[-1]).filter(|_| self.skips(&clip));
-        self.run(&clip, &[-1], false, plan, limits).map(|chosen| chosen.probe)
+        self.run(&clip, &[-1], false, limits).map(|chosen| chosen.probe)
     }
 
     fn decode(
@@ -181,33 +156,27 @@ impl MediaDecoder for FfmpegDecoder {
     ) -> Result<DecodedClip, MediaFailure> {
         let clip = Demuxed::read(clip, limits)?;
         let ticks = select::ticks(request, clip.duration(), clip.time_base())?;
-        let plan = Plan::new(clip.stamps(), &ticks).filter(|_| self.skips(&clip));
         let want_first = matches!(request, FrameRequest::Spread { first: true, .. });
-        let chosen = self.run(&clip, &ticks, want_first, plan, limits)?;
+        let chosen = self.run(&clip, &ticks, want_first, limits)?;
         Ok(DecodedClip { probe: chosen.probe, frames: chosen.frames, first: chosen.first })
     }
 }
 
 impl FfmpegDecoder {
-    /// Only in H.264 does FFmpeg tell unreferenced frames by their own header.
-    fn skips(&self, clip: &Demuxed) -> bool {
-        self.skipping && clip.codec() == "h264"
-    }
-
     fn run(
         &self,
         clip: &Demuxed,
         ticks: &[i64],
         want_first: bool,
-        plan: Option<Plan>,
         limits: &MediaLimits,
     ) -> Result<Chosen, MediaFailure> {
-        if let Some(plan) = plan
-            && let Pass::Done(chosen) = self.pass(clip, ticks, want_first, Some(&plan), limits)?
+        let plan = Plan::new(clip.stamps(), ticks).filter(|_| self.skipping);
+        if let Some(plan) = &plan
+            && let Pass::Done(chosen) = Self::pass(clip, ticks, want_first, Some(plan), limits)?
         {
             return Ok(*chosen);
         }
-        match self.pass(clip, ticks, want_first, None, limits)? {
+        match Self::pass(clip, ticks, want_first, None, limits)? {
             Pass::Done(chosen) => Ok(*chosen),
             Pass::OffPlan => Err(Error::Internal("a pass without a plan left it".to_owned()).into()),
         }
@@ -230,7 +199,7 @@ impl FfmpegDecoder {
     ) -> Result<FrameStream<'a>, MediaFailure> {
         let ticks = select::ticks(&FrameRequest::At { seconds }, clip.duration(), clip.time_base())?;
         Ok(FrameStream {
-            decoder: self.open(clip, limits)?,
+            decoder: open(clip, limits)?,
             chooser: Some(Chooser::new(ticks)),
             watch: Watch::new(clip, limits.max_pixels),
             packets: clip.packets().iter(),
@@ -310,6 +279,27 @@ impl FrameStream<'_> {
     }
 }
 
+fn open(clip: &Demuxed, limits: &MediaLimits) -> Result<PictureDecoder, MediaFailure> {
+    let base = clip.time_base();
+    let settings = DecoderSettings {
+        max_pixels: limits.max_pixels,
+        reorder_depth: clip.reorder_depth(),
+        time_base: (base.num, base.den),
+    };
+    PictureDecoder::open(clip.parameters().clone(), settings).map_err(|error| match error {
+        ffmpeg::Error::DecoderNotFound => MediaFailure::Ours(Error::Missing {
+            what: format!("FFmpeg's decoder for {}", clip.codec()),
+            remedy: "build FFmpeg with it, or take the codec off the list of allowed ones".to_owned(),
+        }),
+        error => judge(error, "the decoder refused the stream's header"),
+    })
+}
+
+/// Whether frames that no other refers to may be left out: only in H.264 does FFmpeg tell them by their own header.
+fn skips(clip: &Demuxed) -> bool {
+    clip.codec() == "h264"
+}
+
 /// Tells a damaged clip from a decoder that cannot work here.
 fn judge(error: ffmpeg::Error, what: &str) -> MediaFailure {
     use ffmpeg::error::{ENOMEM, ENOSYS};
@@ -375,7 +365,7 @@ impl<'a> Watch<'a> {
         };
         let (width, height, rgb) = yuv::rotate(rgb, yuv.width, yuv.height, self.clip.rotation());
         let pts_seconds = self.clip.time_base().seconds(time);
-        Ok(Frame { width, height, pts_seconds, rgb: Arc::clone(&rgb) })
+        Ok(Frame { width, height, pts_seconds, rgb })
     }
 
     fn probe(&self) -> Result<ClipProbe, MediaFailure> {

@@ -321,7 +321,6 @@ pub(super) fn is_hidden(packet: &Packet) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DecoderSettings {
     pub max_pixels: u64,
-    pub threads: usize,
     /// How many pictures may come before one that is shown earlier.
     pub reorder_depth: usize,
     pub time_base: (i32, i32),
@@ -350,10 +349,7 @@ impl PictureDecoder {
         let id = parameters.id();
         let found = codec::decoder::find(id).ok_or(ffmpeg::Error::DecoderNotFound)?;
         let mut context = codec::Context::from_parameters(parameters)?;
-        context.set_threading(codec::threading::Config {
-            count: settings.threads.max(1),
-            ..codec::threading::Config::kind(codec::threading::Type::Frame)
-        });
+        context.set_threading(codec::threading::Config::count(1));
         // Without this, a stream that does not say how deep it reorders loses or swaps its first pictures.
         let depth = i32::try_from(settings.reorder_depth.min(16)).unwrap_or(16);
         // SAFETY: the context is owned here and not open yet.

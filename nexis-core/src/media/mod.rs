@@ -16,6 +16,7 @@ mod libav;
 pub mod resize;
 pub mod select;
 pub mod tiles;
+mod wide;
 pub mod yuv;
 
 pub use cpu::{FfmpegDecoder, FrameStream};

@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use super::Frame;
+use super::{Frame, wide};
 use crate::error::{Error, Result};
 
 /// Bits after the point in a weight: 32, less 8 for the pixel, less 2 for sign and overshoot.
@@ -34,7 +34,7 @@ const MAX_EDGE: u32 = 1 << 16;
 const SUPPORT: f64 = 2.0;
 
 /// The taps of every output sample along one axis.
-struct Taps {
+pub(super) struct Taps {
     /// First input sample of each output sample.
     starts: Vec<usize>,
     /// Weights of each output sample, `width` apart, of which the first `counts[i]` matter.
@@ -45,7 +45,7 @@ struct Taps {
 
 impl Taps {
     /// The weights that take `input` samples to `output` samples.
-    fn new(input: u32, output: u32) -> Self {
+    pub(super) fn new(input: u32, output: u32) -> Self {
         let scale = f64::from(input) / f64::from(output);
         let stretch = scale.max(1.0);
         let support = SUPPORT * stretch;
@@ -136,8 +136,8 @@ pub fn resize_rgb(rgb: &[u8], width: u32, height: u32, to_width: u32, to_height:
         ));
     }
     let (row_in, row_out) = (width as usize * 3, to_width as usize * 3);
-    let across = |rows: &[u8]| horizontal_pass(rows, row_in, row_out, &Taps::new(width, to_width));
-    let down = |rows: &[u8], row: usize| vertical_pass(rows, row, &Taps::new(height, to_height));
+    let across = |rows: &[u8]| wide::horizontal_pass(rows, row_in, row_out, &Taps::new(width, to_width));
+    let down = |rows: &[u8], row: usize| wide::vertical_pass(rows, row, &Taps::new(height, to_height));
     Ok(match (width != to_width, height != to_height) {
         (false, false) => rgb.to_vec(),
         (true, false) => across(rgb),
@@ -152,42 +152,121 @@ const fn vertical_first(width: u32, height: u32, to_height: u32) -> bool {
     height > width.saturating_mul(100) && to_height < height
 }
 
+/// Rows and columns of the cells in which rows are turned into columns and back.
+const CELL: usize = 16;
+
+/// Rows that the horizontal pass takes at once. Enough to fill wide registers many times over; the block that holds
+/// them is 370 KB for 1280 columns.
+const LANES: usize = 6 * CELL;
+
 /// One output row per input row.
-fn horizontal_pass(rgb: &[u8], row_in: usize, row_out: usize, taps: &Taps) -> Vec<u8> {
+///
+/// The rows of a block lie side by side while they are summed, so that the inner loop runs over neighbouring bytes
+/// of one column and one weight.
+#[inline(always)]
+pub(super) fn horizontal_pass(rgb: &[u8], row_in: usize, row_out: usize, taps: &Taps) -> Vec<u8> {
     let mut out = vec![0_u8; rgb.len() / row_in.max(1) * row_out];
-    for (input, output) in rgb.chunks_exact(row_in).zip(out.chunks_exact_mut(row_out)) {
-        let (input, output) = (input.as_chunks::<3>().0, output.as_chunks_mut::<3>().0);
-        for ((start, weights), pixel) in taps.iter().zip(output) {
-            let (mut red, mut green, mut blue) = (HALF, HALF, HALF);
-            for (&[r, g, b], &weight) in input.get(start..).unwrap_or_default().iter().zip(weights) {
-                red += i32::from(r) * weight;
-                green += i32::from(g) * weight;
-                blue += i32::from(b) * weight;
+    let mut block = vec![0_u8; row_in.next_multiple_of(CELL) * LANES];
+    let mut summed = vec![0_u8; row_out.next_multiple_of(CELL) * LANES];
+    let mut sums = vec![0_i32; LANES];
+    for (input, output) in rgb.chunks(row_in * LANES).zip(out.chunks_mut(row_out * LANES)) {
+        for (i, rows) in input.chunks(row_in * CELL).enumerate() {
+            rows_to_columns(rows, row_in, &mut block, i * CELL);
+        }
+        let channels = summed.chunks_exact_mut(LANES * 3);
+        for ((start, weights), pixel) in taps.iter().zip(channels) {
+            for (channel, column) in pixel.chunks_exact_mut(LANES).enumerate() {
+                let columns = block.chunks_exact(LANES).skip(start * 3 + channel).step_by(3);
+                weighted_sum(columns.zip(weights), &mut sums, column);
             }
-            *pixel = [to_byte(red), to_byte(green), to_byte(blue)];
+        }
+        for (i, rows) in output.chunks_mut(row_out * CELL).enumerate() {
+            columns_to_rows(&summed, i * CELL, rows, row_out);
         }
     }
     out
 }
 
-/// One output row from the input rows under its taps: whole rows at a time, so that the inner loop runs over
-/// neighbouring bytes.
-fn vertical_pass(rows: &[u8], row: usize, taps: &Taps) -> Vec<u8> {
+/// One output row from the input rows under its taps.
+#[inline(always)]
+pub(super) fn vertical_pass(rows: &[u8], row: usize, taps: &Taps) -> Vec<u8> {
     let mut out = vec![0_u8; row * taps.starts.len()];
     let mut sums = vec![0_i32; row];
     for ((start, weights), output) in taps.iter().zip(out.chunks_exact_mut(row)) {
-        sums.fill(HALF);
-        let inputs = rows.get(start * row..).unwrap_or_default();
-        for (input, &weight) in inputs.chunks_exact(row).zip(weights) {
-            for (sum, &byte) in sums.iter_mut().zip(input) {
-                *sum += i32::from(byte) * weight;
-            }
-        }
-        for (byte, &sum) in output.iter_mut().zip(sums.iter()) {
-            *byte = to_byte(sum);
-        }
+        weighted_sum(rows.chunks_exact(row).skip(start).zip(weights), &mut sums, output);
     }
     out
+}
+
+/// The bytes that lines of bytes give with a weight for each. All have the length of `sums`, which the compiler must not
+/// know: it would then vectorise over the weights, whose bytes are not neighbours.
+#[inline(always)]
+fn weighted_sum<'a>(lines: impl Iterator<Item = (&'a [u8], &'a i32)>, sums: &mut [i32], output: &mut [u8]) {
+    sums.fill(HALF);
+    for (line, &weight) in lines {
+        for (sum, &byte) in sums.iter_mut().zip(line) {
+            *sum += i32::from(byte) * weight;
+        }
+    }
+    for (byte, &sum) in output.iter_mut().zip(sums.iter()) {
+        *byte = to_byte(sum);
+    }
+}
+
+type Cell = [[u8; CELL]; CELL];
+
+/// Puts up to [`CELL`] rows into a block of columns, each [`LANES`] long, from row `lane` of the block on.
+#[inline(always)]
+fn rows_to_columns(rows: &[u8], row: usize, block: &mut [u8], lane: usize) {
+    for (columns, first) in block.chunks_exact_mut(LANES * CELL).zip((0..row).step_by(CELL)) {
+        let mut cell: Cell = [[0; CELL]; CELL];
+        for (to, from) in cell.iter_mut().zip(rows.chunks_exact(row)) {
+            copy(from.get(first..).unwrap_or_default(), to);
+        }
+        let cell = transposed(cell);
+        for (column, from) in columns.chunks_exact_mut(LANES).zip(&cell) {
+            copy(from, column.get_mut(lane..).unwrap_or_default());
+        }
+    }
+}
+
+/// The way back, for as many rows as `rows` has room for.
+#[inline(always)]
+fn columns_to_rows(block: &[u8], lane: usize, rows: &mut [u8], row: usize) {
+    for (columns, first) in block.chunks_exact(LANES * CELL).zip((0..row).step_by(CELL)) {
+        let mut cell: Cell = [[0; CELL]; CELL];
+        for (to, column) in cell.iter_mut().zip(columns.chunks_exact(LANES)) {
+            copy(column.get(lane..).unwrap_or_default(), to);
+        }
+        for (to, from) in rows.chunks_exact_mut(row).zip(&transposed(cell)) {
+            copy(from, to.get_mut(first..).unwrap_or_default());
+        }
+    }
+}
+
+/// Copies what both have room for; a whole line of a cell in one piece.
+#[inline(always)]
+fn copy(from: &[u8], to: &mut [u8]) {
+    match (from.first_chunk::<CELL>(), to.first_chunk_mut::<CELL>()) {
+        (Some(from), Some(to)) => *to = *from,
+        _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
+    }
+}
+
+/// Rows become columns, by interleaving the upper half of the rows with the lower one as often as it takes.
+#[inline(always)]
+fn transposed(mut cell: Cell) -> Cell {
+    for _ in 0..CELL.ilog2() {
+        let mut next: Cell = [[0; CELL]; CELL];
+        let (upper, lower) = cell.split_at(CELL / 2);
+        for ((pair, a), b) in next.as_chunks_mut::<2>().0.iter_mut().zip(upper).zip(lower) {
+            for ((pair, a), b) in pair.as_flattened_mut().as_chunks_mut::<2>().0.iter_mut().zip(a).zip(b) {
+                *pair = [*a, *b];
+            }
+        }
+        cell = next;
+    }
+    cell
 }
 
 impl Frame {

@@ -28,6 +28,8 @@
 
 use std::sync::Arc;
 
+use super::wide;
+
 /// The colour matrix of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matrix {
@@ -114,6 +116,11 @@ impl Coefficients {
             shift,
         }
     }
+
+    /// Half a unit of the result, so that the shift rounds.
+    const fn half(&self) -> i32 {
+        1 << (self.shift - 1)
+    }
 }
 
 /// Bits per sample and where they lie.
@@ -194,65 +201,106 @@ pub struct Yuv<'a> {
 
 impl Yuv<'_> {
     /// Packed RGB `[height, width, 3]`, or `None` where a plane is shorter than the size says.
-    pub fn to_rgb(&self) -> Option<Vec<u8>> {
-        let width = self.width as usize;
-        let height = self.height as usize;
-        let k = Coefficients::new(self.matrix, self.full_range, self.depth);
-        let half = 1_i32 << (k.shift - 1);
-        let chroma_width = (width + (1 << self.log2_x) - 1) >> self.log2_x;
-        let mut rgb = vec![0_u8; width.checked_mul(height)?.checked_mul(3)?];
-        // Per chroma sample of the current row: what it adds to red, green and blue, the rounding included.
-        let mut shares = vec![[half; 3]; chroma_width];
-        let mut luma = vec![0_i32; width];
-        let (mut us, mut vs) = (vec![0_i32; chroma_width], vec![0_i32; chroma_width]);
-        let mut shares_row = None;
-        for (y, out) in rgb.chunks_exact_mut(width.checked_mul(3)?).enumerate() {
-            samples(self.luma, y, 0, 1, self.depth, &mut luma)?;
-            let chroma_y = y >> self.log2_y;
-            if shares_row != Some(chroma_y) {
-                let present = match self.chroma {
-                    Chroma::None => false,
-                    Chroma::Planar { u, v } => {
-                        samples(u, chroma_y, 0, 1, self.depth, &mut us)?;
-                        samples(v, chroma_y, 0, 1, self.depth, &mut vs)?;
-                        true
-                    }
-                    Chroma::Interleaved(plane) => {
-                        samples(plane, chroma_y, 0, 2, self.depth, &mut us)?;
-                        samples(plane, chroma_y, 1, 2, self.depth, &mut vs)?;
-                        true
-                    }
-                };
-                if present {
-                    for ((share, &u), &v) in shares.iter_mut().zip(us.iter()).zip(vs.iter()) {
-                        let (u, v) = (u - k.c0, v - k.c0);
-                        *share = [k.crv * v + half, half - k.cgu * u - k.cgv * v, k.cbu * u + half];
-                    }
-                }
-                shares_row = Some(chroma_y);
-            }
-            let (pixels, _) = out.as_chunks_mut::<3>();
-            if self.log2_x == 0 {
-                for ((pixel, &y), share) in pixels.iter_mut().zip(luma.iter()).zip(shares.iter()) {
-                    *pixel = mixed(k.cy * (y - k.y0), share, k.shift);
-                }
-            } else {
-                let (pairs, odd) = pixels.as_chunks_mut::<2>();
-                let (luma_pairs, luma_odd) = luma.as_chunks::<2>();
-                for (([a, b], [ya, yb]), share) in pairs.iter_mut().zip(luma_pairs).zip(shares.iter()) {
-                    *a = mixed(k.cy * (ya - k.y0), share, k.shift);
-                    *b = mixed(k.cy * (yb - k.y0), share, k.shift);
-                }
-                if let ([pixel], [y], Some(share)) = (odd, luma_odd, shares.last()) {
-                    *pixel = mixed(k.cy * (y - k.y0), share, k.shift);
-                }
-            }
-        }
+    pub fn to_rgb(&self) -> Option<Arc<[u8]>> {
+        let length = (self.width as usize).checked_mul(self.height as usize)?.checked_mul(3)?;
+        // Made where it stays: turning a vector into shared bytes would copy them.
+        let mut rgb: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
+        wide::convert(self, Arc::get_mut(&mut rgb)?)?;
         Some(rgb)
     }
 }
 
+/// One value per column for each of red, green and blue.
+struct Row<T>([Vec<T>; 3]);
+
+impl<T: Clone + Default> Row<T> {
+    fn new(width: usize) -> Self {
+        Self(std::array::from_fn(|_| vec![T::default(); width]))
+    }
+}
+
+/// Fills `rgb`, which holds `height * width * 3` bytes; `None` where a plane is shorter than the size says.
+#[inline(always)]
+pub(super) fn convert(yuv: &Yuv<'_>, rgb: &mut [u8]) -> Option<()> {
+    let width = yuv.width as usize;
+    let k = Coefficients::new(yuv.matrix, yuv.full_range, yuv.depth);
+    let chroma_width = width.div_ceil(1 << yuv.log2_x);
+    let mut luma = vec![0_i32; width];
+    let (mut us, mut vs) = (vec![0_i32; chroma_width], vec![0_i32; chroma_width]);
+    // What chroma adds to each colour of the current row, the rounding included, and the row's finished colours. Each
+    // colour has a row of its own: such loops fill wide registers, and only the last step puts the colours side by side.
+    let mut shares = Row::<i32>::new(width);
+    shares.0.iter_mut().for_each(|row| row.fill(k.half()));
+    let mut colours = Row::<u8>::new(width);
+    let mut shares_row = None;
+    for (y, out) in rgb.chunks_exact_mut(width.checked_mul(3)?.max(1)).enumerate() {
+        samples(yuv.luma, y, 0, 1, yuv.depth, &mut luma)?;
+        let chroma_y = y >> yuv.log2_y;
+        if shares_row != Some(chroma_y) {
+            let present = match yuv.chroma {
+                Chroma::None => false,
+                Chroma::Planar { u, v } => {
+                    samples(u, chroma_y, 0, 1, yuv.depth, &mut us)?;
+                    samples(v, chroma_y, 0, 1, yuv.depth, &mut vs)?;
+                    true
+                }
+                Chroma::Interleaved(plane) => {
+                    samples(plane, chroma_y, 0, 2, yuv.depth, &mut us)?;
+                    samples(plane, chroma_y, 1, 2, yuv.depth, &mut vs)?;
+                    true
+                }
+            };
+            if present {
+                spread(&us, &vs, &k, yuv.log2_x, &mut shares);
+            }
+            shares_row = Some(chroma_y);
+        }
+        let [red, green, blue] = &mut colours.0;
+        let [to_red, to_green, to_blue] = &shares.0;
+        let byte = |luma: i32, share: i32| ((luma + share) >> k.shift).clamp(0, 255) as u8;
+        let shares = to_red.iter().zip(to_green).zip(to_blue);
+        let bytes = red.iter_mut().zip(&mut *green).zip(&mut *blue);
+        for ((&y, ((r, g), b)), ((red, green), blue)) in luma.iter().zip(shares).zip(bytes) {
+            let y = k.cy * (y - k.y0);
+            (*red, *green, *blue) = (byte(y, *r), byte(y, *g), byte(y, *b));
+        }
+        let (pixels, _) = out.as_chunks_mut::<3>();
+        for (((pixel, r), g), b) in pixels.iter_mut().zip(&*red).zip(&*green).zip(&*blue) {
+            *pixel = [*r, *g, *b];
+        }
+    }
+    Some(())
+}
+
+/// What one row of chroma adds to each column.
+#[inline(always)]
+fn spread(us: &[i32], vs: &[i32], k: &Coefficients, log2_x: u32, shares: &mut Row<i32>) {
+    let [red, green, blue] = &mut shares.0;
+    replicate(red, us, vs, log2_x, |_, v| k.crv * (v - k.c0) + k.half());
+    replicate(green, us, vs, log2_x, |u, v| k.half() - k.cgu * (u - k.c0) - k.cgv * (v - k.c0));
+    replicate(blue, us, vs, log2_x, |u, _| k.cbu * (u - k.c0) + k.half());
+}
+
+/// What each sample gives, once for each of its one or two columns.
+#[inline(always)]
+fn replicate(row: &mut [i32], us: &[i32], vs: &[i32], log2_x: u32, share: impl Fn(i32, i32) -> i32) {
+    if log2_x == 0 {
+        for ((column, &u), &v) in row.iter_mut().zip(us).zip(vs) {
+            *column = share(u, v);
+        }
+        return;
+    }
+    let (pairs, odd) = row.as_chunks_mut::<2>();
+    for ((pair, &u), &v) in pairs.iter_mut().zip(us).zip(vs) {
+        *pair = [share(u, v); 2];
+    }
+    if let ([column], [.., u], [.., v]) = (odd, us, vs) {
+        *column = share(*u, *v);
+    }
+}
+
 /// Reads row `y` of a plane: every `step`-th sample from sample `offset` on.
+#[inline(always)]
 fn samples(
     plane: Plane<'_>,
     y: usize,
@@ -282,28 +330,23 @@ fn samples(
         }
         (Depth::Ten | Depth::TenHigh, _) => {
             let down = if depth == Depth::TenHigh { 6 } else { 0 };
-            for (value, bytes) in out.iter_mut().zip(row.chunks_exact(2).step_by(step)) {
-                let [low, high] = bytes else { return None };
+            let (words, _) = row.as_chunks::<2>();
+            for (value, word) in out.iter_mut().zip(words.iter().step_by(step)) {
                 // The mask keeps sums inside i32 whatever a decoder left in the unused bits.
-                *value = i32::from((u16::from_le_bytes([*low, *high]) >> down) & 0x3ff);
+                *value = i32::from((u16::from_le_bytes(*word) >> down) & 0x3ff);
             }
         }
     }
     Some(())
 }
 
-/// One pixel.
-fn mixed(luma: i32, share: &[i32; 3], shift: u32) -> [u8; 3] {
-    share.map(|part| ((luma + part) >> shift).clamp(0, 255) as u8)
-}
-
 /// Turns packed RGB clockwise by 0, 90, 180 or 270 degrees; other angles are taken as 0. Returns the new
 /// width, height and bytes.
-pub fn rotate(rgb: Vec<u8>, width: u32, height: u32, degrees: u16) -> (u32, u32, Arc<[u8]>) {
+pub fn rotate(rgb: Arc<[u8]>, width: u32, height: u32, degrees: u16) -> (u32, u32, Arc<[u8]>) {
     let (w, h) = (width as usize, height as usize);
     let pixels: Vec<[u8; 3]> = match degrees {
         90 | 180 | 270 => rgb.as_chunks::<3>().0.to_vec(),
-        _ => return (width, height, rgb.into()),
+        _ => return (width, height, rgb),
     };
     let take = |x: usize, y: usize| pixels.get(y * w + x).copied().unwrap_or_default();
     let mut out = Vec::with_capacity(rgb.len());
@@ -371,7 +414,7 @@ mod tests {
                         matrix: Matrix::Bt709,
                         full_range,
                     };
-                    assert_eq!(yuv.to_rgb().unwrap(), [expected; 3], "{depth:?} {full_range} {value}");
+                    assert_eq!(*yuv.to_rgb().unwrap(), [expected; 3], "{depth:?} {full_range} {value}");
                 }
             }
         }
@@ -402,7 +445,7 @@ mod tests {
         // 1 2 3      4 1
         // 4 5 6  ->  5 2
         //            6 3
-        let rgb: Vec<u8> = (1..=6).flat_map(|v| [v; 3]).collect();
+        let rgb: Arc<[u8]> = (1..=6).flat_map(|v| [v; 3]).collect();
         let flat = |bytes: &[u8]| bytes.iter().step_by(3).copied().collect::<Vec<_>>();
         let (w, h, turned) = rotate(rgb.clone(), 3, 2, 90);
         assert_eq!((w, h, flat(&turned)), (2, 3, vec![4, 1, 5, 2, 6, 3]));

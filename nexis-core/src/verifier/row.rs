@@ -157,7 +157,8 @@ pub(super) fn frame_category(frame: &FrameCategory) -> FrameCategoryReport {
 
 /// Times and digests of frames.
 pub fn frame_reports(frames: &[Frame]) -> Vec<FrameReport> {
-    frames.iter().map(|f| FrameReport { pts_seconds: f.pts_seconds, rgb_sha256: f.digest() }).collect()
+    let report = |f: &Frame| FrameReport { pts_seconds: f.pts_seconds, rgb_sha256: f.digest() };
+    frames.par_iter().map(report).collect()
 }
 
 impl RowOutcome {

@@ -1,0 +1,121 @@
+//! Our side of `tests/peers/bench_peers`, one step or measurement a call, as one line of JSON.
+//!
+//! ```text
+//! peers precisions                      those of the forward pass
+//! peers model DIR                       a ViT-B/32 with random weights, in Hugging Face's format
+//! peers pictures COUNT FILE             pictures of 224x224, RGB bytes
+//! peers clip FILE                       five seconds of 1280x720 at 30 frames/s, drawn, H.264
+//! peers embed DIR COUNT PRECISION       embeddings of those pictures
+//! peers frames CLIP FILE                the six frames that are judged, RGB bytes
+//! peers squares DIR CLIP PRECISION      embeddings of the six frames' centre squares
+//! peers decode CLIP SECONDS CLIPS       seconds for each clip; CLIPS are decoded side by side
+//! peers judge DIR CLIP PRECISION SECONDS CLIPS     the same from a clip to the embeddings of its centre squares
+//! ```
+
+use std::path::Path;
+use std::time::Instant;
+
+use nexis_core::media::tiles::clip_preprocess;
+use nexis_core::media::{DecodedClip, FfmpegDecoder, FrameRequest, MediaDecoder, MediaLimits};
+use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions, Precision};
+use nexis_core::synth::{ClipStyle, Scene, render_clip};
+use nexis_tests::image_text::lcg_picture;
+use nexis_tests::random_clip::{ClipShape, write_random_clip};
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+/// Scene of the clip: rain and clouds move over a landscape.
+const SEED: u64 = 7;
+
+/// Their names, as `encoder_rate` takes them.
+const PRECISIONS: [(&str, Precision); 2] = [("f32", Precision::F32), ("exact", Precision::Exact)];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let line = match arguments.as_slice() {
+        ["precisions"] => json!({ "precisions": PRECISIONS.map(|(name, _)| name) }),
+        ["model", dir] => {
+            write_random_clip(Path::new(dir), &ClipShape::VIT_B_32).unwrap();
+            json!({ "model": dir })
+        }
+        ["pictures", count, file] => {
+            let bytes: Vec<u8> = pictures(count).into_iter().flat_map(|crop| crop.rgb).collect();
+            std::fs::write(file, bytes).unwrap();
+            json!({ "pictures": file })
+        }
+        ["clip", file] => {
+            let file = Path::new(file);
+            let style = ClipStyle { fps: 30, ..ClipStyle::default() };
+            render_clip(&Scene::from_seed(SEED), &style, file, &file.with_extension("jpg")).unwrap();
+            json!({ "clip": file, "bytes": std::fs::metadata(file).unwrap().len() })
+        }
+        ["embed", dir, count, precision] => {
+            json!({ "embeddings": rows(&load(dir, precision), &pictures(count)) })
+        }
+        ["frames", clip, file] => {
+            let decoded = six(&FfmpegDecoder::default(), clip);
+            std::fs::write(file, decoded.frames.iter().flat_map(|f| f.rgb.to_vec()).collect::<Vec<_>>())
+                .unwrap();
+            let times: Vec<f64> = decoded.frames.iter().map(|f| f.pts_seconds).collect();
+            json!({ "pts_seconds": times, "size": [decoded.probe.width, decoded.probe.height], "decoder": FfmpegDecoder::default().name() })
+        }
+        ["squares", dir, clip, precision] => {
+            let model = load(dir, precision);
+            let crops = squares(&six(&FfmpegDecoder::default(), clip), model.preprocess().size);
+            json!({ "embeddings": rows(&model, &crops) })
+        }
+        ["decode", clip, seconds, clips] => measure(seconds, clips, || {
+            six(&FfmpegDecoder::default(), clip);
+        }),
+        ["judge", dir, clip, precision, seconds, clips] => {
+            let model = load(dir, precision);
+            measure(seconds, clips, || {
+                let crops = squares(&six(&FfmpegDecoder::default(), clip), model.preprocess().size);
+                model.encode_image(&crops).unwrap();
+            })
+        }
+        other => panic!("{other:?} is not among the commands at the top of this file"),
+    };
+    println!("{line}");
+}
+
+fn pictures(count: &str) -> Vec<Crop> {
+    (0..count.parse().unwrap()).map(|i| lcg_picture(i, ClipShape::VIT_B_32.image as u32)).collect()
+}
+
+fn load(dir: &str, precision: &str) -> ClipModel {
+    let known = PRECISIONS.into_iter().find(|(name, _)| *name == precision);
+    let (_, precision) = known.unwrap_or_else(|| panic!("there is no precision {precision}"));
+    ClipModel::load(dir, &LoadOptions { precision, ..LoadOptions::default() }).unwrap()
+}
+
+fn rows(model: &ClipModel, crops: &[Crop]) -> Value {
+    model.encode_image(crops).unwrap().rows().into_iter().map(|row| json!(row.to_vec())).collect()
+}
+
+fn six(decoder: &FfmpegDecoder, clip: &str) -> DecodedClip {
+    let request = FrameRequest::Spread { count: 6, first: false };
+    decoder.decode(Path::new(clip), &request, &MediaLimits::default()).unwrap()
+}
+
+fn squares(clip: &DecodedClip, size: u32) -> Vec<Crop> {
+    clip.frames.iter().map(|frame| clip_preprocess(frame, size).unwrap()).collect()
+}
+
+/// Runs work for about as long as asked, so many times side by side, and says how long each took on average.
+fn measure(seconds: &str, side_by_side: &str, work: impl Fn() + Sync) -> Value {
+    let (seconds, side_by_side): (f64, usize) = (seconds.parse().unwrap(), side_by_side.parse().unwrap());
+    let batch = || {
+        let start = Instant::now();
+        (0..side_by_side).into_par_iter().with_max_len(1).for_each(|_| work());
+        start.elapsed().as_secs_f64()
+    };
+    batch();
+    let start = Instant::now();
+    let mut each = Vec::new();
+    while each.is_empty() || start.elapsed().as_secs_f64() < seconds {
+        each.push(batch() / side_by_side as f64);
+    }
+    json!({ "seconds_per_clip": each })
+}
