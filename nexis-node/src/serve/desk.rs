@@ -71,11 +71,14 @@ mod tests {
     use super::super::limits::{Limits, Room};
     use super::*;
 
+    fn admission(time: Duration) -> Admission {
+        let limits = Limits { queue: 0, workers: 1, request_time: time, ..Limits::default() };
+        Admission::new(limits, AtWork::default())
+    }
+
     #[tokio::test]
     async fn work_that_takes_too_long_is_told_to_stop_and_holds_its_place_until_it_does() {
-        let time = Duration::from_millis(50);
-        let limits = Limits { queue: 0, workers: 1, request_time: time, ..Limits::default() };
-        let admission = Admission::new(limits, AtWork::default());
+        let admission = admission(Duration::from_millis(50));
         let admit = || admission.admit(&HeaderMap::new(), Room::Memory, false);
         let (seen, stopped) = mpsc::channel();
         let (go, end) = mpsc::channel::<()>();
@@ -94,9 +97,14 @@ mod tests {
         while admission.in_hand() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(work(&admission, admit().unwrap(), |_| Ok(7)).await, Ok(7));
-        let panicked = work::<()>(&admission, admit().unwrap(), |_| panic!("on purpose")).await;
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_one_requests_error() {
+        let admission = admission(Duration::from_secs(60));
+        let admit = || admission.admit(&HeaderMap::new(), Room::Memory, false).unwrap();
+        let panicked = work::<()>(&admission, admit(), |_| panic!("on purpose")).await;
         assert_eq!(panicked.unwrap_err().status().as_u16(), 500);
-        assert_eq!(work(&admission, admit().unwrap(), |_| Ok(8)).await, Ok(8));
+        assert_eq!(work(&admission, admit(), |_| Ok(8)).await, Ok(8));
     }
 }

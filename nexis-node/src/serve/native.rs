@@ -60,6 +60,10 @@ async fn read(app: &App, request: Request, file: &str, verification: bool) -> An
 }
 
 fn fields<T: for<'de> Deserialize<'de>>(value: Value) -> Answer<T> {
+    // A list would do for serde as well, its items taken in order.
+    if !value.is_object() {
+        return Err(Refusal::invalid("body", "a JSON object is expected"));
+    }
     serde_json::from_value(value).map_err(|e| Refusal::invalid("body", e))
 }
 

@@ -67,7 +67,7 @@ def drop(page: Page, *files: Path) -> None:
 
 
 def three(value: float) -> str:
-    return f"{value:.3f}"
+    return f"{value:.3f}".replace("-0.000", "0.000")
 
 
 def test_a_dropped_clip_and_its_caption_are_accepted_with_the_figures_of_the_command_line(
@@ -129,6 +129,9 @@ def test_a_dropped_clip_and_its_caption_are_accepted_with_the_figures_of_the_com
     )
     rival = round(max(0.0, category["nature_score"] - 0.12) * 100, 1)
     assert ticks == pytest.approx([72.0, *[rival] * 5], abs=0.11)
+    features = expected["alignment"]["features"]
+    expect(result.locator(".more dt")).to_have_text(list(features))
+    expect(result.locator(".more dd")).to_have_text([three(value) for value in features.values()])
     expect(result.locator(".conditions .holds")).to_have_count(3)
     expect(result.locator(".conditions")).to_contain_text(f"mean of nature {three(category['nature_score'])} ≥ 0.72")
     visited.check()

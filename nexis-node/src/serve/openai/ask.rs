@@ -7,7 +7,7 @@ use nexis_core::protocol::Category;
 use serde_json::Value;
 
 use super::caption::Prompt;
-use super::words::words;
+use super::words::{segments, slice, words};
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,12 +32,21 @@ impl Kinds {
     /// behind it counts only where nothing else asks. Where two things are asked, both are answered: no parser then
     /// misses what it looks for.
     pub(super) fn of_request(schema: Option<&Value>, prompt: &Prompt) -> Self {
-        let sources = [
-            schema.map(Self::of_schema).unwrap_or_default(),
-            Self::of(&prompt.trusted),
-            Self::of(&prompt.closing),
-        ];
-        sources.into_iter().find(|kinds| kinds.any()).unwrap_or_default()
+        let schema = schema.map(Self::of_schema).unwrap_or_default();
+        let sources = [schema, Self::of(&prompt.trusted), Self::of_closing(&prompt.closing)];
+        let asked = sources.into_iter().find(|kinds| kinds.any());
+        // Labels are asked for without a caption, and then what was taken for one is the question.
+        asked.unwrap_or_else(|| Self { matching: false, labels: asks_labels(&prompt.whole()) })
+    }
+
+    /// What the end of a prompt asks: where it is two things, the last, for the operator's own words stand last.
+    fn of_closing(text: &str) -> Self {
+        let kinds = Self::of(text);
+        if !(kinds.matching && kinds.labels) {
+            return kinds;
+        }
+        let mut last = segments(text).into_iter().rev().map(|segment| Self::of(slice(text, segment)));
+        last.find(|kinds| kinds.any()).unwrap_or(kinds)
     }
 
     fn of_schema(schema: &Value) -> Self {

@@ -21,6 +21,20 @@ pub(super) struct Prompt {
     pub(super) caption: String,
 }
 
+impl Prompt {
+    /// All of it.
+    pub(super) fn whole(&self) -> String {
+        joined([self.trusted.as_str(), &self.caption, &self.closing])
+    }
+
+    /// What the operator wrote. Where the question itself was taken for a caption, as where there is none, that is all
+    /// of it.
+    pub(super) fn instructions(&self, asks: &dyn Fn(&str) -> bool) -> String {
+        let own = joined([self.trusted.as_str(), &self.closing]);
+        if asks(&own) { own } else { self.whole() }
+    }
+}
+
 /// Longest text of a label that announces a caption.
 const MAX_LABEL: usize = 90;
 
@@ -388,7 +402,13 @@ fn end_of(
     let from = inert_from(rest);
     let (closes, skipped): (Vec<usize>, usize) = match start.close {
         Close::Open => (Vec::new(), 0),
-        Close::Mark(mark) => (rest.match_indices(mark).map(|(at, _)| at).collect(), mark.len()),
+        // What stands right before a word opens something.
+        Close::Mark(mark) => {
+            let closes = |at: &usize| {
+                !rest.get(at + mark.len()..).is_some_and(|behind| behind.starts_with(char::is_alphanumeric))
+            };
+            (rest.match_indices(mark).map(|(at, _)| at).filter(closes).collect(), mark.len())
+        }
         Close::Tag(at, length) => {
             let name = text.get(at..at + length).unwrap_or_default();
             let tag = |open: &str| format!("{open}/{name}");

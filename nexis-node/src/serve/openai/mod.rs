@@ -85,7 +85,8 @@ impl Parts {
         let value: Value =
             serde_json::from_slice(body).map_err(|e| Refusal::invalid("body", format!("no JSON: {e}")))?;
         let request = ChatRequest::read(value, self.admission.limits.pictures)?;
-        let prompt = take_apart(&request.others, &request.parts, &|text| Kinds::of(text).any());
+        let asks = |text: &str| Kinds::of(text).any();
+        let prompt = take_apart(&request.others, &request.parts, &asks);
         let kinds = Kinds::of_request(request.schema.as_ref(), &prompt);
         if !kinds.any() {
             return Err(Refusal::not_answerable(
@@ -106,7 +107,7 @@ impl Parts {
         let found = self.look_for(kinds, &prompt.caption, &files, stop)?;
         stop.check()?;
 
-        let instructions = format!("{}\n{}", prompt.trusted, prompt.closing);
+        let instructions = prompt.instructions(&asks);
         let facts = found.facts();
         let content = match &request.schema {
             Some(schema) => by_schema(&facts, schema, &instructions)

@@ -45,7 +45,7 @@ shows simple simply since single so some something specific specifically specifi
 speculative stand start starting state stated statement statements states step steps still strict strictly string
 strings structure structured subject subjects such sufficient summary supplied support supported supports supposed
 system take taken task tell template text than that the their them themselves then there therefore these they thing
-things think this those three through thus time timestamps to together tool total toward treat treated true truth
+things think this those three four five six seven eight nine ten eleven twelve through thus time timestamps to together tool total toward treat treated true truth
 truthful truthfully two type under unless unrelated unsupported until untrusted up url us use used user uses using valid
 validate validation validator value values vague verbatim verdict verification verified verifier verify version very via
 video videos visible visually visual was way we well were what when where whether which while who whole whose why will
@@ -201,6 +201,10 @@ fn has_anchor(text: &str) -> bool {
     words(text).any(|word| ANCHOR_SET.contains(word.text.to_lowercase().as_str()))
 }
 
+fn is_given(word: &str) -> bool {
+    word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false")
+}
+
 /// Whether a sentence gives an answer instead of asking for one: `{"match": true}` by itself.
 fn is_answer(text: &str) -> bool {
     let lower: Vec<String> = words(text).map(|word| word.text.to_lowercase()).collect();
@@ -223,8 +227,10 @@ pub(super) fn is_instruction(text: &str) -> bool {
 pub(super) fn inert_from(text: &str) -> usize {
     let claims = words(text).filter(|word| !is_inert(word.text)).last().map_or(0, |word| word.end);
     let answer = segments(text).into_iter().rev().find(|segment| is_answer(slice(text, *segment)));
-    let answers = answer
-        .map_or(0, |segment| segment.start + words(slice(text, segment)).last().map_or(0, |word| word.end));
+    let answers = answer.map_or(0, |segment| {
+        let given = words(slice(text, segment)).filter(|word| is_given(word.text)).last();
+        segment.start + given.map_or(0, |word| word.end)
+    });
     claims.max(answers)
 }
 

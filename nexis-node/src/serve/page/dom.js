@@ -47,7 +47,7 @@ export function byId(id) {
 
 /** A figure with three decimals; what is not a number says so. */
 export function figure(value) {
-  return Number.isFinite(value) ? value.toFixed(3) : "n/a";
+  return Number.isFinite(value) ? value.toFixed(3).replace(/^-(?=0\.000$)/, "") : "n/a";
 }
 
 /** A share in 0..1 as a CSS percentage. */

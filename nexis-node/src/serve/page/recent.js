@@ -136,7 +136,8 @@ async function open(verdict, details) {
     const record = JSON.parse(text);
     const view =
       verdict.kind === "verify" && Array.isArray(record.rows)
-        ? [whyView(verdict), submissionView(record)]
+        ? // A submission's own reasons say the same, and of which clip.
+          [record.reasons?.length > 0 ? null : whyView(verdict), submissionView(record)]
         : verdictView(
             { ...record, why: verdict.why, failures: verdict.failures, verdict: verdict.verdict },
             pictures.get(verdict.id),

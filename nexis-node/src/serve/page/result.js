@@ -93,7 +93,7 @@ function object(value) {
 
 function notice(environment) {
   const said = environment?.notice;
-  return typeof said === "string" && element("p", { class: "legend", role: "note" }, `Notice: ${printable(said)}.`);
+  return typeof said === "string" && element("p", { class: "legend", role: "note" }, `Notice: ${printable(said)}`);
 }
 
 /** The reasons in words, and the codes. */
@@ -368,15 +368,24 @@ function labelsView(labels, frames) {
 function factsView(result) {
   const facts = [];
   if (object(result.probe)) facts.push(["stream", printable(probeLine(result.probe))]);
-  const features = Object.entries(result.alignment?.features ?? {});
-  if (features.length > 0) {
-    facts.push(["features", printable(features.map(([feature, value]) => `${feature} ${figure(value)}`).join(", "))]);
-  }
   if (list(result.left_out).length > 0) facts.push(["left out", printable(result.left_out.join("; "))]);
   const times = Object.entries(result.timings_ms ?? {});
   if (times.length > 0)
     facts.push(["time", printable(times.map(([step, ms]) => `${step} ${Number(ms).toFixed(0)} ms`).join(", "))]);
-  return facts.length > 0 && factList(facts, "small");
+  const features = Object.entries(result.alignment?.features ?? {});
+  return [
+    facts.length > 0 && factList(facts, "small"),
+    features.length > 0 &&
+      element(
+        "details",
+        { class: "more" },
+        element("summary", {}, "Figures behind P(match)"),
+        factList(
+          features.map(([name, value]) => [printable(name), figure(value)]),
+          "small",
+        ),
+      ),
+  ];
 }
 
 /** What made a result, as names and values. */

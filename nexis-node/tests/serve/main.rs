@@ -1,0 +1,10 @@
+//! The server as its clients see it: over a socket, with the demonstration model.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod chat;
+mod guard;
+mod native;
+mod packages;
+mod peers;
+mod program;
+mod world;

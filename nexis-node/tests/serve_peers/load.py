@@ -1,0 +1,106 @@
+"""Many clients at once: nothing but answers and 429, and memory that stays.
+
+Prints requests answered per second, the time they took, and the server's resident memory. Every request brings pictures
+that no other brings, so that nothing is remembered: each client changes its JPEG files' comments, which are no pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import collections
+import itertools
+import json
+import statistics
+import time
+from pathlib import Path
+
+import aiohttp
+
+
+def resident_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("no VmRSS")
+
+
+def commented(jpeg: bytes, number: int) -> str:
+    """The same picture in a file of its own: a comment follows the first marker."""
+    comment = f"{number:012d}".encode()
+    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg[:2] + segment + jpeg[2:]).decode()
+
+
+async def client(session: aiohttp.ClientSession, url: str, frames: list[bytes], caption: str, until: float,
+                 numbers: "itertools.count[int]", seen: collections.Counter, took: list[float]) -> None:
+    prompt = f'Caption: {caption}\n\nReturn ONLY JSON: {{"match": true}} or {{"match": false}}.'
+    while time.monotonic() < until:
+        pictures = [{"type": "image_url", "image_url": {"url": commented(frame, next(numbers))}} for frame in frames]
+        message = {"role": "user", "content": [{"type": "text", "text": prompt}, *pictures]}
+        started = time.monotonic()
+        try:
+            async with session.post(url, json={"model": "any", "messages": [message]}) as reply:
+                body = await reply.read()
+                seen[reply.status] += 1
+                if reply.status == 200:
+                    took.append(time.monotonic() - started)
+                    content = json.loads(body)["choices"][0]["message"]["content"]
+                    assert isinstance(json.loads(content)["match"], bool)
+                elif reply.status == 429:
+                    await asyncio.sleep(float(reply.headers["Retry-After"]))
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            seen[f"{type(error).__name__}: {error}"] += 1
+
+
+async def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--url", required=True)
+    arguments.add_argument("--key", required=True)
+    arguments.add_argument("--pid", type=int, required=True)
+    arguments.add_argument("--folder", type=Path, required=True)
+    arguments.add_argument("--clients", type=int, default=200)
+    arguments.add_argument("--seconds", type=float, default=60)
+    arguments.add_argument("--name", default="load")
+    given = arguments.parse_args()
+
+    clips = json.loads((given.folder / "clips.json").read_text())
+    files = [[(given.folder / name).with_suffix(".jpg").read_bytes() for name in clip["frames"]] for clip in clips]
+    seen: collections.Counter = collections.Counter()
+    took: list[float] = []
+    numbers = itertools.count()
+    memory = [resident_mib(given.pid)]
+    connector = aiohttp.TCPConnector(limit=0)
+    headers = {"Authorization": f"Bearer {given.key}"}
+    timeout = aiohttp.ClientTimeout(total=120)
+    started = time.monotonic()
+    async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as session:
+        until = started + given.seconds
+        clients = [
+            asyncio.create_task(client(session, given.url, files[i % len(files)], clips[i % len(clips)]["caption"],
+                                       until, numbers, seen, took))
+            for i in range(given.clients)
+        ]
+        # Once it has come to its work, memory has to stay where it is.
+        for part in (0.25, 0.5, 0.75):
+            await asyncio.sleep(max(0.0, started + given.seconds * part - time.monotonic()))
+            memory.append(resident_mib(given.pid))
+        await asyncio.gather(*clients)
+    elapsed = time.monotonic() - started
+    memory.append(resident_mib(given.pid))
+    answered = seen[200]
+    print(
+        f"{given.name}: {given.clients} clients, {elapsed:.0f} s, {answered} answered, {seen[429]} told to come back, "
+        f"{answered / elapsed:.2f}/s, median {statistics.median(took):.2f} s, slowest {max(took):.2f} s; memory "
+        + ", ".join(f"{mib:.0f}" for mib in memory)
+        + " MiB (start, quarters, end)"
+    )
+    unexpected = {what: count for what, count in seen.items() if what not in (200, 429)}
+    assert not unexpected, unexpected
+    assert answered > 0
+    # Of its work: the start is before any of it.
+    assert memory[-1] < 1.5 * memory[1] + 64, "memory grows"
+
+
+asyncio.run(main())
