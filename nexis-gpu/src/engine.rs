@@ -9,7 +9,7 @@ use nexis_core::Result;
 use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
 use nexis_core::model::card::ModelCard;
 use nexis_core::model::registry::resolve;
-use nexis_core::model::{ClipModel, ImageText, LoadOptions};
+use nexis_core::model::{ClipModel, ImageText, LoadOptions, Precision};
 use nexis_core::verifier::RowJudge;
 
 use crate::DeviceChoice;
@@ -23,6 +23,8 @@ pub struct EngineOptions {
     pub models_roots: Vec<PathBuf>,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// Precision of the forward pass.
+    pub precision: Precision,
     /// Pictures in one call of the model.
     pub batch: usize,
     /// Longest wall time for one clip.
@@ -48,7 +50,8 @@ impl EngineOptions {
         let choice: DeviceChoice = self.device.parse()?;
         crate::resolve(choice)?;
         let location = resolve(&self.model, &self.models_roots)?;
-        let options = LoadOptions { id: Some(location.id.clone()), ..LoadOptions::default() };
+        let (id, precision) = (Some(location.id.clone()), self.precision);
+        let options = LoadOptions { id, precision, ..LoadOptions::default() };
         let model = ClipModel::load(&location.directory, &options)?;
         Ok((Arc::new(model), location.directory))
     }

@@ -9,10 +9,11 @@ use super::operand::Operand;
 use super::product::{Product, Then};
 use super::slabs::{Block, Slabs};
 
-/// The heads of a tower.
+/// The attention of a tower.
 #[derive(Clone, Copy)]
-pub(super) struct Heads {
-    pub(super) count: usize,
+pub(super) struct Attention {
+    /// Number of heads.
+    pub(super) heads: usize,
     /// Columns of one head.
     pub(super) size: usize,
     /// Whether a row sees itself and the rows before it alone.
@@ -37,10 +38,10 @@ pub(super) struct HeadSpace {
     out: Vec<Slabs<f32>>,
 }
 
-impl Heads {
+impl Attention {
     /// The columns of all heads.
     fn width(&self) -> usize {
-        self.count * self.size
+        self.heads * self.size
     }
 
     /// Writes what the queries of a sequence attend to into their rows of `out`. Keys and values are side by side.
@@ -55,9 +56,9 @@ impl Heads {
         spaces: &mut [HeadSpace],
         out: &mut Slabs<T>,
     ) {
-        let each = self.count.div_ceil(spaces.len().max(1)).max(1);
+        let each = self.heads.div_ceil(spaces.len().max(1)).max(1);
         let work = |(i, space): (usize, &mut HeadSpace)| {
-            let heads = i * each..self.count.min((i + 1) * each);
+            let heads = i * each..self.heads.min((i + 1) * each);
             space.out.resize_with(heads.len(), Slabs::default);
             for (i, head) in heads.enumerate() {
                 self.attend_head(set, query, key_value, sequence, head, i, space);

@@ -78,10 +78,11 @@ impl<T: Operand> Slabs<T> {
         self.runs.iter_mut().skip(row).step_by(self.rows.max(1))
     }
 
-    /// Writes a row.
+    /// Writes a row, and zeros to the end of its last run.
     pub(crate) fn set_row(&mut self, row: usize, values: &[f32]) {
         for (to, from) in self.row_mut(row).zip(values.chunks(SLAB)) {
             to.0.iter_mut().zip(from).for_each(|(to, from)| *to = T::rounded(*from));
+            to.0.iter_mut().skip(from.len()).for_each(|to| *to = T::default());
         }
     }
 

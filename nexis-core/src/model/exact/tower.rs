@@ -3,7 +3,7 @@
 use super::super::config::TowerConfig;
 use super::super::weights::Weights;
 use super::arithmetic::Activation;
-use super::attention::{HeadSpace, Heads, Sequence};
+use super::attention::{Attention, HeadSpace, Sequence};
 use super::instructions::InstructionSet;
 use super::operand::Operand;
 use super::passes::{Moments, NormWeights};
@@ -132,7 +132,7 @@ pub(crate) struct Workspace<T> {
 /// A stack of blocks.
 pub(crate) struct Tower<T: Operand> {
     blocks: Vec<Block<T>>,
-    heads: Heads,
+    attention: Attention,
     activation: Activation,
     pool: Pool,
 }
@@ -144,8 +144,8 @@ impl<T: Operand> Tower<T> {
             .map(|i| Block::load(weights, &format!("{name}.{i}"), config))
             .collect::<Result<Vec<_>>>()?;
         let size = config.width / config.heads.max(1);
-        let heads = Heads { count: config.heads, size, causal: pool == Pool::LastCausal };
-        Ok(Self { blocks, heads, activation: config.activation, pool })
+        let attention = Attention { heads: config.heads, size, causal: pool == Pool::LastCausal };
+        Ok(Self { blocks, attention, activation: config.activation, pool })
     }
 
     /// Turns the states of sequences of these lengths, one after another in `work.x`, into the final states of one row of
@@ -175,7 +175,7 @@ impl<T: Operand> Tower<T> {
                     keys: first_key..first_key + length,
                 };
                 (first_query, first_key) = (sequence.queries.end, sequence.keys.end);
-                self.heads.attend(set, query, key_value, &sequence, heads, attended);
+                self.attention.attend(set, query, key_value, &sequence, heads, attended);
             }
             block.out.forward(on, attended, Then::Add, x);
             block.norm2.forward(set, x, moments, normed);
