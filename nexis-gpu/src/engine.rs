@@ -8,7 +8,7 @@ use nexis_core::Result;
 use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
 use nexis_core::model::card::ModelCard;
 use nexis_core::model::registry::{ModelLocation, ModelPlaces, resolve};
-use nexis_core::model::{ClipModel, ImageText, LoadOptions};
+use nexis_core::model::{ClipModel, ImageText, LoadOptions, Precision};
 use nexis_core::verifier::RowJudge;
 
 use crate::DeviceChoice;
@@ -22,6 +22,8 @@ pub struct EngineOptions {
     pub models_roots: ModelPlaces,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// Precision of the forward pass.
+    pub precision: Precision,
     /// Pictures in one call of the model.
     pub batch: usize,
     /// Longest wall time for one clip.
@@ -47,7 +49,8 @@ impl EngineOptions {
         let choice: DeviceChoice = self.device.parse()?;
         crate::resolve(choice)?;
         let location = resolve(&self.model, &self.models_roots)?;
-        let options = LoadOptions { id: Some(location.id.clone()), ..LoadOptions::default() };
+        let (id, precision) = (Some(location.id.clone()), self.precision);
+        let options = LoadOptions { id, precision, ..LoadOptions::default() };
         let model = ClipModel::load(&location.directory, &options)?;
         location.check(&model.identity().digests)?;
         Ok((Arc::new(model), location))

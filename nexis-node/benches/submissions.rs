@@ -214,6 +214,7 @@ async fn validate(hangs: Option<usize>) {
             ..ModelPlaces::default()
         },
         device: "cpu".into(),
+        precision: config.model.precision,
         batch: config.model.batch,
         max_wall: config.model.max_wall,
     };

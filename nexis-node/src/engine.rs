@@ -16,6 +16,7 @@ pub fn load(config: &Config, models_roots: ModelPlaces) -> Result<RowJudge> {
         model: config.model.id.clone(),
         models_roots,
         device: config.model.device.clone(),
+        precision: config.model.precision,
         batch: config.model.batch,
         max_wall: config.model.max_wall,
     };

@@ -211,6 +211,13 @@ fn one_clip_is_scored_and_drawn() {
     assert_eq!(status(&scored), 1, "{}", text(&scored.stderr));
     assert_eq!(json(&scored)["verdict"], "reject");
 
+    let composed =
+        nexis(&["score", clip, "--caption", "a hill under a blue sky", "--json", "--precision", "f32"]);
+    assert_eq!(json(&composed)["environment"]["model"]["precision"], "f32");
+    let refused = nexis(&["score", clip, "--caption", "a hill under a blue sky", "--precision", "half"]);
+    assert_eq!(status(&refused), 64);
+    assert!(text(&refused.stderr).contains("exact, fast or f32"));
+
     let folder = tempfile::tempdir().unwrap();
     let sheet = folder.path().join("sheet.png");
     let drawn = nexis(&["inspect", clip, "--out", sheet.to_str().unwrap()]);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use nexis_core::model::Precision;
 use nexis_node::config::{Config, ConfigError, Network, Sources, explain};
 
 const SECRET: &str = "s3cr3t-that-nobody-may-see";
@@ -152,6 +153,12 @@ fn values_are_held_against_their_bounds() {
         ("[index]\nbucket = \"b\"", "are needed to read it"),
         ("[model]\ncard = \"12\"", "64 hexadecimal digits"),
         ("[model.digests]\n\"model.safetensors\" = \"12\"", "model.digests.model.safetensors"),
+        ("[model]\nprecision = \"half\"", "exact, fast or f32"),
+        (
+            "[model]\nprecision = \"fast\"",
+            "model.precision: fast gives scores that other validators do not get",
+        ),
+        ("[model]\nprecision = \"f32\"\nallow_inexact = false", "set model.allow_inexact = true"),
         ("netuid = ", "line 1"),
     ] {
         let said = Given::new(toml).problems();
@@ -162,6 +169,16 @@ fn values_are_held_against_their_bounds() {
         .unwrap();
     assert_eq!(config.model.pin.files["a.json"].as_bytes()[31], 0xff);
     assert_eq!(config.validator.fetch, Duration::from_secs(5));
+}
+
+#[test]
+fn another_precision_than_the_exact_one_is_the_operators_choice() {
+    let precision = |toml: &str| Given::new(toml).load().unwrap().model.precision;
+    assert_eq!(precision(""), Precision::Exact);
+    assert_eq!(precision("[model]\nprecision = \"fast\"\nallow_inexact = true"), Precision::Fast);
+    assert_eq!(precision("[model]\nallow_inexact = true"), Precision::Exact);
+    let given = Given::new("").env("NEXIS_PRECISION", "fast");
+    assert!(given.problems().contains("NEXIS_PRECISION"));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use chrono::Utc;
 use nexis_core::check::Policy;
 use nexis_core::evidence::Evidence;
 use nexis_core::media::{Frame, MediaFailure};
+use nexis_core::model::Precision;
 use nexis_core::model::registry::{ModelPlaces, hub_cache, nexis_home};
 use nexis_core::overlap::OverlapIndex;
 use nexis_core::package::{IntervalFolder, discover, validate_row};
@@ -50,7 +51,9 @@ pub(crate) struct Engine {
 impl Engine {
     /// Loads a model: `models_roots` are the folders that may hold it, `threads` is 0 for all cores.
     #[new]
-    #[pyo3(signature = (model, models_roots, device="auto", batch=16, threads=0, max_wall_s=20.0))]
+    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (model, models_roots, device="auto", batch=16, threads=0, max_wall_s=20.0,
+        precision="exact"))]
     fn new(
         py: Python<'_>,
         model: String,
@@ -59,6 +62,7 @@ impl Engine {
         batch: usize,
         threads: usize,
         max_wall_s: f64,
+        precision: &str,
     ) -> PyResult<Self> {
         if !(1..=4096).contains(&batch) {
             return Err(PyValueError::new_err(format!("batch: 1 to 4096 is expected, not {batch}")));
@@ -76,7 +80,9 @@ impl Engine {
         let lookup = |name: &str| std::env::var(name).ok();
         let models_roots =
             ModelPlaces { roots: models_roots, home: nexis_home(&lookup), hub: hub_cache(&lookup) };
-        let options = EngineOptions { model, models_roots, device: device.to_owned(), batch, max_wall };
+        let precision: Precision = precision.parse().map_err(|e| ours(py, e))?;
+        let device = device.to_owned();
+        let options = EngineOptions { model, models_roots, device, precision, batch, max_wall };
         let made = beside(py, move |_| {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)

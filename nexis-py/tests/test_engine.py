@@ -294,6 +294,22 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     assert nexis.Verifier(device="cpu").environment.device == "cpu"
 
 
+def test_the_precision_is_named_and_never_replaced() -> None:
+    exact, other = nexis.Verifier(), nexis.Verifier(precision="f32")
+    assert exact.environment.model is not None and other.environment.model is not None
+    assert exact.environment.model.precision == "exact-f32"
+    assert other.environment.model.precision == "f32"
+    with pytest.raises(ValueError, match="exact, fast or f32"):
+        nexis.Verifier(precision="half")  # type: ignore[arg-type]
+    try:
+        fast = nexis.Verifier(precision="fast")
+    except nexis.ModelUnavailable as refused:
+        assert "AVX512-BF16" in str(refused)
+    else:
+        assert fast.environment.model is not None
+        assert fast.environment.model.precision == "fast-bf16"
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p nexis-tests --example encoder_rate -- \
-//!     [--precision exact|f32] [--seconds N] [--runs N] [--threads N] [--batch N] [--instructions NAME] [--dir MODEL_DIR]
+//!     [--precision exact|fast|f32] [--seconds N] [--runs N] [--threads N] [--batch N] [--instructions NAME] [--dir MODEL_DIR]
 //! ```
 //!
 //! prints `{"engine":"nexis exact-f32 avx512","images_per_s":[...],"threads":2,"batch":18}`, one rate for each run. A run is
@@ -40,13 +40,7 @@ fn options() -> Options {
     while let Some(name) = arguments.next() {
         let value = arguments.next().unwrap_or_else(|| panic!("{name} takes a value"));
         match name.as_str() {
-            "--precision" => {
-                options.precision = match value.as_str() {
-                    "exact" => Precision::Exact,
-                    "f32" => Precision::F32,
-                    other => panic!("--precision {other}: exact or f32"),
-                }
-            }
+            "--precision" => options.precision = value.parse().unwrap(),
             "--instructions" => {
                 let sets = InstructionSet::available();
                 let set = sets.iter().find(|set| set.name() == value);
@@ -90,11 +84,12 @@ fn main() {
     run(each / 2);
     let rates: Vec<f64> = (0..options.runs).map(|_| run(each)).collect();
     let engine = match precision {
-        Precision::F32 => "candle f32".to_owned(),
-        exact => {
+        Precision::Exact => {
             let set = instructions.unwrap_or_else(InstructionSet::detect);
-            format!("nexis {} {}", exact.name(), set.name())
+            format!("nexis {} {}", precision.name(), set.name())
         }
+        Precision::F32 => "candle f32".to_owned(),
+        other => format!("nexis {}", other.name()),
     };
     let line = serde_json::json!({
         "engine": engine,

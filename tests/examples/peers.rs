@@ -1,7 +1,7 @@
 //! Our side of `tests/peers/bench_peers`, one step or measurement a call, as one line of JSON.
 //!
 //! ```text
-//! peers precisions                      those of the forward pass
+//! peers precisions DIR                  those of the forward pass that this processor can compute
 //! peers model DIR                       a ViT-B/32 with random weights, in Hugging Face's format
 //! peers pictures COUNT FILE             pictures of 224x224, RGB bytes
 //! peers clip FILE                       five seconds of 1280x720 at 30 frames/s, drawn, H.264
@@ -27,14 +27,16 @@ use serde_json::{Value, json};
 /// Scene of the clip: rain and clouds move over a landscape.
 const SEED: u64 = 7;
 
-/// Their names, as `encoder_rate` takes them.
-const PRECISIONS: [(&str, Precision); 2] = [("f32", Precision::F32), ("exact", Precision::Exact)];
+const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Exact, Precision::Fast];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let line = match arguments.as_slice() {
-        ["precisions"] => json!({ "precisions": PRECISIONS.map(|(name, _)| name) }),
+        ["precisions", dir] => {
+            let able = PRECISIONS.into_iter().filter(|precision| load(dir, *precision).is_ok());
+            json!({ "precisions": able.map(|precision| precision.to_string()).collect::<Vec<_>>() })
+        }
         ["model", dir] => {
             write_random_clip(Path::new(dir), &ClipShape::VIT_B_32).unwrap();
             json!({ "model": dir })
@@ -51,7 +53,7 @@ fn main() {
             json!({ "clip": file, "bytes": std::fs::metadata(file).unwrap().len() })
         }
         ["embed", dir, count, precision] => {
-            json!({ "embeddings": rows(&load(dir, precision), &pictures(count)) })
+            json!({ "embeddings": rows(&model(dir, precision), &pictures(count)) })
         }
         ["frames", clip, file] => {
             let decoded = six(&FfmpegDecoder::default(), clip);
@@ -61,7 +63,7 @@ fn main() {
             json!({ "pts_seconds": times, "size": [decoded.probe.width, decoded.probe.height], "decoder": FfmpegDecoder::default().name() })
         }
         ["squares", dir, clip, precision] => {
-            let model = load(dir, precision);
+            let model = model(dir, precision);
             let crops = squares(&six(&FfmpegDecoder::default(), clip), model.preprocess().size);
             json!({ "embeddings": rows(&model, &crops) })
         }
@@ -69,7 +71,7 @@ fn main() {
             six(&FfmpegDecoder::default(), clip);
         }),
         ["judge", dir, clip, precision, seconds, clips] => {
-            let model = load(dir, precision);
+            let model = model(dir, precision);
             measure(seconds, clips, || {
                 let crops = squares(&six(&FfmpegDecoder::default(), clip), model.preprocess().size);
                 model.encode_image(&crops).unwrap();
@@ -84,10 +86,12 @@ fn pictures(count: &str) -> Vec<Crop> {
     (0..count.parse().unwrap()).map(|i| lcg_picture(i, ClipShape::VIT_B_32.image as u32)).collect()
 }
 
-fn load(dir: &str, precision: &str) -> ClipModel {
-    let known = PRECISIONS.into_iter().find(|(name, _)| *name == precision);
-    let (_, precision) = known.unwrap_or_else(|| panic!("there is no precision {precision}"));
-    ClipModel::load(dir, &LoadOptions { precision, ..LoadOptions::default() }).unwrap()
+fn load(dir: &str, precision: Precision) -> nexis_core::Result<ClipModel> {
+    ClipModel::load(dir, &LoadOptions { precision, ..LoadOptions::default() })
+}
+
+fn model(dir: &str, precision: &str) -> ClipModel {
+    load(dir, precision.parse().unwrap()).unwrap()
 }
 
 fn rows(model: &ClipModel, crops: &[Crop]) -> Value {

@@ -98,7 +98,7 @@ class Bench:
         self.their("torch", "export", self.model, self.onnx)
         self.frames = self.our("frames", self.clip, self.folder / "ours.rgb")
         self.times = self.frames["pts_seconds"]
-        self.precisions = self.our("precisions")["precisions"]
+        self.precisions = self.our("precisions", self.model)["precisions"]
 
     def agree(self, what, passed, detail):
         self.notes.append({"what": what, "passed": passed, "detail": detail})
@@ -232,7 +232,7 @@ class Bench:
         ]
 
 
-OURS = {"f32": "candle f32", "exact": "nexis exact-f32", "fast": "nexis fast"}
+OURS = {"f32": "candle f32", "exact": "nexis exact-f32", "fast": "nexis fast-bf16"}
 DECODERS = {"torchcodec": "torchcodec", "pyav": "PyAV", "ffmpeg": "ffmpeg, JPEG and Pillow"}
 
 

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use nexis_core::Error;
 use nexis_core::model::{ClipModel, ImageText, InstructionSet, LoadOptions, Precision};
 use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::random_clip::{ClipShape, TowerShape, models, write_random_clip};
@@ -64,14 +65,67 @@ fn every_instruction_set_gives_the_same_bits() {
     write_random_clip(dir.path(), &ODD).unwrap();
     let crops: Vec<_> = (0..5).map(|i| lcg_picture(i, ODD.image as u32)).collect();
     let texts = ["a", "two white clouds over a river", "", "a small red boat on the lake, and rain"];
-    let found: Vec<_> = InstructionSet::available()
-        .into_iter()
-        .map(|set| {
-            let model = load(dir.path(), set);
-            (bits(model.encode_image(&crops).unwrap()), bits(model.encode_text(&texts).unwrap()))
-        })
-        .collect();
-    assert!(found.iter().all(|other| *other == found[0]));
+    let all = |model: &ClipModel| {
+        (bits(model.encode_image(&crops).unwrap()), bits(model.encode_text(&texts).unwrap()))
+    };
+    let models: Vec<_> = InstructionSet::available().into_iter().map(|set| load(dir.path(), set)).collect();
+    let expected = all(&models[0]);
+    // One picture and one text at a time, and whatever numbers of them the threads share out.
+    for model in &models {
+        for threads in [1, 2, 3, 7] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert!(pool.install(|| all(model)) == expected, "{threads} threads");
+        }
+        for (i, crop) in crops.iter().enumerate() {
+            assert_eq!(bits(model.encode_image(std::slice::from_ref(crop)).unwrap())[0], expected.0[i]);
+        }
+        for (i, text) in texts.iter().enumerate() {
+            assert_eq!(bits(model.encode_text(&[text]).unwrap())[0], expected.1[i]);
+        }
+    }
+}
+
+/// The fast precision where this processor has it, which is refused where it has not.
+fn load_fast(dir: &Path) -> Option<ClipModel> {
+    match ClipModel::load(dir, &LoadOptions { precision: Precision::Fast, ..LoadOptions::default() }) {
+        Ok(model) => Some(model),
+        Err(Error::Missing { what, .. }) => {
+            assert!(what.contains("AVX512-BF16"), "{what}");
+            println!("not run: this processor does not multiply bfloat16");
+            None
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn fast_is_near_to_exact_and_its_rows_stand_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    write_random_clip(dir.path(), &ODD).unwrap();
+    for folder in [dir.path().to_owned(), models().join("quick_f32"), models().join("gelu_f16_legacy")] {
+        let Some(fast) = load_fast(&folder) else { return };
+        assert_eq!(fast.identity().precision, "fast-bf16");
+        contract(&fast);
+        let exact = load(&folder, InstructionSet::detect());
+        let crops: Vec<_> = (0..9).map(|i| lcg_picture(i, fast.preprocess().size)).collect();
+        let texts = ["a", "two white clouds over a river", "a small red boat on the lake, and rain"];
+        let expected = (fast.encode_image(&crops).unwrap(), fast.encode_text(&texts).unwrap());
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let found =
+                pool.install(|| (fast.encode_image(&crops).unwrap(), fast.encode_text(&texts).unwrap()));
+            assert_eq!(found, expected, "{threads} threads");
+        }
+        let references = [exact.encode_image(&crops).unwrap(), exact.encode_text(&texts).unwrap()];
+        for (found, exact) in [expected.0, expected.1].iter().zip(&references) {
+            assert_ne!(found, exact);
+            for (found, exact) in found.rows().into_iter().zip(exact.rows()) {
+                // bfloat16 has 8 bits: a component of a unit vector is off by some thousandths at most.
+                let cosine = found.dot(&exact);
+                assert!(cosine > 0.9995, "{}: {cosine}", folder.display());
+            }
+        }
+    }
 }
 
 #[test]

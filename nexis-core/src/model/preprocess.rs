@@ -57,12 +57,20 @@ impl PreprocessSpec {
         self.check(crop)?;
         let edge = self.size as usize;
         let mut values = Vec::with_capacity(crop.rgb.len());
-        for (channel, (mean, std)) in self.mean.iter().zip(self.std).enumerate() {
-            let levels: [f32; 256] =
-                std::array::from_fn(|byte| ((byte as f64 * self.rescale) as f32 - mean) / std);
+        for (channel, levels) in self.levels().iter().enumerate() {
             let level = |byte: &u8| levels.get(usize::from(*byte)).copied().unwrap_or_default();
             values.extend(crop.rgb.iter().skip(channel).step_by(3).map(level));
         }
         Array3::from_shape_vec((3, edge, edge), values).map_err(|e| Error::Internal(e.to_string()))
+    }
+
+    /// The input value of each byte, for each channel.
+    pub(super) fn levels(&self) -> [[f32; 256]; 3] {
+        let of_channel = |(mean, std): (f32, f32)| {
+            std::array::from_fn(|byte| ((byte as f64 * self.rescale) as f32 - mean) / std)
+        };
+        let [r, g, b] = self.mean;
+        let [r_std, g_std, b_std] = self.std;
+        [(r, r_std), (g, g_std), (b, b_std)].map(of_channel)
     }
 }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nexis_core::model::Precision;
 use nexis_core::report::Verdict;
 use nexis_gpu::EngineOptions;
 
@@ -91,6 +92,10 @@ pub(crate) struct EngineArguments {
     /// Device of the forward pass: auto, cpu or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Precision of the forward pass: exact has the same bits on every processor, fast rounds to bfloat16 and needs
+    /// AVX512-BF16, f32 is another library's composition. Scores differ between them
+    #[arg(long, value_name = "exact|fast|f32", default_value_t)]
+    precision: Precision,
     /// Threads to use; all cores where not given. Changes speed, never a score
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -108,6 +113,7 @@ impl EngineArguments {
             model: self.model.clone(),
             models_roots: models_roots(self.models_dir.as_deref()),
             device: self.device.clone(),
+            precision: self.precision,
             batch: usize::from(self.batch),
             max_wall: std::time::Duration::from_secs(self.max_clip_seconds),
         }

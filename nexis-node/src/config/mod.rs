@@ -18,6 +18,7 @@ use layers::{Layers, Value};
 pub use layers::{Origin, Sources};
 use nexis_core::check::Policy;
 use nexis_core::hash::Digest;
+use nexis_core::model::Precision;
 use nexis_core::protocol::Hotkey;
 pub use secret::Secret;
 
@@ -126,6 +127,8 @@ pub struct ModelConfig {
     pub dir: Option<PathBuf>,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// Precision of the forward pass; only the exact one unless the operator allows others.
+    pub precision: Precision,
     /// Pictures in one call.
     pub batch: usize,
     /// Threads that judge; 0 is one per core.

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use nexis_core::hash::Digest;
+use nexis_core::model::Precision;
 use nexis_core::protocol::Hotkey;
 
 use super::layers::{Layers, Value};
@@ -54,6 +55,7 @@ pub(super) fn config(layers: Layers, home: Option<&str>) -> Result<Config, Confi
             id: r.text("model.id").unwrap_or_default(),
             dir: r.path("model.dir"),
             device: r.text("model.device").unwrap_or_default(),
+            precision: r.precision(),
             batch: r.number("model.batch", 1..=4096),
             threads: r.number("model.threads", 0..=1024),
             max_wall: r.seconds("model.clip_seconds", 1..=3600),
@@ -245,6 +247,19 @@ impl Reader {
             }
         }
         digests
+    }
+
+    /// Another precision than the exact one only where the operator says so.
+    fn precision(&mut self) -> Precision {
+        let precision = self.parsed("model.precision", "exact, fast or f32").unwrap_or_default();
+        let allowed = self.parsed("model.allow_inexact", "true or false").unwrap_or(false);
+        if precision != Precision::Exact && !allowed {
+            let why = format!(
+                "{precision} gives scores that other validators do not get; use exact, or set model.allow_inexact = true"
+            );
+            self.wrong("model.precision", why);
+        }
+        precision
     }
 
     /// What only makes sense together.

@@ -115,6 +115,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     plain("model.dir", &["NEXIS_MODELS"], None, "folder of registry.toml and the models"),
     plain("model.device", &["NEXIS_DEVICE"], Some("auto"), "auto, cpu or cuda:N"),
+    plain(
+        "model.precision",
+        &["NEXIS_PRECISION"],
+        Some("exact"),
+        "exact (the same bits on every processor), fast (bfloat16) or f32",
+    ),
+    plain(
+        "model.allow_inexact",
+        &["NEXIS_ALLOW_INEXACT"],
+        Some("false"),
+        "judge with another precision than exact, whose scores other validators do not get",
+    ),
     plain("model.batch", &["NEXIS_BATCH"], Some("16"), "pictures in one call of the model"),
     plain("model.threads", &["NEXIS_THREADS"], Some("0"), "threads that judge; 0 is one per core"),
     plain("model.clip_seconds", &["NEXIS_CLIP_SECONDS"], Some("20"), "longest wall time for one clip"),

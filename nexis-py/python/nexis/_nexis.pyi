@@ -46,7 +46,7 @@ class Engine:
     """
     Decoder, model, card and threads. Everything it gives is a plain Python value.
     """
-    def __new__(cls, /, model: str, models_roots: Sequence[str | PathLike[str]], device: str = "auto", batch: int = 16, threads: int = 0, max_wall_s: float = 20.0) -> Engine:
+    def __new__(cls, /, model: str, models_roots: Sequence[str | PathLike[str]], device: str = "auto", batch: int = 16, threads: int = 0, max_wall_s: float = 20.0, precision: str = "exact") -> Engine:
         """
         Loads a model: `models_roots` are the folders that may hold it, `threads` is 0 for all cores.
         """

@@ -28,6 +28,7 @@ __all__ = ["Verifier", "classify", "encode_image", "encode_text", "score", "veri
 _log = logging.getLogger("nexis")
 
 Policy = Union[Literal["network"], Literal["strict"]]
+Precision = Union[Literal["exact"], Literal["fast"], Literal["f32"]]
 PathLike = Union[str, "os.PathLike[str]"]
 Rows = Union[Sequence[Mapping[str, Any]], "_pandas.DataFrame", "_pyarrow.Table"]
 
@@ -48,7 +49,9 @@ class Verifier:
     `model` is an id or a folder in Hugging Face's CLIP format with a card.toml; ids are looked for in `models_dir`,
     else in the folder that the environment variable NEXIS_MODELS names, else in the package. `device` is `auto`,
     `cpu` or `cuda:N`. `policy` is the default of `verify`. `threads` (all cores where None) and `batch` change
-    speed and memory, never a score. `max_wall_s` is the longest wall time for one clip.
+    speed and memory, never a score. `max_wall_s` is the longest wall time for one clip. `precision` is that of the
+    forward pass: `exact` gives the same bits on every processor; `fast` rounds to bfloat16, for a first look, and needs
+    AVX512-BF16; `f32` is another library's composition, to compare with. Their scores differ.
 
     Raises `ModelUnavailable` or `DeviceUnavailable`, with what to do about it.
     """
@@ -63,12 +66,13 @@ class Verifier:
         threads: int | None = None,
         batch: int = 16,
         max_wall_s: float = 20.0,
+        precision: Precision = "exact",
     ) -> None:
         if policy not in ("network", "strict"):
             raise ValueError(f'policy: "network" or "strict", not {policy!r}')
         self._policy: Policy = policy
         self._engine = _nexis.Engine(
-            os.fspath(model), _models_roots(models_dir), device, batch, threads or 0, max_wall_s
+            os.fspath(model), _models_roots(models_dir), device, batch, threads or 0, max_wall_s, precision
         )
         self._environment = Environment._from(self._engine.environment())
         if self._environment.notice:

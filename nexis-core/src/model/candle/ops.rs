@@ -1,11 +1,11 @@
-//! The passes of the exact forward pass between the products, as candle operations.
+//! What lies between the products, each step as one candle operation.
 //!
 //! candle composes an activation or a normalisation from several tensors the size of its input; on a
 //! CPU that takes as long as the products themselves.
 
 use candle_core::{CpuStorage, CustomOp3, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, Shape, bail};
 
-use super::super::exact::{Activation, add_bias, layer_norm_row, softmax_row};
+use super::super::exact::{Activation, LaneSum, exp};
 
 fn view<'a>(storage: &'a CpuStorage, layout: &Layout, name: &str) -> Result<&'a [f32]> {
     let CpuStorage::F32(data) = storage else { bail!("{name}: f32 is expected") };
@@ -142,6 +142,48 @@ impl InplaceOp1 for Softmax {
             softmax_row(row, seen, self.scale);
         }
         Ok(())
+    }
+}
+
+/// `x + bias`, then the activation if there is one, in place.
+fn add_bias(row: &mut [f32], bias: &[f32], activation: Option<Activation>) {
+    let pairs = row.iter_mut().zip(bias);
+    match activation {
+        None => pairs.for_each(|(x, b)| *x += b),
+        // One loop for each, so that the choice is not made per number.
+        Some(Activation::QuickGelu) => pairs.for_each(|(x, b)| *x = Activation::QuickGelu.of(*x + b)),
+        Some(Activation::Gelu) => pairs.for_each(|(x, b)| *x = Activation::Gelu.of(*x + b)),
+    }
+}
+
+fn lane_sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut sum = LaneSum::default();
+    sum.add(row, f);
+    sum.total()
+}
+
+/// Layer normalisation of a row.
+fn layer_norm_row(row: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    let width = row.len() as f32;
+    let mean = lane_sum(row, |x| x) / width;
+    let variance = lane_sum(row, |x| (x - mean) * (x - mean)) / width;
+    let factor = 1.0 / (variance + eps).sqrt();
+    for (((out, x), w), b) in out.iter_mut().zip(row).zip(weight).zip(bias) {
+        *out = (x - mean) * factor * w + b;
+    }
+}
+
+/// Softmax of `scale * x` over the first `seen` values of a row, in place; the others become zero.
+fn softmax_row(row: &mut [f32], seen: usize, scale: f32) {
+    let (row, hidden) = row.split_at_mut(seen.min(row.len()));
+    hidden.fill(0.0);
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    for x in row.iter_mut() {
+        *x = exp((*x - most) * scale);
+    }
+    let factor = 1.0 / lane_sum(row, |x| x);
+    for x in row.iter_mut() {
+        *x *= factor;
     }
 }
 

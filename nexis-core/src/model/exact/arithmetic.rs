@@ -27,7 +27,7 @@ impl Activation {
 
 /// `e^x` to about one unit in the last place; saturates outside `-87..=88`, keeps NaN.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the mantissa.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts; the first has trailing zeros, so that its product with a small integer is exact.
@@ -62,19 +62,28 @@ pub(super) fn erf(x: f32) -> f32 {
     (1.0 - p * t * exp(-a * a)).copysign(x)
 }
 
-/// The sum of `f` over a row: value `i` goes to partial sum `i % 8`, and those are added from the first to the last.
-#[inline(always)]
-pub(super) fn lane_sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (sum, x) in lanes.iter_mut().zip(chunk) {
+/// A sum of a row: value `i` goes to partial sum `i % 8`, and those are added from the first to the last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LaneSum([f32; LANES]);
+
+impl LaneSum {
+    /// Adds `f` of the values that follow those before, whose number has to be a multiple of 8.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, values: &[f32], f: impl Fn(f32) -> f32) {
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (sum, x) in self.0.iter_mut().zip(chunk) {
+                *sum += f(*x);
+            }
+        }
+        for (sum, x) in self.0.iter_mut().zip(rest) {
             *sum += f(*x);
         }
     }
-    for (sum, x) in lanes.iter_mut().zip(rest) {
-        *sum += f(*x);
+
+    #[inline(always)]
+    pub(crate) fn total(&self) -> f32 {
+        let [first, others @ ..] = self.0;
+        others.iter().fold(first, |sum, lane| sum + lane)
     }
-    let [first, others @ ..] = lanes;
-    others.iter().fold(first, |sum, lane| sum + lane)
 }

@@ -1,48 +1,53 @@
 //! What stands before and after the towers: embeddings, and the projections into the common space.
 
+use std::sync::{Mutex, PoisonError};
+
 use rayon::prelude::*;
 
 use super::super::config::ClipConfig;
 use super::super::weights::Weights;
-use super::InstructionSet;
-use super::product::{Factor, Rows};
-use super::tower::{Norm, Pool, Tower, Workspace};
+use super::operand::Operand;
+use super::product::{Factor, Product, Then};
+use super::slabs::Slabs;
+use super::tower::{Norm, On, Pool, Tower, Workspace};
 use crate::error::{Error, Result};
 
-/// Rows that one thread works on at once: enough to use each panel of weights often, few enough to stay in the
-/// cache.
+/// Rows that one thread works on at once: enough to use each slab of weights often, few enough to stay in the cache.
 const ROWS: usize = 200;
 
 /// Both towers with what is around them.
-pub(crate) struct Heads {
-    set: InstructionSet,
-    text: Text,
-    vision: Vision,
+pub(crate) struct Heads<T: Operand> {
+    set: T::Instructions,
+    text: Text<T>,
+    vision: Vision<T>,
+    /// What passes that are over have left for those to come.
+    spaces: Mutex<Vec<Workspace<T>>>,
 }
 
-struct Text {
+struct Text<T: Operand> {
     tokens: Vec<f32>,
     positions: Vec<f32>,
-    tower: Tower,
+    tower: Tower<T>,
     norm: Norm,
-    projection: Factor,
+    projection: Factor<T>,
     width: usize,
 }
 
-struct Vision {
-    patches: Factor,
+struct Vision<T: Operand> {
+    patches: Factor<T>,
     class: Vec<f32>,
     positions: Vec<f32>,
     before: Norm,
-    tower: Tower,
+    tower: Tower<T>,
     after: Norm,
-    projection: Factor,
+    projection: Factor<T>,
     width: usize,
 }
 
-impl Heads {
-    pub(crate) fn load(weights: &Weights<'_>, config: &ClipConfig, set: InstructionSet) -> Result<Self> {
-        Ok(Self { set, text: Text::load(weights, config)?, vision: Vision::load(weights, config)? })
+impl<T: Operand> Heads<T> {
+    pub(crate) fn load(weights: &Weights<'_>, config: &ClipConfig, set: T::Instructions) -> Result<Self> {
+        let (text, vision) = (Text::load(weights, config)?, Vision::load(weights, config)?);
+        Ok(Self { set, text, vision, spaces: Mutex::default() })
     }
 
     /// Embeddings, one a sequence of token ids; not of unit length yet.
@@ -52,30 +57,49 @@ impl Heads {
     pub(crate) fn embed_texts(&self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
         let states = sequences.iter().map(|ids| self.text.first_states(ids)).collect::<Result<Vec<_>>>()?;
         let longest = sequences.iter().map(Vec::len).max().unwrap_or(1).max(1);
-        Ok(self.in_groups(&states, ROWS / longest, |group, work| self.text.embed(self.set, group, work)))
+        Ok(self.in_groups(&states, ROWS / longest, |on, group, work| self.text.embed(on, group, work)))
     }
 
     /// Embeddings, one a picture's unfolded patches `[grid * grid, 3 * patch * patch]`; not of unit length yet.
     pub(crate) fn embed_pictures(&self, pictures: &[Vec<f32>]) -> Vec<Vec<f32>> {
-        let rows = (self.vision.positions.len() / self.vision.width.max(1)).max(1);
-        self.in_groups(pictures, ROWS / rows, |group, work| self.vision.embed(self.set, group, work))
+        let most = ROWS / self.vision.rows().max(1);
+        self.in_groups(pictures, most, |on, group, work| self.vision.embed(on, group, work))
     }
 
-    /// Threads take groups of items. How they are grouped shows in the time and nowhere else.
-    fn in_groups<T: Sync>(
+    /// Each thread takes groups of at most `most` items, as many as any other thread; what does not come out even is
+    /// shared item by item. How items are grouped shows in the time and nowhere else.
+    fn in_groups<I: Sync>(
         &self,
-        items: &[T],
+        items: &[I],
         most: usize,
-        embed: impl Fn(&[T], &mut Workspace) -> Vec<Vec<f32>> + Sync,
+        embed: impl Fn(On<T>, &[I], &mut Workspace<T>) -> Vec<Vec<f32>> + Sync,
     ) -> Vec<Vec<f32>> {
-        let each = items.len().div_ceil(rayon::current_num_threads().max(1)).clamp(1, most.max(1));
-        let groups: Vec<_> =
-            items.par_chunks(each).map_init(Workspace::default, |work, group| embed(group, work)).collect();
-        groups.into_iter().flatten().collect()
+        let threads = rayon::current_num_threads().max(1);
+        let (even, odd) = items.split_at(items.len() - items.len() % threads);
+        let each = even.len() / threads;
+        let size = each.div_ceil(each.div_ceil(most.max(1)).max(1)).max(1);
+        let parts = threads / odd.len().max(1);
+        let run = |parts: usize, group: &[I]| {
+            let mut work = self.spaces().pop().unwrap_or_default();
+            let rows = embed(On { set: self.set, parts }, group, &mut work);
+            self.spaces().push(work);
+            rows
+        };
+        let mut out: Vec<_> = even
+            .par_chunks(each.max(1))
+            .flat_map_iter(|share| share.chunks(size).flat_map(|group| run(1, group)))
+            .collect();
+        out.par_extend(odd.par_chunks(1).flat_map_iter(|item| run(parts, item)));
+        out
+    }
+
+    fn spaces(&self) -> std::sync::MutexGuard<'_, Vec<Workspace<T>>> {
+        // A pass that panicked took its space with it.
+        self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Text {
+impl<T: Operand> Text<T> {
     fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
         let (tower, width) = (&config.text, config.text.width);
         let embeddings = "text_model.embeddings";
@@ -107,14 +131,19 @@ impl Text {
         Ok(x)
     }
 
-    fn embed(&self, set: InstructionSet, states: &[Vec<f32>], work: &mut Workspace) -> Vec<Vec<f32>> {
-        let lengths: Vec<_> = states.iter().map(|x| x.len() / self.width.max(1)).collect();
-        let states = self.tower.forward(set, states.concat(), &lengths, work);
-        project(set, &self.norm, &self.projection, &states, work)
+    fn embed(&self, on: On<T>, states: &[Vec<f32>], work: &mut Workspace<T>) -> Vec<Vec<f32>> {
+        let width = self.width.max(1);
+        let lengths: Vec<_> = states.iter().map(|x| x.len() / width).collect();
+        work.x.shape(lengths.iter().sum(), width);
+        for (i, row) in states.iter().flat_map(|x| x.chunks_exact(width)).enumerate() {
+            work.x.set_row(i, row);
+        }
+        self.tower.forward(on, &lengths, work);
+        project(on, &self.norm, &self.projection, work)
     }
 }
 
-impl Vision {
+impl<T: Operand> Vision<T> {
     fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
         let (tower, width) = (&config.vision, config.vision.width);
         let inputs = 3 * config.patch * config.patch;
@@ -136,39 +165,50 @@ impl Vision {
         })
     }
 
-    fn embed(&self, set: InstructionSet, pictures: &[Vec<f32>], work: &mut Workspace) -> Vec<Vec<f32>> {
-        let rows = self.positions.len() / self.width.max(1);
-        let mut x = vec![0.0; pictures.len() * self.positions.len()];
-        for (patches, x) in pictures.iter().zip(x.chunks_exact_mut(self.positions.len().max(1))) {
-            let (class, rest) = x.split_at_mut(self.width);
-            class.copy_from_slice(&self.class);
-            let left = Rows { values: patches, count: rows.saturating_sub(1), stride: self.patches.depth() };
-            work.product(set, left, &self.patches, rest, self.width);
-            for (x, place) in x.iter_mut().zip(&self.positions) {
-                *x += place;
+    /// Rows of one picture.
+    fn rows(&self) -> usize {
+        self.positions.len() / self.width.max(1)
+    }
+
+    fn embed(&self, on: On<T>, pictures: &[Vec<f32>], work: &mut Workspace<T>) -> Vec<Vec<f32>> {
+        let (rows, inputs) = (self.rows(), self.patches.depth());
+        let count = rows * pictures.len();
+        // The row of the class has no patch; it is computed from what is there and written over.
+        work.inner.shape(count, inputs);
+        for (i, patches) in pictures.iter().enumerate() {
+            for (place, patch) in patches.chunks_exact(inputs.max(1)).enumerate() {
+                work.inner.set_row(i * rows + 1 + place, patch);
             }
         }
-        let mut normed = Vec::new();
-        self.before.forward(set, &x, &mut normed);
-        let states = self.tower.forward(set, normed, &vec![rows; pictures.len()], work);
-        project(set, &self.after, &self.projection, &states, work)
+        work.embedded.shape(count, self.width);
+        let product =
+            Product { left: &work.inner, right: self.patches.steps(), bias: &[], then: Then::Store };
+        product.share(on.set, on.parts, work.embedded.runs_mut());
+        for (place, position) in self.positions.chunks_exact(self.width.max(1)).enumerate() {
+            for row in (place..count).step_by(rows.max(1)) {
+                if place == 0 {
+                    work.embedded.set_row(row, &self.class);
+                }
+                work.embedded.add_to_row(row, position);
+            }
+        }
+        self.before.forward(on.set.into(), &work.embedded, &mut work.moments, &mut work.x);
+        self.tower.forward(on, &vec![rows; pictures.len()], work);
+        project(on, &self.after, &self.projection, work)
     }
 }
 
 /// Final states into the common space, one row each.
-fn project(
-    set: InstructionSet,
+fn project<T: Operand>(
+    on: On<T>,
     norm: &Norm,
-    projection: &Factor,
-    states: &[f32],
-    work: &mut Workspace,
+    projection: &Factor<T>,
+    work: &mut Workspace<T>,
 ) -> Vec<Vec<f32>> {
-    let (depth, columns) = (projection.depth(), projection.columns());
-    let mut normed = Vec::new();
-    norm.forward(set, states, &mut normed);
-    let count = states.len() / depth.max(1);
-    let mut out = vec![0.0; count * columns];
-    let left = Rows { values: &normed, count, stride: depth };
-    work.product(set, left, projection, &mut out, columns);
-    out.chunks_exact(columns.max(1)).map(<[f32]>::to_vec).collect()
+    norm.forward(on.set.into(), &work.x, &mut work.moments, &mut work.normed);
+    let mut out = Slabs::<f32>::default();
+    out.shape(work.normed.rows(), projection.columns());
+    let product = Product { left: &work.normed, right: projection.steps(), bias: &[], then: Then::Store };
+    product.share(on.set, on.parts, out.runs_mut());
+    (0..out.rows()).map(|row| out.row_values(row)).collect()
 }

@@ -1,22 +1,27 @@
-//! The `exact` forward pass: f32 arithmetic that gives the same bits on every processor.
+//! The project's own forward pass: `exact`, f32 arithmetic that gives the same bits on every processor, and `fast`, the
+//! same pass with the operands of its large products rounded to bfloat16.
 //!
-//! `models/EXACT.md` is the specification. Its idea: an element of a matrix product is one chain of fused
-//! multiply-adds in ascending order, each of them correctly rounded wherever it is computed, and everything between
-//! the products is a written sequence of correctly rounded operations. So the code here is plain Rust, compiled
-//! once for each [`InstructionSet`]. The compiler may use wider registers, and never another order: Rust neither
-//! contracts nor reorders floating-point arithmetic.
+//! `models/EXACT.md` specifies `exact`. Its idea: an element of a matrix product is one chain of fused multiply-adds in
+//! ascending order, each of them correctly rounded wherever it is computed, and everything between the products is a
+//! written sequence of correctly rounded operations. So the code here is plain Rust, compiled once for each
+//! [`InstructionSet`]. The compiler may use wider registers, and never another order: Rust neither contracts nor reorders
+//! floating-point arithmetic.
 
 mod arithmetic;
+mod attention;
 mod heads;
 mod instructions;
+mod operand;
 mod passes;
 mod product;
+mod slabs;
 mod tower;
 
 #[cfg(test)]
 mod tests;
 
-pub(super) use arithmetic::Activation;
+pub(super) use arithmetic::{Activation, LaneSum, exp};
 pub(super) use heads::Heads;
+pub(super) use instructions::Bf16Instructions;
 pub use instructions::InstructionSet;
-pub(super) use passes::{add_bias, layer_norm_row, softmax_row};
+pub(super) use operand::Bf16;

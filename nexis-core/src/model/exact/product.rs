@@ -1,43 +1,45 @@
 //! Matrix products whose every element is one chain of fused multiply-adds (models/EXACT.md, 1).
 //!
-//! `y[m, n]` starts from `bias[n]`, or from zero, and takes up `fma(x[m, k], w[k, n], y)` for `k` from first to
-//! last. Tiles, panels and threads decide when an element is computed and never how, so an element depends on its
-//! own row and column alone.
+//! `y[m, n]` starts from `bias[n]`, or from zero, and takes up `fma(x[m, k], w[k, n], y)` for `k` from first to last.
+//! Tiles, slabs and threads decide when an element is computed and never how, so an element depends on its own row and
+//! column alone.
+
+use rayon::prelude::*;
 
 use super::arithmetic::Activation;
+use super::operand::Operand;
+use super::slabs::{Run, SLAB, Slabs};
 
-/// Columns of a panel: two of the widest registers.
-pub(crate) const PANEL: usize = 32;
-/// Rows of a full tile. With 32 columns, its sums fill 24 of the 32 widest registers.
-const TILE: usize = 12;
+/// Rows of the largest tile. With the columns of a slab, its sums fill 24 of the 32 widest registers.
+pub(super) const TILE: usize = 12;
 
-/// The right-hand matrix of a product, `[depth, columns]`, laid out as a product reads it: panels of 32 columns,
-/// each `[depth][32]`, the last filled up with zeros.
-#[derive(Default)]
-pub(crate) struct Factor {
+/// The right-hand matrix of products, `[depth, columns]`: slabs of 32 columns, the last filled up with zeros.
+pub(crate) struct Factor<T: Operand> {
     depth: usize,
     columns: usize,
-    panels: Vec<[f32; PANEL]>,
+    steps: Vec<T::Step>,
 }
 
-impl Factor {
+impl<T: Operand> Factor<T> {
     /// From rows of outputs, `[columns, depth]`, as linear layers are stored.
     pub(crate) fn from_outputs(depth: usize, columns: usize, values: &[f32]) -> Self {
-        let mut factor = Self::default();
-        factor.fill(depth, columns, |k, n| values.get(n * depth + k).copied().unwrap_or_default());
-        factor
-    }
-
-    /// Lays out `value(k, n)` anew, in the memory that is there.
-    pub(crate) fn fill(&mut self, depth: usize, columns: usize, value: impl Fn(usize, usize) -> f32) {
-        (self.depth, self.columns) = (depth, columns);
-        self.panels.clear();
-        self.panels.reserve(columns.div_ceil(PANEL) * depth);
-        for first in (0..columns).step_by(PANEL) {
-            self.panels.extend((0..depth).map(|k| {
-                std::array::from_fn(|i| if first + i < columns { value(k, first + i) } else { 0.0 })
-            }));
-        }
+        let steps = depth.div_ceil(T::DEPTH);
+        let mut all = vec![T::Step::default(); columns.div_ceil(SLAB) * steps];
+        let slabs = values.par_chunks((SLAB * depth).max(1));
+        all.par_chunks_mut(steps.max(1)).zip(slabs).for_each(|(slab, outputs)| {
+            // A few steps of all columns at a time, so that both sides stay in the cache.
+            for (block, steps) in slab.chunks_mut(SLAB).enumerate() {
+                for (column, output) in outputs.chunks_exact(depth).enumerate() {
+                    let values = output.iter().skip(block * SLAB * T::DEPTH);
+                    for (k, value) in values.take(steps.len() * T::DEPTH).enumerate() {
+                        if let Some(step) = steps.get_mut(k / T::DEPTH) {
+                            T::set(step, k % T::DEPTH, column, *value);
+                        }
+                    }
+                }
+            }
+        });
+        Self { depth, columns, steps: all }
     }
 
     pub(crate) fn depth(&self) -> usize {
@@ -46,6 +48,10 @@ impl Factor {
 
     pub(crate) fn columns(&self) -> usize {
         self.columns
+    }
+
+    pub(crate) fn steps(&self) -> &[T::Step] {
+        &self.steps
     }
 }
 
@@ -60,147 +66,105 @@ pub(crate) enum Then {
     Add,
 }
 
-/// Rows of a left-hand matrix: row `m` starts at `m * stride`.
+/// A product of `left`, whose columns are as many as `right` is deep.
 #[derive(Clone, Copy)]
-pub(crate) struct Rows<'a> {
-    pub(crate) values: &'a [f32],
-    pub(crate) count: usize,
-    pub(crate) stride: usize,
-}
-
-/// A place for the left-hand matrix as a product reads it: for each tile `[depth][rows of the tile]`.
-#[derive(Default)]
-pub(crate) struct TileBuffer(Vec<f32>);
-
-/// Number of rows of the tile that begins a matrix of `left` rows.
-fn tile_rows(left: usize) -> usize {
-    match left {
-        12.. => TILE,
-        8.. => 8,
-        6.. => 6,
-        4.. => 4,
-        2.. => 2,
-        _ => 1,
-    }
-}
-
-impl TileBuffer {
-    #[inline(always)]
-    fn fill(&mut self, left: Rows<'_>, depth: usize) {
-        self.0.clear();
-        self.0.resize(left.count * depth, 0.0);
-        let mut first = 0;
-        while first < left.count {
-            let rows = tile_rows(left.count - first);
-            let tile = self.0.get_mut(first * depth..(first + rows) * depth).unwrap_or_default();
-            for row in 0..rows {
-                let from = left.values.get((first + row) * left.stride..).unwrap_or_default();
-                for (to, from) in tile.iter_mut().skip(row).step_by(rows).zip(from) {
-                    *to = *from;
-                }
-            }
-            first += rows;
-        }
-    }
-}
-
-/// The sums of one tile: `[depth][rows]` times one panel, from the panel's first values.
-pub(super) type Sums = [[f32; PANEL]; TILE];
-
-/// A product `left * right`, from `bias` where there is one.
-#[derive(Clone, Copy)]
-pub(crate) struct Product<'a> {
-    pub(crate) left: Rows<'a>,
-    pub(crate) right: &'a Factor,
-    pub(crate) bias: Option<&'a [f32]>,
+pub(crate) struct Product<'a, T: Operand> {
+    pub(crate) left: &'a Slabs<T>,
+    /// Slabs of the right-hand matrix, one after another.
+    pub(crate) right: &'a [T::Step],
+    /// What the elements of each slab start from: zero where it is empty.
+    pub(crate) bias: &'a [Run<f32>],
     pub(crate) then: Then,
 }
 
-/// Computes a product into the rows of `out`, which start `out_stride` apart. `tile_sums` is [`blocks`] for a number
-/// of rows.
+impl<T: Operand> Product<'_, T> {
+    /// Steps of a slab of the right-hand matrix.
+    fn steps(&self) -> usize {
+        self.left.columns().div_ceil(T::DEPTH)
+    }
+
+    /// Computes it into `out`, which has a run for each row and slab, with as many threads as there are `parts`. They
+    /// share out slabs.
+    pub(crate) fn share<U: Operand>(self, set: T::Instructions, parts: usize, out: &mut [Run<U>]) {
+        let slabs = out.len() / self.left.rows().max(1);
+        if parts < 2 || slabs < 2 {
+            return T::product(set, self, out);
+        }
+        let middle = slabs / 2;
+        let (out, other_out) = out.split_at_mut(middle * self.left.rows());
+        let (right, other_right) = self.right.split_at(middle * self.steps());
+        let (bias, other_bias) = self.bias.split_at(middle.min(self.bias.len()));
+        rayon::join(
+            || Product { right, bias, ..self }.share(set, parts / 2, out),
+            || {
+                Product { right: other_right, bias: other_bias, ..self }.share(
+                    set,
+                    parts.div_ceil(2),
+                    other_out,
+                )
+            },
+        );
+    }
+}
+
+/// Some rows of a left-hand matrix and one slab of a right-hand one.
+pub(super) struct Tile<'a, T: Operand> {
+    /// The left-hand matrix, from the tile's first row on.
+    pub(super) left: &'a [Run<T>],
+    /// Runs from one slab of it to the next.
+    pub(super) stride: usize,
+    pub(super) right: &'a [T::Step],
+    pub(super) start: &'a Run<f32>,
+}
+
+/// The sums of one tile.
+pub(super) type Sums = [Run<f32>; TILE];
+
+/// Computes a product in tiles of at most `most` rows. `sums` computes those of one tile with a number of rows.
 #[inline(always)]
-pub(super) fn product(
-    tile_sums: impl Fn(usize, &[f32], &[[f32; PANEL]], &[f32; PANEL], &mut Sums),
-    product: Product<'_>,
-    buffer: &mut TileBuffer,
-    out: &mut [f32],
-    out_stride: usize,
+pub(super) fn product<T: Operand, U: Operand>(
+    most: usize,
+    tile_sums: impl Fn(usize, Tile<'_, T>, &mut Sums),
+    product: Product<'_, T>,
+    out: &mut [Run<U>],
 ) {
-    let Product { left, right, bias, then } = product;
-    let depth = right.depth;
-    if depth == 0 {
+    let (rows, steps) = (product.left.rows(), product.steps());
+    if rows == 0 || steps == 0 {
         return;
     }
     // Shapes come from weights that were checked when they were read.
-    debug_assert!(left.count == 0 || left.values.len() >= (left.count - 1) * left.stride + depth);
-    debug_assert!(left.count == 0 || out.len() >= (left.count - 1) * out_stride + right.columns);
-    debug_assert!(bias.is_none_or(|bias| bias.len() == right.columns));
-    buffer.fill(left, depth);
-    for (panel, first_column) in right.panels.chunks_exact(depth).zip((0..right.columns).step_by(PANEL)) {
-        let mut start = [0.0; PANEL];
-        if let Some(bias) = bias {
-            for (start, bias) in start.iter_mut().zip(bias.iter().skip(first_column)) {
-                *start = *bias;
-            }
-        }
-        let columns = (right.columns - first_column).min(PANEL);
-        let mut first = 0;
-        while first < left.count {
-            let rows = tile_rows(left.count - first);
-            let tile = buffer.0.get(first * depth..(first + rows) * depth).unwrap_or_default();
-            let mut sums = [[0.0; PANEL]; TILE];
-            tile_sums(rows, tile, panel, &start, &mut sums);
-            for (row, sums) in sums.iter().take(rows).enumerate() {
-                let at = (first + row) * out_stride + first_column;
-                finish(out.get_mut(at..at + columns).unwrap_or_default(), sums, then);
-            }
-            first += rows;
-        }
-    }
-}
-
-/// The chains of one tile and one panel, in blocks of `R` rows and `C` columns, whose sums the compiler keeps in
-/// registers: what is best differs by instruction set, the result does not. `R` divides `M`.
-#[inline(always)]
-pub(super) fn blocks<const M: usize, const R: usize, const C: usize>(
-    tile: &[[f32; M]],
-    panel: &[[f32; PANEL]],
-    start: &[f32; PANEL],
-    sums: &mut Sums,
-) {
-    for part in 0..PANEL / C {
-        let Some(start) = start.as_chunks::<C>().0.get(part) else { continue };
-        for block in 0..M / R {
-            let mut kept = [*start; R];
-            for (x, w) in tile.iter().zip(panel) {
-                let (Some(x), Some(w)) = (x.as_chunks::<R>().0.get(block), w.as_chunks::<C>().0.get(part))
-                else {
-                    continue;
-                };
-                for (kept, x) in kept.iter_mut().zip(x) {
-                    for (sum, w) in kept.iter_mut().zip(w) {
-                        *sum = x.mul_add(*w, *sum);
-                    }
-                }
-            }
-            for (sums, kept) in sums.iter_mut().skip(block * R).zip(&kept) {
-                if let Some(to) = sums.as_chunks_mut::<C>().0.get_mut(part) {
-                    *to = *kept;
-                }
+    debug_assert!(product.right.len() == out.len() / rows * steps);
+    debug_assert!(product.bias.is_empty() || product.bias.len() == out.len() / rows);
+    let zero = Run::default();
+    let starts = product.bias.iter().chain(std::iter::repeat(&zero));
+    let slabs = product.right.chunks_exact(steps).zip(starts).zip(out.chunks_exact_mut(rows));
+    let tiles = rows.div_ceil(most);
+    for ((right, start), out) in slabs {
+        for i in 0..tiles {
+            // As equal as can be: a tile of few rows takes up each step of the right for little.
+            let (first, end) = (rows * i / tiles, rows * (i + 1) / tiles);
+            let mut sums = Sums::default();
+            let left = product.left.runs().get(first..).unwrap_or_default();
+            tile_sums(end - first, Tile { left, stride: rows, right, start }, &mut sums);
+            for (out, sums) in out.iter_mut().skip(first).take(end - first).zip(&sums) {
+                finish(out, sums, product.then);
             }
         }
     }
 }
 
 #[inline(always)]
-fn finish(out: &mut [f32], sums: &[f32; PANEL], then: Then) {
-    let pairs = out.iter_mut().zip(sums);
+fn finish<U: Operand>(out: &mut Run<U>, sums: &Run<f32>, then: Then) {
+    let pairs = out.0.iter_mut().zip(&sums.0);
     match then {
-        Then::Store => pairs.for_each(|(out, sum)| *out = *sum),
+        Then::Store => pairs.for_each(|(out, sum)| *out = U::rounded(*sum)),
+        // One loop for each, so that the choice is not made per number.
         Then::Activate(Activation::QuickGelu) => {
-            pairs.for_each(|(out, sum)| *out = Activation::QuickGelu.of(*sum));
+            pairs.for_each(|(out, sum)| *out = U::rounded(Activation::QuickGelu.of(*sum)));
         }
-        Then::Activate(Activation::Gelu) => pairs.for_each(|(out, sum)| *out = Activation::Gelu.of(*sum)),
-        Then::Add => pairs.for_each(|(out, sum)| *out += sum),
+        Then::Activate(Activation::Gelu) => {
+            pairs.for_each(|(out, sum)| *out = U::rounded(Activation::Gelu.of(*sum)));
+        }
+        Then::Add => pairs.for_each(|(out, sum)| *out = U::rounded(out.widened() + sum)),
     }
 }

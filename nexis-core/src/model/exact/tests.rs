@@ -3,10 +3,13 @@
 
 use serde_json::Value;
 
-use super::Activation;
-use super::InstructionSet;
 use super::arithmetic::{erf, exp};
-use super::product::{Factor, Product, Rows, Then, TileBuffer};
+use super::instructions::Bf16Instructions;
+use super::operand::{Bf16, Operand};
+use super::passes::NormWeights;
+use super::product::{Factor, Product, Then};
+use super::slabs::{Block, Run, Slabs, runs};
+use super::{Activation, InstructionSet};
 
 fn vectors() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/exact/vectors.json");
@@ -20,6 +23,21 @@ fn numbers(value: &Value) -> Vec<f32> {
 
 fn size(value: &Value) -> usize {
     value.as_u64().unwrap().try_into().unwrap()
+}
+
+fn matrix(values: &[f32], columns: usize) -> Slabs<f32> {
+    let mut slabs = Slabs::default();
+    slabs.shape(values.len() / columns, columns);
+    values.chunks_exact(columns).enumerate().for_each(|(i, row)| slabs.set_row(i, row));
+    slabs
+}
+
+fn values(slabs: &Slabs<f32>) -> Vec<f32> {
+    (0..slabs.rows()).flat_map(|row| slabs.row_values(row)).collect()
+}
+
+fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
 }
 
 #[track_caller]
@@ -45,31 +63,32 @@ fn products() {
     let vectors = &vectors()["product"];
     let (m, k, n) = (size(&vectors["m"]), size(&vectors["k"]), size(&vectors["n"]));
     let (left, right) = (numbers(&vectors["left"]), numbers(&vectors["right"]));
-    let bias = numbers(&vectors["bias"]);
-    let mut factor = Factor::default();
-    factor.fill(k, n, |k, column| right[k * n + column]);
+    let start = runs(&numbers(&vectors["bias"]));
+    let factor = Factor::<f32>::from_outputs(k, n, &transposed(&right, k, n));
     for set in InstructionSet::available() {
-        let product = |rows: usize, bias: Option<&[f32]>, then, out: &mut [f32]| {
-            let left = Rows { values: &left, count: rows, stride: k };
-            set.product(Product { left, right: &factor, bias, then }, &mut TileBuffer::default(), out, n);
+        let product = |rows: usize, parts: usize, bias: &[Run<f32>], then, out: &mut Slabs<f32>| {
+            let left = matrix(&left[..rows * k], k);
+            out.shape(rows, n);
+            Product { left: &left, right: factor.steps(), bias, then }.share(set, parts, out.runs_mut());
         };
         let (from_bias, from_zero) = (numbers(&vectors["from_bias"]), numbers(&vectors["from_zero"]));
+        let mut out = Slabs::default();
         // Every number of rows, and with it every kind of tile.
         for rows in 1..=m {
-            let mut out = vec![f32::NAN; rows * n];
-            product(rows, Some(&bias), Then::Store, &mut out);
-            same_bits(&out, &from_bias[..rows * n], set.name());
+            for parts in 1..=3 {
+                product(rows, parts, &start, Then::Store, &mut out);
+                same_bits(&values(&out), &from_bias[..rows * n], set.name());
+            }
         }
-        let mut out = vec![f32::NAN; m * n];
-        product(m, None, Then::Store, &mut out);
-        same_bits(&out, &from_zero, set.name());
-        product(m, Some(&bias), Then::Add, &mut out);
+        product(m, 1, &[], Then::Store, &mut out);
+        same_bits(&values(&out), &from_zero, set.name());
+        product(m, 2, &start, Then::Add, &mut out);
         let sums: Vec<_> = from_zero.iter().zip(&from_bias).map(|(there, added)| there + added).collect();
-        same_bits(&out, &sums, set.name());
+        same_bits(&values(&out), &sums, set.name());
         for activation in [Activation::QuickGelu, Activation::Gelu] {
-            product(m, Some(&bias), Then::Activate(activation), &mut out);
+            product(m, 1, &start, Then::Activate(activation), &mut out);
             let expected: Vec<_> = from_bias.iter().map(|x| activation.of(*x)).collect();
-            same_bits(&out, &expected, set.name());
+            same_bits(&values(&out), &expected, set.name());
         }
     }
 }
@@ -81,19 +100,111 @@ fn rows() {
     let (weight, bias) = (numbers(&norm["weight"]), numbers(&norm["bias"]));
     let softmax = &vectors["softmax"];
     for set in InstructionSet::available() {
-        let x = numbers(&norm["x"]);
-        let mut out = vec![f32::NAN; x.len()];
-        for (row, out) in x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
-            set.layer_norm(row, &weight, &bias, numbers(&norm["eps"])[0], out);
+        // Alone, and among as many rows as are summed abreast.
+        for copies in 1..=3 {
+            let x = matrix(&numbers(&norm["x"]).repeat(copies), weight.len());
+            let mut out = Slabs::<f32>::default();
+            let weights =
+                NormWeights { weight: &runs(&weight), bias: &runs(&bias), eps: numbers(&norm["eps"])[0] };
+            set.layer_norm(&x, weights, &mut Vec::new(), &mut out);
+            same_bits(&values(&out), &numbers(&norm["out"]).repeat(copies), set.name());
         }
-        same_bits(&out, &numbers(&norm["out"]), set.name());
-
         for (key, causal) in [("all", false), ("causal", true)] {
-            let mut rows = numbers(&softmax["x"]);
-            for (i, row) in rows.chunks_exact_mut(9).enumerate() {
-                set.softmax(row, if causal { i + 1 } else { 9 }, numbers(&softmax["scale"])[0]);
+            let mut x = matrix(&numbers(&softmax["x"]), 9);
+            set.softmax(&mut x, causal, numbers(&softmax["scale"])[0]);
+            same_bits(&values(&x), &numbers(&softmax[key]), set.name());
+        }
+    }
+}
+
+#[test]
+fn blocks_are_copied_and_transposed_wherever_they_lie() {
+    let (rows, columns) = (7, 150);
+    let from: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+    let slabs = matrix(&from, columns);
+    for (first, length) in [(0, 150), (0, 32), (32, 64), (5, 3), (30, 40), (95, 55), (149, 1)] {
+        let block = Block { rows: 2..6, columns: first..first + length };
+        let at = |row: usize, column: usize| from[(2 + row) * columns + first + column];
+        let mut turned = Slabs::default();
+        block.transpose(&slabs, &mut turned);
+        let expected: Vec<_> =
+            (0..length).flat_map(|column| (0..4).map(move |row| at(row, column))).collect();
+        assert_eq!(values(&turned), expected, "{first}, {length}");
+        for (row, column) in [(0, 0), (1, 32), (3, 7), (2, 61)] {
+            let mut to = Slabs::<f32>::default();
+            to.shape(9, column + length + 2);
+            block.copy(&slabs, &mut to, row, column);
+            let mut expected = vec![0.0; 9 * to.columns()];
+            for (i, j) in (0..4).flat_map(|i| (0..length).map(move |j| (i, j))) {
+                expected[(row + i) * to.columns() + column + j] = at(i, j);
             }
-            same_bits(&rows, &numbers(&softmax[key]), set.name());
+            assert_eq!(values(&to), expected, "{first}, {length} to {row}, {column}");
+        }
+    }
+}
+
+#[test]
+fn picked_rows_stay_whole() {
+    let from: Vec<f32> = (0..5 * 70).map(|i| i as f32).collect();
+    for picked in [&[0, 1, 2, 3, 4][..], &[0, 3], &[4], &[1, 2, 4]] {
+        let mut slabs = matrix(&from, 70);
+        slabs.pick(picked);
+        let expected: Vec<f32> =
+            picked.iter().flat_map(|row| from[row * 70..(row + 1) * 70].to_vec()).collect();
+        assert_eq!(values(&slabs), expected);
+    }
+}
+
+#[test]
+fn bfloat16_is_rounded_to_nearest_even() {
+    // Either half-way case, a carry into the exponent, overflow, the smallest subnormals, and numbers that stay.
+    for (x, expected) in [
+        (0x3f80_8000, 0x3f80_0000),
+        (0x3f81_8000, 0x3f82_0000),
+        (0x3f80_8001, 0x3f81_0000),
+        (0x3f80_7fff, 0x3f80_0000),
+        (0x3fff_ffff, 0x4000_0000),
+        (0x7f7f_ffff, 0x7f80_0000),
+        (0x0000_8000, 0x0000_0000),
+        (0x0000_8001, 0x0001_0000),
+        (0xff80_0000, 0xff80_0000),
+        (0x8000_0000, 0x8000_0000),
+    ] {
+        assert_eq!(Bf16::rounded(f32::from_bits(x)).widened().to_bits(), expected, "{x:08x}");
+    }
+    assert!(Bf16::rounded(f32::from_bits(0x7f80_0001)).widened().is_nan());
+}
+
+#[test]
+fn products_of_bfloat16() {
+    let Some(set) = Bf16Instructions::detect() else {
+        println!("not run: this processor does not multiply bfloat16");
+        return;
+    };
+    let vectors = &vectors()["product"];
+    let (m, k, n) = (size(&vectors["m"]), size(&vectors["k"]), size(&vectors["n"]));
+    let rounded = |key: &str| -> Vec<f32> {
+        numbers(&vectors[key]).into_iter().map(|x| Bf16::rounded(x).widened()).collect()
+    };
+    let (left, right, bias) = (rounded("left"), rounded("right"), numbers(&vectors["bias"]));
+    let factor = Factor::<Bf16>::from_outputs(k, n, &transposed(&right, k, n));
+    for rows in 1..=m {
+        let mut slabs = Slabs::<Bf16>::default();
+        slabs.shape(rows, k);
+        left.chunks_exact(k).take(rows).enumerate().for_each(|(i, row)| slabs.set_row(i, row));
+        let mut out = Slabs::<f32>::default();
+        out.shape(rows, n);
+        Product { left: &slabs, right: factor.steps(), bias: &runs(&bias), then: Then::Store }.share(
+            set,
+            2,
+            out.runs_mut(),
+        );
+        for (at, found) in values(&out).into_iter().enumerate() {
+            let (row, column) = (at / n, at % n);
+            let terms = (0..k).map(|i| f64::from(left[row * k + i]) * f64::from(right[i * n + column]));
+            let (sum, size) =
+                terms.fold((f64::from(bias[column]), 1.0), |(sum, size), x| (sum + x, size + x.abs()));
+            assert!((f64::from(found) - sum).abs() <= 1e-6 * size, "{row}, {column}: {found} for {sum}");
         }
     }
 }

@@ -2,44 +2,51 @@
 
 use super::super::config::TowerConfig;
 use super::super::weights::Weights;
-use super::product::{Factor, Product, Rows, Then, TileBuffer};
-use super::{Activation, InstructionSet};
+use super::arithmetic::Activation;
+use super::attention::{Attention, HeadSpace, Sequence};
+use super::instructions::InstructionSet;
+use super::operand::Operand;
+use super::passes::{Moments, NormWeights};
+use super::product::{Factor, Product, Then};
+use super::slabs::{Run, Slabs, runs};
 use crate::error::Result;
 
 /// A layer normalisation with its weights.
 pub(crate) struct Norm {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+    weight: Vec<Run<f32>>,
+    bias: Vec<Run<f32>>,
     eps: f32,
 }
 
 impl Norm {
     pub(crate) fn load(weights: &Weights<'_>, name: &str, config: &TowerConfig) -> Result<Self> {
         Ok(Self {
-            weight: weights.values(&format!("{name}.weight"), &[config.width])?,
-            bias: weights.values(&format!("{name}.bias"), &[config.width])?,
+            weight: runs(&weights.values(&format!("{name}.weight"), &[config.width])?),
+            bias: runs(&weights.values(&format!("{name}.bias"), &[config.width])?),
             eps: config.eps,
         })
     }
 
-    /// Of each row of `[rows, width]`.
-    pub(crate) fn forward(&self, set: InstructionSet, x: &[f32], out: &mut Vec<f32>) {
-        out.clear();
-        out.resize(x.len(), 0.0);
-        let width = self.weight.len().max(1);
-        for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            set.layer_norm(row, &self.weight, &self.bias, self.eps, out);
-        }
+    /// Of each row.
+    pub(crate) fn forward<T: Operand>(
+        &self,
+        set: InstructionSet,
+        x: &Slabs<f32>,
+        moments: &mut Vec<Moments>,
+        out: &mut Slabs<T>,
+    ) {
+        let weights = NormWeights { weight: &self.weight, bias: &self.bias, eps: self.eps };
+        set.layer_norm(x, weights, moments, out);
     }
 }
 
 /// Linear layers side by side.
-struct Linear {
-    weight: Factor,
-    bias: Vec<f32>,
+struct Linear<T: Operand> {
+    weight: Factor<T>,
+    bias: Vec<Run<f32>>,
 }
 
-impl Linear {
+impl<T: Operand> Linear<T> {
     fn load(weights: &Weights<'_>, names: &[String], inputs: usize, outputs: usize) -> Result<Self> {
         let mut rows = Vec::with_capacity(names.len() * inputs * outputs);
         let mut bias = Vec::with_capacity(names.len() * outputs);
@@ -47,44 +54,39 @@ impl Linear {
             rows.extend(weights.matrix(&format!("{name}.weight"), inputs, outputs)?);
             bias.extend(weights.values(&format!("{name}.bias"), &[outputs])?);
         }
-        Ok(Self { weight: Factor::from_outputs(inputs, bias.len(), &rows), bias })
+        Ok(Self { weight: Factor::from_outputs(inputs, bias.len(), &rows), bias: runs(&bias) })
     }
 
-    /// Of the rows of `x`, into `out`, whose rows are as long as there are outputs.
-    fn forward(&self, set: InstructionSet, x: &[f32], then: Then, buffer: &mut TileBuffer, out: &mut [f32]) {
-        let (depth, columns) = (self.weight.depth(), self.weight.columns());
-        let left = Rows { values: x, count: x.len() / depth.max(1), stride: depth };
-        let product = Product { left, right: &self.weight, bias: Some(&self.bias), then };
-        set.product(product, buffer, out, columns);
-    }
-
-    /// The same into memory that is taken anew.
-    fn forward_into(
-        &self,
-        set: InstructionSet,
-        x: &[f32],
-        then: Then,
-        buffer: &mut TileBuffer,
-        out: &mut Vec<f32>,
-    ) {
-        out.clear();
-        out.resize(x.len() / self.weight.depth().max(1) * self.weight.columns(), 0.0);
-        self.forward(set, x, then, buffer, out);
+    /// Of the rows of `x`. What is to be added to has to be there already.
+    fn forward<U: Operand>(&self, on: On<T>, x: &Slabs<T>, then: Then, out: &mut Slabs<U>) {
+        if then != Then::Add {
+            out.shape(x.rows(), self.weight.columns());
+        }
+        let product = Product { left: x, right: self.weight.steps(), bias: &self.bias, then };
+        product.share(on.set, on.parts, out.runs_mut());
     }
 }
 
-struct Block {
+/// What a forward pass runs on.
+#[derive(Clone, Copy)]
+pub(crate) struct On<T: Operand> {
+    pub(crate) set: T::Instructions,
+    /// Threads that share one pass.
+    pub(crate) parts: usize,
+}
+
+struct Block<T: Operand> {
     norm1: Norm,
-    query: Linear,
+    query: Linear<T>,
     /// Keys and values side by side.
-    key_value: Linear,
-    out: Linear,
+    key_value: Linear<T>,
+    out: Linear<T>,
     norm2: Norm,
-    up: Linear,
-    down: Linear,
+    up: Linear<T>,
+    down: Linear<T>,
 }
 
-impl Block {
+impl<T: Operand> Block<T> {
     fn load(weights: &Weights<'_>, name: &str, config: &TowerConfig) -> Result<Self> {
         let (width, inner) = (config.width, config.intermediate);
         let attention = |part: &str| format!("{name}.self_attn.{part}_proj");
@@ -110,143 +112,91 @@ pub(crate) enum Pool {
     LastCausal,
 }
 
-/// Memory of one thread's forward passes, kept from layer to layer.
+/// Memory of a forward pass, kept from layer to layer and from pass to pass.
 #[derive(Default)]
-pub(crate) struct Workspace {
-    normed: Vec<f32>,
-    query: Vec<f32>,
-    key_value: Vec<f32>,
-    attended: Vec<f32>,
-    inner: Vec<f32>,
-    scores: Vec<f32>,
-    keys: Factor,
-    values: Factor,
-    buffer: TileBuffer,
-}
-
-impl Workspace {
-    /// A product outside of the tower, from zero, into rows that lie one after another.
-    pub(crate) fn product(
-        &mut self,
-        set: InstructionSet,
-        left: Rows<'_>,
-        right: &Factor,
-        out: &mut [f32],
-        out_stride: usize,
-    ) {
-        set.product(
-            Product { left, right, bias: None, then: Then::Store },
-            &mut self.buffer,
-            out,
-            out_stride,
-        );
-    }
+pub(crate) struct Workspace<T> {
+    /// The residual stream; its first values before a tower, the wanted rows after it.
+    pub(crate) x: Slabs<f32>,
+    /// What comes before the residual stream.
+    pub(crate) embedded: Slabs<f32>,
+    /// What a product outside of a tower reads.
+    pub(crate) inner: Slabs<T>,
+    pub(crate) normed: Slabs<T>,
+    pub(crate) moments: Vec<Moments>,
+    query: Slabs<f32>,
+    key_value: Slabs<f32>,
+    attended: Slabs<T>,
+    heads: Vec<HeadSpace>,
 }
 
 /// A stack of blocks.
-pub(crate) struct Tower {
-    blocks: Vec<Block>,
-    heads: usize,
-    width: usize,
+pub(crate) struct Tower<T: Operand> {
+    blocks: Vec<Block<T>>,
+    attention: Attention,
     activation: Activation,
     pool: Pool,
 }
 
-impl Tower {
+impl<T: Operand> Tower<T> {
     /// Blocks `name.0`, `name.1`, ...
     pub(crate) fn load(weights: &Weights<'_>, name: &str, config: &TowerConfig, pool: Pool) -> Result<Self> {
         let blocks = (0..config.layers)
             .map(|i| Block::load(weights, &format!("{name}.{i}"), config))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { blocks, heads: config.heads, width: config.width, activation: config.activation, pool })
+        let size = config.width / config.heads.max(1);
+        let attention = Attention { heads: config.heads, size, causal: pool == Pool::LastCausal };
+        Ok(Self { blocks, attention, activation: config.activation, pool })
     }
 
-    /// The final states `[sequences, width]` of one row each of sequences that lie one after another in `x`,
-    /// `[sum of lengths, width]`. No row sees another sequence.
+    /// Turns the states of sequences of these lengths, one after another in `work.x`, into the final states of one row of
+    /// each. No row sees another sequence.
     ///
     /// In the last block only the wanted rows are computed beyond the keys and values.
-    pub(crate) fn forward(
-        &self,
-        set: InstructionSet,
-        mut x: Vec<f32>,
-        lengths: &[usize],
-        work: &mut Workspace,
-    ) -> Vec<f32> {
+    pub(crate) fn forward(&self, on: On<T>, lengths: &[usize], work: &mut Workspace<T>) {
+        let set = on.set.into();
+        let wanted = self.wanted(lengths);
+        let Workspace { x, inner, normed, moments, query, key_value, attended, heads, .. } = work;
+        heads.resize_with(on.parts.max(1), HeadSpace::default);
         for (i, block) in self.blocks.iter().enumerate() {
-            block.norm1.forward(set, &x, &mut work.normed);
-            block.key_value.forward_into(
-                set,
-                &work.normed,
-                Then::Store,
-                &mut work.buffer,
-                &mut work.key_value,
-            );
+            block.norm1.forward(set, x, moments, normed);
+            block.key_value.forward(on, normed, Then::Store, key_value);
             let last = i + 1 == self.blocks.len();
             if last {
-                x = self.wanted(&x, lengths);
-                work.normed = self.wanted(&work.normed, lengths);
+                x.pick(&wanted);
+                normed.pick(&wanted);
             }
-            block.query.forward_into(set, &work.normed, Then::Store, &mut work.buffer, &mut work.query);
-            self.attend(set, lengths, last, work);
-            block.out.forward(set, &work.attended, Then::Add, &mut work.buffer, &mut x);
-            block.norm2.forward(set, &x, &mut work.normed);
-            let activate = Then::Activate(self.activation);
-            block.up.forward_into(set, &work.normed, activate, &mut work.buffer, &mut work.inner);
-            block.down.forward(set, &work.inner, Then::Add, &mut work.buffer, &mut x);
+            block.query.forward(on, normed, Then::Store, query);
+            attended.shape(query.rows(), query.columns());
+            let (mut first_key, mut first_query) = (0, 0);
+            for length in lengths {
+                let queries = if last { 1 } else { *length };
+                let sequence = Sequence {
+                    queries: first_query..first_query + queries,
+                    keys: first_key..first_key + length,
+                };
+                (first_query, first_key) = (sequence.queries.end, sequence.keys.end);
+                self.attention.attend(set, query, key_value, &sequence, heads, attended);
+            }
+            block.out.forward(on, attended, Then::Add, x);
+            block.norm2.forward(set, x, moments, normed);
+            block.up.forward(on, normed, Then::Activate(self.activation), inner);
+            block.down.forward(on, inner, Then::Add, x);
         }
-        if self.blocks.is_empty() { self.wanted(&x, lengths) } else { x }
+        if self.blocks.is_empty() {
+            x.pick(&wanted);
+        }
     }
 
     /// The wanted row of each sequence.
-    fn wanted(&self, x: &[f32], lengths: &[usize]) -> Vec<f32> {
-        let mut rows = Vec::with_capacity(lengths.len() * self.width);
-        let mut first = 0;
-        for length in lengths {
-            let row = match self.pool {
-                Pool::First => first,
-                Pool::LastCausal => first + length.saturating_sub(1),
-            };
-            rows.extend_from_slice(x.get(row * self.width..(row + 1) * self.width).unwrap_or_default());
-            first += length;
-        }
-        rows
-    }
-
-    /// Attention of the queries over each sequence's keys and values; where `one`, there is one query a sequence.
-    fn attend(&self, set: InstructionSet, lengths: &[usize], one: bool, work: &mut Workspace) {
-        let Workspace { query, key_value, attended, scores, keys, values, buffer, .. } = work;
-        attended.clear();
-        attended.resize(query.len(), 0.0);
-        let size = self.width / self.heads.max(1);
-        let scale = (size as f32).sqrt().recip();
-        let (mut first_key, mut first_query) = (0, 0);
-        for &length in lengths {
-            let queries = if one { 1 } else { length };
-            for head in 0..self.heads {
-                let from = |row: usize, part: usize, i: usize| {
-                    let at = (first_key + row) * 2 * self.width + part * self.width + head * size + i;
-                    key_value.get(at).copied().unwrap_or_default()
-                };
-                keys.fill(size, length, |i, row| from(row, 0, i));
-                values.fill(length, size, |row, i| from(row, 1, i));
-                let at = first_query * self.width + head * size;
-
-                scores.clear();
-                scores.resize(queries * length, 0.0);
-                let left =
-                    Rows { values: query.get(at..).unwrap_or_default(), count: queries, stride: self.width };
-                let product = |left, right| Product { left, right, bias: None, then: Then::Store };
-                set.product(product(left, &*keys), buffer, scores, length);
-                for (i, row) in scores.chunks_exact_mut(length.max(1)).enumerate() {
-                    let seen = if self.pool == Pool::LastCausal && !one { i + 1 } else { length };
-                    set.softmax(row, seen, scale);
-                }
-                let left = Rows { values: scores, count: queries, stride: length };
-                let out = attended.get_mut(at..).unwrap_or_default();
-                set.product(product(left, &*values), buffer, out, self.width);
-            }
-            first_key += length;
-            first_query += queries;
-        }
+    fn wanted(&self, lengths: &[usize]) -> Vec<usize> {
+        let ends = lengths.iter().scan(0, |end, length| {
+            *end += length;
+            Some((*length, *end))
+        });
+        let row = |(length, end): (usize, usize)| match self.pool {
+            Pool::First => end - length,
+            Pool::LastCausal => end.saturating_sub(1),
+        };
+        ends.map(row).collect()
     }
 }
