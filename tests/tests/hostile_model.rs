@@ -39,6 +39,15 @@ fn committed_registry_names_the_demonstration_model() {
     let listed = nexis_core::model::registry::list(&vec![root].into()).unwrap();
     let demo = listed.iter().find(|location| location.id == "demo").unwrap();
     assert!(demo.demonstration() && demo.directory.ends_with("models/demo"));
+    // What can be fetched and run has every file that loading asks for, its weights bounded.
+    let runs = listed.iter().filter(|location| location.obstacle().is_none());
+    for hub in runs.filter_map(|location| location.entry.as_ref()?.hub.as_ref()) {
+        for name in FILES {
+            let file = hub.files.iter().find(|file| file.name == name);
+            assert!(file.is_some(), "{} lacks {name}", hub.repository);
+        }
+        assert!(hub.known_bytes() > 0, "{}: the size of its weights is not stated", hub.repository);
+    }
 }
 
 #[test]

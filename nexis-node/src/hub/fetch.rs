@@ -137,7 +137,10 @@ impl Fetch<'_> {
             let hub = self.hub(&mut hub)?;
             files.extend(self.download(hub, &remote).await?);
         }
-        cache::refer(&self.repository, &self.source.revision, &commit)?;
+        if on_record.is_none() || self.repository.commit(&self.source.revision).is_none() {
+            // A name that another program has moved on since stays where it is.
+            cache::refer(&self.repository, &self.source.revision, &commit)?;
+        }
         files.sort_by(|a, b| a.name.cmp(&b.name));
         let recorded = self.record(records, &commit, &files)?;
         let directory = self.repository.snapshot(&commit);
@@ -298,8 +301,8 @@ impl Fetch<'_> {
             HubError::new(HubErrorKind::Changed, what)
         };
         if !content.is_tagged(&remote.etag) {
-            let why = "what came is not what the hub announced, something on the way changed it; nothing of it is kept, \
-                       try again";
+            let why = "what came is not what the hub announced, something on the way changed it; nothing of it is \
+                       kept, try again";
             return Err(changed(why.to_owned()));
         }
         for (who, digest) in self.expected(&remote.name) {

@@ -73,8 +73,8 @@ impl Content {
         })
     }
 
-    /// Whether this is what a tag names. Tags are the SHA-256 of large files and Git's SHA-1 of others; what has neither
-    /// form says nothing.
+    /// Whether this is what a tag names. Tags are the SHA-256 of large files and Git's SHA-1 of others; what has
+    /// neither form says nothing.
     pub(super) fn is_tagged(&self, etag: &str) -> bool {
         let digits = etag.bytes().all(|b| b.is_ascii_hexdigit());
         match etag.len() {

@@ -193,6 +193,10 @@ async fn a_branch_that_moves_is_kept_to_where_it_was_first() {
     fs::remove_dir_all(world.places.hub.as_ref().unwrap()).unwrap();
     let again = world.fetch().await.unwrap();
     assert_eq!((again.commit.as_str(), again.recorded), (COMMIT, false));
+    // Another program has followed the branch: what it knows of it stays.
+    fs::write(world.repository().reference("main"), &newer).unwrap();
+    assert_eq!(world.fetch().await.unwrap().commit, COMMIT);
+    assert_eq!(world.repository().commit("main").as_ref(), Some(&newer));
     // Another machine, where nothing is on record, gets what the branch is now.
     fs::remove_dir_all(world.places.home.as_ref().unwrap()).unwrap();
     assert_eq!(world.fetch().await.unwrap().commit, newer);

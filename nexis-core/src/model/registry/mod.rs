@@ -136,14 +136,14 @@ impl ModelLocation {
                 locked.map(|hub| hub.commit.clone()).or_else(|| repository.commit(&source.revision))?;
             let snapshot = repository.snapshot(&commit);
             let whole = source.files.iter().all(|file| snapshot.join(&file.name).is_file());
-            whole.then_some((snapshot, commit))
+            (whole || snapshot.is_dir()).then_some((snapshot, commit, whole))
         });
         let (directory, place, present) = if is_model(&folder) {
             (folder.clone(), ModelPlace::Root, true)
         } else if let Some(directory) = imported.clone().filter(|directory| is_model(directory)) {
             (directory, ModelPlace::Imported, true)
-        } else if let Some((directory, commit)) = in_cache {
-            (directory, ModelPlace::Hub { commit }, true)
+        } else if let Some((directory, commit, whole)) = in_cache {
+            (directory, ModelPlace::Hub { commit }, whole)
         } else {
             (folder.clone(), ModelPlace::Root, false)
         };
@@ -509,6 +509,8 @@ mod tests {
         let repository = HubRepository::new(places.hub.as_ref().unwrap(), "maker/small");
         write(&repository.reference("main"), COMMIT);
         write(&repository.snapshot(COMMIT).join("config.json"), "{}");
+        let half = find("maker/small", &places).unwrap();
+        assert_eq!((half.present, half.directory), (false, repository.snapshot(COMMIT)));
         assert!(resolve("maker/small", &places).is_err(), "not whole yet");
         write(&repository.snapshot(COMMIT).join("model.safetensors"), "weights");
         let location = resolve("maker/small", &places).unwrap();
