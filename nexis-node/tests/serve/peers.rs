@@ -114,9 +114,13 @@ fn openais_client_gets_what_the_program_says() {
 fn schemathesis_finds_nothing() {
     let server = Served::start(&["--root", made().root.path().to_str().unwrap(), "--timeout-seconds", "20"]);
     let schemathesis = python().with_file_name("schemathesis");
+    // It keeps a cache where it runs.
+    let scratch = tempfile::tempdir().unwrap();
     let done = Command::new(schemathesis)
-        .current_dir(scripts())
-        .args(["--config-file", "schemathesis.toml", "run"])
+        .current_dir(scratch.path())
+        .arg("--config-file")
+        .arg(scripts().join("schemathesis.toml"))
+        .arg("run")
         .arg(format!("http://{}/openapi.json", server.address))
         .args(["--header", &format!("Authorization: Bearer {KEY}")])
         .status()
