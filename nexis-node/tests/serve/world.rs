@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nexis_core::media::jpeg::{StillLimits, decode_still};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits};
+use nexis_core::model::Precision;
 use nexis_core::protocol::{Category, Hotkey, IntervalId};
 use nexis_core::synth::{ClipStyle, PackagePlan, RowPlan};
 use nexis_core::verifier::RowJudge;
@@ -27,8 +28,9 @@ pub(crate) const INTERVAL: u64 = 7_756_900;
 pub(crate) fn engine() -> EngineOptions {
     EngineOptions {
         model: "demo".into(),
-        models_roots: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")],
+        models_roots: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")].into(),
         device: "cpu".into(),
+        precision: Precision::Exact,
         batch: 64,
         max_wall: Duration::from_secs(60),
     }
