@@ -129,7 +129,8 @@ impl ImageText for BatchedModel {
             return self.model.encode_image(crops);
         }
         let (reply, answer) = mpsc::channel();
-        let job = Job { crops: crops.to_vec().into_iter(), rows: Vec::new(), reply, came: Instant::now() };
+        let own: Vec<Crop> = crops.to_vec();
+        let job = Job { crops: own.into_iter(), rows: Vec::new(), reply, came: Instant::now() };
         self.queue.send(job).map_err(|_| gone())?;
         let rows = answer.recv().map_err(|_| gone())??;
         let width = rows.len() / crops.len();

@@ -78,7 +78,7 @@ impl Served {
             .map(|line| line["address"].as_str().unwrap().parse().unwrap())
             .expect("it did not come to serve");
         // A pipe that nobody reads fills up.
-        std::thread::spawn(move || lines.for_each(|line| drop(line)));
+        std::thread::spawn(move || lines.for_each(drop));
         Self { child, address }
     }
 

@@ -660,7 +660,8 @@ mod tests {
     fn a_caption_does_not_turn_one_question_into_the_other() {
         let labels = "For each frame return {\"frame_index\": 0, \"winner\": \"nature\"} with the scores of nature, people, \
                       animal, vehicle, urban, indoor and other.";
-        let templates: [fn(&str, &str) -> (Vec<String>, Vec<String>); 4] = [
+        type Asking = fn(&str, &str) -> (Vec<String>, Vec<String>);
+        let templates: [Asking; 4] = [
             |l, c| one(format!("{l}\nCaption: {c}")),
             |l, c| (vec![l.to_owned()], vec![format!("Caption: {c}")]),
             |l, c| (vec![l.to_owned()], vec![c.to_owned()]),
@@ -694,7 +695,7 @@ mod tests {
             let text = unit.repeat(200_000 / unit.len());
             let prompt = take_apart(&[], &[format!("{ASK}\nCaption: {text}")], &asks);
             assert!(prompt.trusted.contains("ONLY JSON"));
-            take_apart(&[ASK.to_owned()], &[text.clone()], &asks);
+            take_apart(&[ASK.to_owned()], std::slice::from_ref(&text), &asks);
             take_apart(&[], &[text], &asks);
         }
     }
