@@ -449,7 +449,7 @@ mod tests {
         let twice = format!("{TWO}{TWO}");
         let outside = TWO.replace("\"demo\"\n        licence", "\"../demo\"\n        licence");
         let absolute = TWO.replace("\"big/large\"", "\"/big/large\"");
-        let kind = TWO.replacen("\"clip\"", "\"siglip\"", 1);
+        let kind = TWO.replacen("\"clip\"", "\"resnet\"", 1);
         let id = TWO.replacen("\"demo\"", "\"de mo\"", 1);
         let field = TWO.replacen("note", "nota", 1);
         for text in [twice.as_str(), &outside, &absolute, &kind, &id, &field, "model = 3", "["] {
