@@ -1,5 +1,6 @@
 //! Files that a request may name: those below the folders that the operator opened, and no other.
 
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use nexis_core::{Error, Result};
@@ -19,7 +20,13 @@ impl Roots {
     /// Where one is not a folder.
     pub(super) fn new(folders: &[PathBuf]) -> Result<Self> {
         let real = |folder: &PathBuf| {
-            let path = folder.canonicalize().map_err(|e| Error::io(folder, e))?;
+            let path = folder.canonicalize().map_err(|e| match e.kind() {
+                ErrorKind::NotFound => Error::usage(
+                    format!("--root {}", folder.display()),
+                    "there is no such folder; make it, or name one that is there",
+                ),
+                _ => Error::io(folder, e),
+            })?;
             if !path.is_dir() {
                 return Err(Error::usage(folder.display().to_string(), "a root has to be a folder"));
             }
@@ -116,6 +123,10 @@ mod tests {
             assert_eq!(status(missing), 404, "{missing}");
         }
         assert_eq!(Roots::default().find("clip", "in/clip.mp4").unwrap_err().status().as_u16(), 403);
-        assert!(Roots::new(&[base.join("nowhere")]).is_err());
+        let nowhere = Roots::new(&[base.join("nowhere")]).unwrap_err();
+        assert!(
+            matches!(nowhere, Error::Usage { .. }) && nowhere.to_string().contains("--root"),
+            "{nowhere}"
+        );
     }
 }
