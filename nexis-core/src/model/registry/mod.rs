@@ -26,8 +26,13 @@
 //! clients. Nothing here fetches anything.
 
 mod entry;
+mod files;
 mod hub;
+mod import;
 mod lock;
+mod outside;
+mod records;
+mod removal;
 mod report;
 mod verify;
 
@@ -35,8 +40,13 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 pub use entry::{HubFile, HubSource, ModelEntry, ModelKind, ModelRole, is_id, parse};
+pub use files::write_whole;
 pub use hub::{HubRepository, Lookup, expanded, hub_cache, hub_home, is_commit, nexis_home};
+pub use import::{Imported, import};
 pub use lock::{LOCK, LockedFile, LockedModel, LockedRevision, ModelLock};
+pub use outside::{Wanted, WantedFile, record_fetched};
+pub use records::Records;
+pub use removal::Removal;
 pub use report::ModelReport;
 pub use verify::{FileCheck, FileState, verify};
 
