@@ -17,7 +17,7 @@ use crate::evidence::{
     EVIDENCE_VERSION, Evidence, PackageEvidence, RowEvidence, SamplingEvidence, canonical_digest,
 };
 use crate::media::jpeg::{SAME_PICTURE, StillLimits, first_frame_similarity, read_still};
-use crate::media::tiles::{clip_preprocess, tiles};
+use crate::media::tiles::{own_view, tiles};
 use crate::media::{ClipProbe, DecodedClip, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits};
 use crate::model::ImageText;
 use crate::model::card::ModelCard;
@@ -125,8 +125,9 @@ pub fn embed_frames(
     frames: &[Frame],
     batch: usize,
 ) -> Result<FrameEmbeddings, MediaFailure> {
-    let size = model.preprocess().size;
-    let tiled = frames.par_iter().map(|frame| tiles(frame, size)).collect::<Result<Vec<_>, _>>()?;
+    let spec = model.preprocess();
+    let cut = |frame| tiles(frame, spec.size, spec.resample);
+    let tiled = frames.par_iter().map(cut).collect::<Result<Vec<_>, _>>()?;
     let crops: Vec<_> = tiled.into_iter().flatten().collect();
     let tiles = crops.len().checked_div(frames.len()).unwrap_or(0);
     let rows = crops.chunks(batch.max(1)).map(|part| model.encode_image(part)).collect::<Result<Vec<_>>>()?;
@@ -314,8 +315,7 @@ impl RowJudge {
     /// # Errors
     /// Where the tokenizer fails, or the text is too long for it.
     pub fn count_tokens(&self, text: &str) -> Result<usize> {
-        let model = self.aligner.measurer().texts().model();
-        Ok(model.tokenize(text)?.len().saturating_sub(2))
+        self.aligner.measurer().count_tokens(text)
     }
 
     /// Scores one clip against a caption, outside any package.
@@ -505,15 +505,15 @@ impl RowJudge {
         }
     }
 
-    /// Embeddings of frames as the model's own processor sees them, the centre square of each: `[N, D]`, each
-    /// row of unit length.
+    /// Embeddings of frames as the model's own processor sees them (CLIP's: the centre square of each; SigLIP's: the
+    /// whole, squeezed): `[N, D]`, each row of unit length.
     ///
     /// # Errors
     /// [`MediaFailure::Clip`] where a picture's shape is too extreme; else the model's failure.
     pub fn encode_image(&self, frames: &[Frame]) -> Result<Array2<f32>, MediaFailure> {
         let model = self.aligner.measurer().texts().model();
-        let size = model.preprocess().size;
-        let crops = frames.iter().map(|frame| clip_preprocess(frame, size)).collect::<Result<Vec<_>, _>>()?;
+        let spec = model.preprocess();
+        let crops = frames.iter().map(|frame| own_view(frame, spec)).collect::<Result<Vec<_>, _>>()?;
         let rows =
             crops.chunks(self.batch).map(|part| model.encode_image(part)).collect::<Result<Vec<_>>>()?;
         let views: Vec<_> = rows.iter().map(|r| r.view()).collect();

@@ -18,7 +18,7 @@ const UNSTATED_FILE: u64 = 64 << 20;
 pub enum ModelKind {
     /// A Hugging Face CLIP directory: [`ClipModel`](crate::model::ClipModel).
     Clip,
-    /// SigLIP and SigLIP 2 in Hugging Face's format.
+    /// A Hugging Face SigLIP directory, SigLIP 2 of fixed resolution included: [`ClipModel`](crate::model::ClipModel).
     Siglip,
     /// MobileCLIP in OpenCLIP's format.
     Mobileclip,
@@ -60,7 +60,7 @@ impl ModelKind {
 
     /// Whether this version can run it.
     pub const fn runs(self) -> bool {
-        matches!(self, Self::Clip)
+        matches!(self, Self::Clip | Self::Siglip)
     }
 }
 

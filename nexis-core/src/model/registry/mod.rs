@@ -378,7 +378,7 @@ pub fn resolve(id_or_dir: &str, places: &ModelPlaces) -> Result<ModelLocation> {
     let remedy = if path.is_dir() {
         format!("{id_or_dir} is a directory without config.json, so not a model; known ids: {ids}")
     } else {
-        format!("give a directory with a Hugging Face CLIP, or one of the known ids: {ids}")
+        format!("give a directory with a Hugging Face CLIP or SigLIP, or one of the known ids: {ids}")
     };
     Err(Error::Missing { what: format!("model {id_or_dir}"), remedy })
 }
