@@ -3,14 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use nexis_core::model::Precision;
 use nexis_core::{Error, Result};
 
-use crate::device::{self, Driver, NoDriver};
+use crate::cuda;
+use crate::device::CudaDevice;
 
 /// What an operator asks for: `auto`, `cpu` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DeviceChoice {
-    /// The best device that this build can use.
+    /// The one that the precision asks for: the processor, or the first NVIDIA device.
     #[default]
     Auto,
     /// The processor.
@@ -53,12 +55,14 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// A device that this build can run on.
+/// A device that work can run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeviceKind {
     /// The processor.
     Cpu,
+    /// The NVIDIA device of this number.
+    Cuda(u32),
 }
 
 /// Where work will run, and why there.
@@ -70,54 +74,50 @@ pub struct Device {
     pub why: String,
 }
 
-impl Device {
-    /// The name under which results report it.
-    pub const fn as_str(&self) -> &'static str {
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            DeviceKind::Cpu => "cpu",
+            DeviceKind::Cpu => f.write_str("cpu"),
+            DeviceKind::Cuda(index) => write!(f, "cuda:{index}"),
         }
     }
 }
 
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What a choice comes to on this machine with this build. Only a device that was left open (`auto`) is
-/// chosen here; one that was named is given or refused, never replaced.
+/// What a choice comes to on this machine with this build. The precision decides where a device was left open (`auto`): it
+/// is never changed for a device, and a device that was named is given or refused, never replaced.
 ///
 /// # Errors
-/// [`Error::Missing`] for `cuda:N`, for this build has no CUDA path; it names the devices found.
-pub fn resolve(choice: DeviceChoice) -> Result<Device> {
-    resolve_among(choice, device::driver)
+/// [`Error::Usage`] where the device named does not compute in the precision; [`Error::Missing`] where a GPU is needed and
+/// cannot be used, with the reason.
+pub fn resolve(choice: DeviceChoice, precision: Precision) -> Result<Device> {
+    resolve_among(choice, precision, cuda::usable)
 }
 
 fn resolve_among(
     choice: DeviceChoice,
-    survey: impl FnOnce() -> std::result::Result<Driver, NoDriver>,
+    precision: Precision,
+    usable: impl Fn(u32) -> Result<CudaDevice>,
 ) -> Result<Device> {
+    let on_gpu = matches!(precision, Precision::Bf16 | Precision::F16);
+    let cpu = |why: String| Ok(Device { kind: DeviceKind::Cpu, why });
+    let gpu = |index, why: &str| {
+        let device = usable(index)?;
+        Ok(Device { kind: DeviceKind::Cuda(index), why: format!("{why}; {device}") })
+    };
     match choice {
-        DeviceChoice::Cpu => Ok(Device { kind: DeviceKind::Cpu, why: "cpu was asked for".into() }),
-        DeviceChoice::Auto => Ok(Device {
-            kind: DeviceKind::Cpu,
-            why: format!("this build has no CUDA path; {}", describe(&survey())),
-        }),
-        DeviceChoice::Cuda(_) => Err(Error::Missing {
-            what: format!("{choice}: the CUDA path"),
-            remedy: format!("this build runs on cpu only (choose cpu or auto); {}", describe(&survey())),
-        }),
-    }
-}
-
-fn describe(found: &std::result::Result<Driver, NoDriver>) -> String {
-    match found {
-        Err(no_driver) => no_driver.to_string(),
-        Ok(driver) if driver.devices.is_empty() => "the NVIDIA driver sees no device".into(),
-        Ok(driver) => {
-            let names: Vec<String> = driver.devices.iter().map(ToString::to_string).collect();
-            format!("devices found: {}", names.join(", "))
+        DeviceChoice::Auto if on_gpu => gpu(0, &format!("precision {precision} runs on a GPU")),
+        DeviceChoice::Auto => cpu(format!("precision {precision} runs on the processor")),
+        DeviceChoice::Cpu if on_gpu => Err(Error::usage(
+            format!("precision {precision} on cpu"),
+            "it runs on a GPU; choose cuda:N, or precision exact",
+        )),
+        DeviceChoice::Cpu => cpu("cpu was asked for".to_owned()),
+        DeviceChoice::Cuda(index) if on_gpu => gpu(index, &format!("{choice} was asked for")),
+        DeviceChoice::Cuda(index) => {
+            // What stands in the way of the device comes first: another precision would not help.
+            usable(index)?;
+            let why = "it runs on the processor; choose precision bf16 or f16, whose scores are others, or device cpu";
+            Err(Error::usage(format!("precision {precision} on {choice}"), why))
         }
     }
 }
@@ -125,20 +125,13 @@ fn describe(found: &std::result::Result<Driver, NoDriver>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::CudaDevice;
-
-    fn two_devices() -> std::result::Result<Driver, NoDriver> {
-        let device = |index| CudaDevice {
-            index,
-            name: "NVIDIA Test".into(),
-            memory_bytes: 8 << 30,
-            compute_capability: (9, 0),
-        };
-        Ok(Driver { cuda_version: (13, 0), devices: vec![device(0), device(1)] })
+    fn device(index: u32) -> Result<CudaDevice> {
+        let name = "NVIDIA Test".to_owned();
+        Ok(CudaDevice { index, name, memory_bytes: 8 << 30, compute_capability: (9, 0) })
     }
 
-    fn no_driver() -> std::result::Result<Driver, NoDriver> {
-        Err(NoDriver { why: "no NVIDIA driver: it is not there".into() })
+    fn none(index: u32) -> Result<CudaDevice> {
+        Err(Error::Missing { what: format!("cuda:{index}"), remedy: "it is not there".into() })
     }
 
     #[test]
@@ -171,37 +164,57 @@ mod tests {
         }
     }
 
+    const ON_GPU: [Precision; 2] = [Precision::Bf16, Precision::F16];
+    const ON_CPU: [Precision; 3] = [Precision::Exact, Precision::F32, Precision::Fast];
+
     #[test]
-    fn cpu_does_not_ask_the_driver() {
-        let device = resolve_among(DeviceChoice::Cpu, || unreachable!()).unwrap();
-        assert_eq!((device.kind, device.why.as_str()), (DeviceKind::Cpu, "cpu was asked for"));
+    fn the_processor_does_not_ask_the_driver() {
+        for precision in ON_CPU {
+            let device = resolve_among(DeviceChoice::Cpu, precision, |_| unreachable!()).unwrap();
+            assert_eq!((device.kind, device.why.as_str()), (DeviceKind::Cpu, "cpu was asked for"));
+            let device = resolve_among(DeviceChoice::Auto, precision, |_| unreachable!()).unwrap();
+            assert_eq!(device.to_string(), "cpu");
+            assert_eq!(device.why, format!("precision {precision} runs on the processor"));
+        }
     }
 
     #[test]
-    fn auto_gives_the_cpu_and_says_why() {
-        let device = resolve_among(DeviceChoice::Auto, no_driver).unwrap();
-        assert_eq!(device.to_string(), "cpu");
-        assert_eq!(device.why, "this build has no CUDA path; no NVIDIA driver: it is not there");
-        let device = resolve_among(DeviceChoice::Auto, two_devices).unwrap();
-        assert_eq!(device.kind, DeviceKind::Cpu);
-        assert!(device.why.contains("cuda:1 NVIDIA Test (8192 MiB"), "{}", device.why);
+    fn the_precision_decides_where_the_device_is_open() {
+        for precision in ON_GPU {
+            let found = resolve_among(DeviceChoice::Auto, precision, device).unwrap();
+            assert_eq!((found.kind, found.to_string().as_str()), (DeviceKind::Cuda(0), "cuda:0"));
+            assert!(
+                found.why.ends_with("cuda:0 NVIDIA Test (8192 MiB, compute capability 9.0)"),
+                "{}",
+                found.why
+            );
+            let found = resolve_among(DeviceChoice::Cuda(3), precision, device).unwrap();
+            assert_eq!(found.kind, DeviceKind::Cuda(3));
+            // Never the processor instead.
+            for choice in [DeviceChoice::Auto, DeviceChoice::Cuda(1)] {
+                let error = resolve_among(choice, precision, none).unwrap_err();
+                assert!(matches!(error, Error::Missing { .. }), "{error}");
+            }
+            let error = resolve_among(DeviceChoice::Cpu, precision, device).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("precision {precision} on cpu: it runs on a GPU")), "{error}");
+        }
     }
 
     #[test]
     fn a_named_gpu_is_refused_and_never_replaced() {
-        let error = resolve_among(DeviceChoice::Cuda(1), two_devices).unwrap_err();
-        assert!(matches!(error, Error::Missing { .. }));
-        let text = error.to_string();
-        assert!(text.starts_with("cuda:1: the CUDA path is missing; this build runs on cpu only"), "{text}");
-        assert!(
-            text.contains("devices found: cuda:0 NVIDIA Test (8192 MiB, compute capability 9.0), cuda:1")
-        );
-        let text = resolve_among(DeviceChoice::Cuda(0), no_driver).unwrap_err().to_string();
-        assert!(text.ends_with("no NVIDIA driver: it is not there"), "{text}");
+        for precision in ON_CPU {
+            let error = resolve_among(DeviceChoice::Cuda(1), precision, device).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("precision {precision} on cuda:1: it runs on the proc")),
+                "{error}"
+            );
+            let error = resolve_among(DeviceChoice::Cuda(1), precision, none).unwrap_err();
+            assert!(matches!(error, Error::Missing { .. }), "{error}");
+        }
     }
 
     #[test]
     fn this_machine_resolves_auto() {
-        assert_eq!(resolve(DeviceChoice::Auto).unwrap().as_str(), "cpu");
+        assert_eq!(resolve(DeviceChoice::Auto, Precision::Exact).unwrap().kind, DeviceKind::Cpu);
     }
 }

@@ -81,6 +81,18 @@ pub fn driver() -> Result<Driver, NoDriver> {
     Api::open(DRIVER_LIBRARY)?.survey()
 }
 
+/// What a survey found, in words.
+pub(crate) fn describe(found: &Result<Driver, NoDriver>) -> String {
+    match found {
+        Err(no_driver) => no_driver.to_string(),
+        Ok(driver) if driver.devices.is_empty() => "the NVIDIA driver sees no device".into(),
+        Ok(driver) => {
+            let names: Vec<String> = driver.devices.iter().map(ToString::to_string).collect();
+            format!("devices found: {}", names.join(", "))
+        }
+    }
+}
+
 /// The driver's functions used here, with the types of `cuda.h` (a device handle is an `int`).
 struct Api {
     init: unsafe extern "C" fn(c_uint) -> c_int,

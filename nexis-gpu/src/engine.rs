@@ -11,7 +11,10 @@ use nexis_core::model::registry::{ModelLocation, ModelPlaces, resolve};
 use nexis_core::model::{ClipModel, ImageText, LoadOptions, Precision};
 use nexis_core::verifier::RowJudge;
 
-use crate::DeviceChoice;
+use crate::compute::Format;
+use crate::cuda;
+use crate::encode::EncodeOptions;
+use crate::{DeviceChoice, DeviceKind};
 
 /// What to load and where to run it.
 #[derive(Clone, Debug)]
@@ -47,11 +50,22 @@ impl EngineOptions {
     /// Where the device or the model cannot be used, or a file is not the one on record, with what to do about it.
     pub fn load_model(&self) -> Result<(Arc<dyn ImageText>, ModelLocation)> {
         let choice: DeviceChoice = self.device.parse()?;
-        crate::resolve(choice)?;
+        let device = crate::resolve(choice, self.precision)?;
         let location = resolve(&self.model, &self.models_roots)?;
         let (id, precision) = (Some(location.id.clone()), self.precision);
-        let options = LoadOptions { id, precision, ..LoadOptions::default() };
-        let model = ClipModel::load(&location.directory, &options)?;
+        let model = match device.kind {
+            DeviceKind::Cpu => {
+                let options = LoadOptions { id, precision, ..LoadOptions::default() };
+                ClipModel::load(&location.directory, &options)?
+            }
+            DeviceKind::Cuda(index) => {
+                let format = if precision == Precision::F16 { Format::F16 } else { Format::Bf16 };
+                let options = EncodeOptions { format, ..EncodeOptions::default() };
+                ClipModel::load_on(&location.directory, id, |plan| {
+                    cuda::load_towers(index, plan, options).map(|(towers, _)| towers)
+                })?
+            }
+        };
         location.check(&model.identity().digests)?;
         Ok((Arc::new(model), location))
     }

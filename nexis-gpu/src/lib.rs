@@ -5,8 +5,16 @@
 //! asked for. It never falls back quietly from a device that was named.
 
 mod choice;
+pub mod compute;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+#[cfg(not(feature = "cuda"))]
+#[path = "no_cuda.rs"]
+pub mod cuda;
 mod device;
+pub mod encode;
 mod engine;
+pub mod kernels;
 
 pub use choice::{Device, DeviceChoice, DeviceKind, resolve};
 pub use device::{CudaDevice, Driver, NoDriver, devices, driver};

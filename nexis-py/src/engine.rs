@@ -73,12 +73,13 @@ impl Engine {
         if !(max_wall_s > 0.0 && max_wall_s <= 3600.0) {
             return Err(PyValueError::new_err(format!("max_wall_s: 0 to 3600 seconds, not {max_wall_s}")));
         }
+        let precision: Precision = precision.parse().map_err(|e| ours(py, e))?;
         // Asked first and by itself: a device that cannot be had is another problem than a model that cannot.
         let choice: nexis_gpu::DeviceChoice = device.parse().map_err(|e| ours(py, e))?;
-        nexis_gpu::resolve(choice).map_err(|e| raised(py, "DeviceUnavailable", (e.to_string(),)))?;
+        nexis_gpu::resolve(choice, precision)
+            .map_err(|e| raised(py, "DeviceUnavailable", (e.to_string(),)))?;
         let max_wall = Duration::from_secs_f64(max_wall_s);
         let models_roots = places(models_roots);
-        let precision: Precision = precision.parse().map_err(|e| ours(py, e))?;
         let device = device.to_owned();
         let options = EngineOptions { model, models_roots, device, precision, batch, max_wall };
         let made = beside(py, move |_| {

@@ -1,6 +1,8 @@
 //! Shared pieces of the workspace tests.
 
+pub mod emulated;
 pub mod image_text;
+pub mod on_devices;
 pub mod parity;
 pub mod random_clip;
 

@@ -62,7 +62,8 @@ impl Resample {
 }
 
 /// The taps of every output sample along one axis.
-pub(super) struct Taps {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taps {
     /// First input sample of each output sample.
     starts: Vec<usize>,
     /// Weights of each output sample, `width` apart, of which the first `counts[i]` matter.
@@ -72,6 +73,44 @@ pub(super) struct Taps {
 }
 
 impl Taps {
+    /// The same for another implementation, which is to compute no weight of its own. Equal sizes give taps that
+    /// leave every byte as it is.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where an edge is 0 or above 65536.
+    pub fn between(input: u32, output: u32, resample: Resample) -> Result<Self> {
+        check_edges("taps", &[input, output])?;
+        if input == output {
+            return Ok(Self {
+                starts: (0..input as usize).collect(),
+                weights: vec![1 << PRECISION_BITS; input as usize],
+                counts: vec![1; input as usize],
+                width: 1,
+            });
+        }
+        Ok(Self::new(input, output, resample))
+    }
+
+    /// First input sample of each output sample.
+    pub fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// How many input samples each output sample takes.
+    pub fn counts(&self) -> &[usize] {
+        &self.counts
+    }
+
+    /// The weights of every output sample, [`width`](Self::width) apart, of which its count matter.
+    pub fn weights(&self) -> &[i32] {
+        &self.weights
+    }
+
+    /// Weights from one output sample to the next.
+    pub const fn width(&self) -> usize {
+        self.width
+    }
+
     /// The weights that take `input` samples to `output` samples.
     pub(super) fn new(input: u32, output: u32, resample: Resample) -> Self {
         let scale = f64::from(input) / f64::from(output);
@@ -165,13 +204,10 @@ pub fn resample_rgb(
     to_height: u32,
     resample: Resample,
 ) -> Result<Vec<u8>> {
-    let edges = [width, height, to_width, to_height];
-    if edges.iter().any(|&edge| edge == 0 || edge > MAX_EDGE) {
-        return Err(Error::usage(
-            format!("resize {width}x{height} to {to_width}x{to_height}"),
-            format!("edges from 1 to {MAX_EDGE} are expected"),
-        ));
-    }
+    check_edges(
+        &format!("resize {width}x{height} to {to_width}x{to_height}"),
+        &[width, height, to_width, to_height],
+    )?;
     if rgb.len() as u64 != u64::from(width) * u64::from(height) * 3 {
         return Err(Error::usage(
             format!("resize of {} bytes", rgb.len()),
@@ -190,6 +226,13 @@ pub fn resample_rgb(
         (true, true) if vertical_first(width, height, to_height) => across(&down(rgb, row_in)),
         (true, true) => down(&across(rgb), row_out),
     })
+}
+
+fn check_edges(what: &str, edges: &[u32]) -> Result<()> {
+    if edges.iter().any(|&edge| edge == 0 || edge > MAX_EDGE) {
+        return Err(Error::usage(what, format!("edges from 1 to {MAX_EDGE} are expected")));
+    }
+    Ok(())
 }
 
 /// Pillow's exception: pictures more than 100 times as high as wide that become lower.

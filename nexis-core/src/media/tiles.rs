@@ -14,29 +14,31 @@ use crate::model::{Crop, Fit, PreprocessSpec};
 /// Most squares of one frame; a frame that needs more to be covered is refused.
 pub const MAX_TILES: u32 = 7;
 
-/// A frame at the model's size along its shorter edge.
-struct Strip {
-    rgb: Vec<u8>,
+/// Where the squares of a picture lie: what it is resized to, and where they are cut out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TileLayout {
     width: u32,
     height: u32,
     size: u32,
 }
 
-impl Strip {
-    fn new(frame: &Frame, size: u32, resample: Resample) -> Result<Self, MediaFailure> {
-        let (short, long) = (frame.width.min(frame.height), frame.width.max(frame.height));
+impl TileLayout {
+    /// For a picture of `width` by `height` pixels and squares of `size`.
+    ///
+    /// # Errors
+    /// [`MediaFailure::Clip`] where one edge is more than [`MAX_TILES`] times the other, or 0.
+    pub fn new(width: u32, height: u32, size: u32) -> Result<Self, MediaFailure> {
+        let (short, long) = (width.min(height), width.max(height));
         // Checked before anything is allocated: the longer edge grows with the ratio.
         if short == 0 || u64::from(long) > u64::from(short) * u64::from(MAX_TILES) {
             return Err(MediaFailure::Clip(format!(
-                "a {}x{} picture is longer than {MAX_TILES} times its width",
-                frame.width, frame.height
+                "a {width}x{height} picture is longer than {MAX_TILES} times its width"
             )));
         }
         // transformers computes this quotient with floats and truncates; see the tests for why integers agree.
         let scaled = (u64::from(size) * u64::from(long) / u64::from(short)) as u32;
-        let (width, height) = if frame.width <= frame.height { (size, scaled) } else { (scaled, size) };
-        let rgb = resample_rgb(&frame.rgb, frame.width, frame.height, width, height, resample)?;
-        Ok(Self { rgb, width, height, size })
+        let (width, height) = if width <= height { (size, scaled) } else { (scaled, size) };
+        Ok(Self { width, height, size })
     }
 
     /// How far a square can move along the longer edge.
@@ -44,16 +46,47 @@ impl Strip {
         (self.width - self.size) + (self.height - self.size)
     }
 
+    /// Width of the resized picture.
+    pub const fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height of the resized picture.
+    pub const fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// Left and upper edge of each square, in the order of [`tiles`].
+    pub fn corners(&self) -> impl Iterator<Item = (u32, u32)> {
+        let lies = self.width >= self.height;
+        offsets(self.slack(), self.size).map(move |offset| if lies { (offset, 0) } else { (0, offset) })
+    }
+}
+
+/// A frame at the model's size along its shorter edge.
+struct Strip {
+    rgb: Vec<u8>,
+    layout: TileLayout,
+}
+
+impl Strip {
+    fn new(frame: &Frame, size: u32, resample: Resample) -> Result<Self, MediaFailure> {
+        let layout = TileLayout::new(frame.width, frame.height, size)?;
+        let rgb = resample_rgb(&frame.rgb, frame.width, frame.height, layout.width, layout.height, resample)?;
+        Ok(Self { rgb, layout })
+    }
+
     /// The square that starts `offset` pixels along the longer edge.
     fn cut(&self, offset: u32) -> Crop {
-        let (left, top) = if self.width >= self.height { (offset, 0) } else { (0, offset) };
-        let (size, row) = (self.size as usize, self.width as usize * 3);
+        let TileLayout { width, height, size: edge } = self.layout;
+        let (left, top) = if width >= height { (offset, 0) } else { (0, offset) };
+        let (size, row) = (edge as usize, width as usize * 3);
         let mut rgb = Vec::with_capacity(size * size * 3);
         for line in self.rgb.chunks_exact(row).skip(top as usize).take(size) {
             let start = left as usize * 3;
             rgb.extend_from_slice(line.get(start..start + size * 3).unwrap_or_default());
         }
-        Crop { size: self.size, rgb }
+        Crop { size: edge, rgb }
     }
 }
 
@@ -69,7 +102,7 @@ pub fn clip_preprocess(frame: &Frame, size: u32) -> Result<Crop, MediaFailure> {
 
 fn centre(frame: &Frame, size: u32, resample: Resample) -> Result<Crop, MediaFailure> {
     let strip = Strip::new(frame, size, resample)?;
-    Ok(strip.cut(strip.slack() / 2))
+    Ok(strip.cut(strip.layout.slack() / 2))
 }
 
 /// The whole frame as a square, pixel for pixel as transformers' `SiglipImageProcessor` (over Pillow) makes it.
@@ -99,7 +132,7 @@ pub fn own_view(frame: &Frame, spec: &PreprocessSpec) -> Result<Crop, MediaFailu
 /// As [`clip_preprocess`].
 pub fn tiles(frame: &Frame, size: u32, resample: Resample) -> Result<Vec<Crop>, MediaFailure> {
     let strip = Strip::new(frame, size, resample)?;
-    Ok(offsets(strip.slack(), size).map(|offset| strip.cut(offset)).collect())
+    Ok(offsets(strip.layout.slack(), size).map(|offset| strip.cut(offset)).collect())
 }
 
 /// Where the squares start along the longer edge.

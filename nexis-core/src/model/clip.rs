@@ -13,10 +13,13 @@ use rayon::prelude::*;
 use super::config::{self, Architecture, ClipConfig, Pooling};
 use super::exact::InstructionSet;
 use super::tokenizer::{TOKENIZER, TextTokenizer, Tokens};
+use super::towers::{Blueprint, Towers};
 use super::weights::{WEIGHTS, Weights};
 use super::{Crop, ImageText, ModelIdentity, PreprocessSpec, candle, exact};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
+use crate::media::resize::Resample;
+use crate::media::{Frame, MediaFailure};
 
 const MAX_JSON: u64 = 1 << 20;
 const MAX_TOKENIZER: u64 = 64 << 20;
@@ -47,15 +50,21 @@ pub enum Precision {
     /// The passes of `Exact` with weights and activations rounded to bfloat16 before large products, for a first look:
     /// about twice as fast, and other scores. Only where the processor multiplies bfloat16 (AVX512-BF16).
     Fast,
+    /// A GPU's bfloat16: weights and activations in 16 bits, sums, normalisation and the residual stream in 32.
+    Bf16,
+    /// The same in IEEE half precision.
+    F16,
 }
 
 impl Precision {
-    /// Its name in evidence: `exact-f32`, `f32` or `fast-bf16`.
+    /// Its name in evidence: `exact-f32`, `f32`, `fast-bf16`, `bf16` or `f16`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact-f32",
             Self::F32 => "f32",
             Self::Fast => "fast-bf16",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
         }
     }
 }
@@ -66,6 +75,8 @@ impl fmt::Display for Precision {
             Self::Exact => "exact",
             Self::F32 => "f32",
             Self::Fast => "fast",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
         })
     }
 }
@@ -74,10 +85,13 @@ impl FromStr for Precision {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        [Self::Exact, Self::Fast, Self::F32]
+        [Self::Exact, Self::Fast, Self::F32, Self::Bf16, Self::F16]
             .into_iter()
             .find(|precision| precision.to_string() == text)
-            .ok_or_else(|| Error::usage(format!("precision {text:?}"), "exact, fast or f32 is expected"))
+            .ok_or_else(|| {
+                let expected = "exact, fast or f32 is expected, or bf16 or f16 on a GPU";
+                Error::usage(format!("precision {text:?}"), expected)
+            })
     }
 }
 
@@ -106,6 +120,7 @@ enum Network {
     Exact(Box<exact::Heads<f32>>),
     Fast(Box<exact::Heads<exact::Bf16>>),
     Candle(Box<candle::Heads>),
+    Elsewhere(Box<dyn Towers>),
 }
 
 /// A CLIP or a SigLIP: a vision tower, a text tower and its tokenizer.
@@ -181,8 +196,60 @@ impl ClipModel {
     /// [`Error::Model`], naming file and field, where a file is missing, damaged, unsupported or does
     /// not fit the others; [`Error::Io`] where one cannot be read.
     pub fn load(dir: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
-        let dir = dir.as_ref();
-        let id = match &options.id {
+        Self::assemble(dir.as_ref(), options.id.as_ref(), |plan| {
+            let (weights, config) = (plan.weights, plan.config);
+            let network = match (options.device, options.precision) {
+                (ModelDevice::Cpu, Precision::Exact) => {
+                    let set = options.instructions.unwrap_or_else(InstructionSet::detect);
+                    Network::Exact(Box::new(exact::Heads::load(weights, config, set)?))
+                }
+                (ModelDevice::Cpu, Precision::Fast) => {
+                    let set = exact::Bf16Instructions::detect().ok_or_else(no_bf16)?;
+                    Network::Fast(Box::new(exact::Heads::load(weights, config, set)?))
+                }
+                (ModelDevice::Cpu, Precision::F32) => {
+                    Network::Candle(Box::new(candle::Heads::load(weights, config)?))
+                }
+                (ModelDevice::Cpu, precision @ (Precision::Bf16 | Precision::F16)) => {
+                    let why = "it runs on a GPU; choose a device cuda:N, or precision exact";
+                    return Err(Error::usage(format!("precision {precision} on cpu"), why));
+                }
+            };
+            Ok((network, options.precision.name().to_owned(), "cpu".to_owned()))
+        })
+    }
+
+    /// The same with a forward pass of the caller's, which is built from what was read.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and where `build` fails.
+    pub fn load_on(
+        dir: impl AsRef<Path>,
+        id: Option<String>,
+        build: impl FnOnce(&Blueprint<'_>) -> Result<Box<dyn Towers>>,
+    ) -> Result<Self> {
+        Self::assemble(dir.as_ref(), id.as_ref(), |plan| {
+            if plan.config.architecture != Architecture::Clip || plan.preprocess.resample != Resample::Bicubic
+            {
+                let what = format!("a {} elsewhere than on the processor", plan.config.architecture.name());
+                return Err(Error::usage(
+                    what,
+                    "only a CLIP with bicubic pictures runs there; choose device cpu",
+                ));
+            }
+            let towers = build(plan)?;
+            let (precision, device) = (towers.precision().to_owned(), towers.device());
+            Ok((Network::Elsewhere(towers), precision, device))
+        })
+    }
+
+    /// Reads and checks everything; `build` gives the network, its precision and its device.
+    fn assemble(
+        dir: &Path,
+        id: Option<&String>,
+        build: impl FnOnce(&Blueprint<'_>) -> Result<(Network, String, String)>,
+    ) -> Result<Self> {
+        let id = match id {
             Some(id) => id.clone(),
             None => dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned(),
         };
@@ -216,26 +283,10 @@ impl ClipModel {
             Architecture::Clip => 0.0,
             Architecture::Siglip => weights.scalar("logit_bias")?,
         };
-        let network = match (options.device, options.precision) {
-            (ModelDevice::Cpu, Precision::Exact) => {
-                let set = options.instructions.unwrap_or_else(InstructionSet::detect);
-                Network::Exact(Box::new(exact::Heads::load(&weights, &config, set)?))
-            }
-            (ModelDevice::Cpu, Precision::Fast) => {
-                let set = exact::Bf16Instructions::detect().ok_or_else(no_bf16)?;
-                Network::Fast(Box::new(exact::Heads::load(&weights, &config, set)?))
-            }
-            (ModelDevice::Cpu, Precision::F32) => {
-                Network::Candle(Box::new(candle::Heads::load(&weights, &config)?))
-            }
-        };
-        let identity = ModelIdentity {
-            id,
-            architecture: config.architecture.name().to_owned(),
-            digests,
-            precision: options.precision.name().to_owned(),
-            device: "cpu".to_owned(),
-        };
+        let plan = Blueprint { weights: &weights, config: &config, preprocess: &spec };
+        let (network, precision, device) = build(&plan)?;
+        let architecture = config.architecture.name().to_owned();
+        let identity = ModelIdentity { id, architecture, digests, precision, device };
         Ok(Self { identity, spec, config, tokenizer, logit_scale, logit_bias, network })
     }
 
@@ -337,14 +388,22 @@ impl ImageText for ClipModel {
         let mut out = Vec::with_capacity(crops.len());
         for crops in crops.chunks(CROPS_AT_ONCE) {
             let unfold = |crop| unfold(crop, &levels, self.config.patch, self.config.grid());
-            let pictures: Vec<_> = crops.par_iter().map(unfold).collect();
+            let pictures = || crops.par_iter().map(unfold).collect::<Vec<_>>();
             out.extend(match &self.network {
-                Network::Exact(heads) => heads.embed_pictures(&pictures),
-                Network::Fast(heads) => heads.embed_pictures(&pictures),
-                Network::Candle(heads) => heads.embed_pictures(&pictures)?,
+                Network::Exact(heads) => heads.embed_pictures(&pictures()),
+                Network::Fast(heads) => heads.embed_pictures(&pictures()),
+                Network::Candle(heads) => heads.embed_pictures(&pictures())?,
+                Network::Elsewhere(towers) => towers.embed_pictures(crops)?,
             });
         }
         self.unit_rows(out)
+    }
+
+    fn encode_tiles(&self, frames: &[Frame], batch: usize) -> std::result::Result<Array2<f32>, MediaFailure> {
+        match &self.network {
+            Network::Elsewhere(towers) => Ok(self.unit_rows(towers.embed_tiles(frames)?)?),
+            _ => super::encode_tiles_here(self, frames, batch),
+        }
     }
 
     fn encode_text(&self, texts: &[&str]) -> Result<Array2<f32>> {
@@ -368,6 +427,7 @@ impl ImageText for ClipModel {
             Network::Exact(heads) => heads.embed_texts(&sequences)?,
             Network::Fast(heads) => heads.embed_texts(&sequences)?,
             Network::Candle(heads) => heads.embed_texts(&sequences)?,
+            Network::Elsewhere(towers) => towers.embed_texts(&sequences)?,
         })
     }
 }

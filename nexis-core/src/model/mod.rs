@@ -10,11 +10,13 @@ mod exact;
 mod preprocess;
 pub mod registry;
 mod tokenizer;
+pub mod towers;
 mod weights;
 
 pub mod card;
 
 use ndarray::Array2;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use clip::{ClipModel, LoadOptions, ModelDevice, Precision};
@@ -22,8 +24,10 @@ pub use exact::InstructionSet;
 pub use preprocess::{Crop, Fit, PreprocessSpec};
 pub use tokenizer::Tokens;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hash::Digest;
+use crate::media::tiles::tiles;
+use crate::media::{Frame, MediaFailure};
 
 /// What a model is, for evidence: everything that could change a score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,10 +80,37 @@ pub trait ImageText: Send + Sync {
     /// Where a picture has the wrong size or the forward pass fails.
     fn encode_image(&self, crops: &[Crop]) -> Result<Array2<f32>>;
 
+    /// Unit-length embeddings `[N, D]` of every tile of every frame, frame by frame: what
+    /// [`encode_image`](Self::encode_image) gives for what [`tiles`] gives, at most `batch` pictures in one call. A
+    /// device that cuts tiles itself does so here.
+    ///
+    /// # Errors
+    /// [`MediaFailure::Clip`] where a frame is too long for tiles, [`MediaFailure::Ours`] as
+    /// [`encode_image`](Self::encode_image).
+    fn encode_tiles(&self, frames: &[Frame], batch: usize) -> std::result::Result<Array2<f32>, MediaFailure> {
+        encode_tiles_here(self, frames, batch)
+    }
+
     /// Unit-length embeddings `[N, D]` of texts. Each row depends on its text alone, to the last bit.
     ///
     /// # Errors
     /// Where a text exceeds [`context_length`](Self::context_length) (never cut silently) or the
     /// forward pass fails.
     fn encode_text(&self, texts: &[&str]) -> Result<Array2<f32>>;
+}
+
+/// [`ImageText::encode_tiles`] by cutting the tiles on the processor.
+fn encode_tiles_here<M: ImageText + ?Sized>(
+    model: &M,
+    frames: &[Frame],
+    batch: usize,
+) -> std::result::Result<Array2<f32>, MediaFailure> {
+    let spec = model.preprocess();
+    let cut = |frame| tiles(frame, spec.size, spec.resample);
+    let tiled = frames.par_iter().map(cut).collect::<std::result::Result<Vec<_>, _>>()?;
+    let crops: Vec<_> = tiled.into_iter().flatten().collect();
+    let rows = crops.chunks(batch.max(1)).map(|part| model.encode_image(part)).collect::<Result<Vec<_>>>()?;
+    let views: Vec<_> = rows.iter().map(|r| r.view()).collect();
+    Ok(ndarray::concatenate(ndarray::Axis(0), &views)
+        .map_err(|e| Error::Internal(format!("embeddings of different widths: {e}")))?)
 }

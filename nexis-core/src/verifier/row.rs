@@ -17,7 +17,7 @@ use crate::evidence::{
     EVIDENCE_VERSION, Evidence, PackageEvidence, RowEvidence, SamplingEvidence, canonical_digest,
 };
 use crate::media::jpeg::{SAME_PICTURE, StillLimits, first_frame_similarity, read_still};
-use crate::media::tiles::{own_view, tiles};
+use crate::media::tiles::own_view;
 use crate::media::{ClipProbe, DecodedClip, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits};
 use crate::model::ImageText;
 use crate::model::card::ModelCard;
@@ -125,15 +125,8 @@ pub fn embed_frames(
     frames: &[Frame],
     batch: usize,
 ) -> Result<FrameEmbeddings, MediaFailure> {
-    let spec = model.preprocess();
-    let cut = |frame| tiles(frame, spec.size, spec.resample);
-    let tiled = frames.par_iter().map(cut).collect::<Result<Vec<_>, _>>()?;
-    let crops: Vec<_> = tiled.into_iter().flatten().collect();
-    let tiles = crops.len().checked_div(frames.len()).unwrap_or(0);
-    let rows = crops.chunks(batch.max(1)).map(|part| model.encode_image(part)).collect::<Result<Vec<_>>>()?;
-    let views: Vec<_> = rows.iter().map(|r| r.view()).collect();
-    let data = ndarray::concatenate(ndarray::Axis(0), &views)
-        .map_err(|e| Error::Internal(format!("embeddings of different widths: {e}")))?;
+    let data = model.encode_tiles(frames, batch)?;
+    let tiles = data.nrows().checked_div(frames.len()).unwrap_or(0);
     Ok(FrameEmbeddings::new(frames.len(), tiles, data)?)
 }
 

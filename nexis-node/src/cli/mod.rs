@@ -93,8 +93,8 @@ pub(crate) struct EngineArguments {
     #[arg(long, default_value = "auto")]
     device: String,
     /// Precision of the forward pass: exact has the same bits on every processor, fast rounds to bfloat16 and needs
-    /// AVX512-BF16, f32 is another library's composition. Scores differ between them
-    #[arg(long, value_name = "exact|fast|f32", default_value_t)]
+    /// AVX512-BF16, f32 is another library's composition; bf16 and f16 run on a GPU. Scores differ between them
+    #[arg(long, value_name = "exact|fast|f32|bf16|f16", default_value_t)]
     precision: Precision,
     /// Threads to use; all cores where not given. Changes speed, never a score
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

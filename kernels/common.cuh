@@ -1,0 +1,96 @@
+// What all kernels share: number formats, sums over a warp, and the product of small matrices.
+//
+// The same source is compiled by nvcc for a device and by a C++ compiler for the tests (tests/emulator), which run each
+// block's threads in turn. So a kernel uses no library but this header, takes shared memory as static arrays only,
+// and reaches every barrier with all of its threads.
+#pragma once
+
+#include <stdint.h>
+
+#ifdef __CUDACC__
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#else
+#include "device.hpp"
+#endif
+
+#define WARP 32
+
+// A bfloat16 and an IEEE half, as the bits that they are. Sums are never kept in them.
+struct Bf16 {
+    uint16_t bits;
+};
+struct Half {
+    uint16_t bits;
+};
+
+__device__ inline float to_float(float x) { return x; }
+__device__ inline float to_float(Bf16 x) { return __uint_as_float((uint32_t)x.bits << 16); }
+__device__ inline float to_float(Half x) {
+#ifdef __CUDACC__
+    return __half2float(__ushort_as_half(x.bits));
+#else
+    return emulator::half_to_float(x.bits);
+#endif
+}
+
+// To nearest, ties to even.
+template <typename T> __device__ T rounded(float x);
+template <> __device__ inline float rounded<float>(float x) { return x; }
+template <> __device__ inline Bf16 rounded<Bf16>(float x) {
+#ifdef __CUDACC__
+    return Bf16{__bfloat16_as_ushort(__float2bfloat16_rn(x))};
+#else
+    return Bf16{emulator::float_to_bf16(x)};
+#endif
+}
+template <> __device__ inline Half rounded<Half>(float x) {
+#ifdef __CUDACC__
+    return Half{__half_as_ushort(__float2half_rn(x))};
+#else
+    return Half{emulator::float_to_half(x)};
+#endif
+}
+
+// Two neighbours in one register, the first in the lower half.
+template <typename T> __device__ inline uint32_t pair(float first, float second) {
+    return (uint32_t)rounded<T>(first).bits | (uint32_t)rounded<T>(second).bits << 16;
+}
+
+// The sum over a warp, the same in all of its lanes; added in the same order whatever else runs.
+__device__ inline float warp_sum(float x) {
+    for (int lanes = WARP / 2; lanes > 0; lanes /= 2) x += __shfl_xor_sync(0xffffffffu, x, lanes);
+    return x;
+}
+
+// d += a b over a warp, for a of 16x16, b of 16x8 and d of 16x8, spread over the lanes as PTX says of
+// mma.m16n8k16: with g = lane / 4 and t = lane % 4,
+//     a[0] = rows g,     columns 2t, 2t+1       b[0] = rows 2t, 2t+1,   column g
+//     a[1] = rows g + 8, columns 2t, 2t+1       b[1] = rows 2t+8, 2t+9, column g
+//     a[2] = rows g,     columns 2t+8, 2t+9     d[0], d[1] = row g,     columns 2t, 2t+1
+//     a[3] = rows g + 8, columns 2t+8, 2t+9     d[2], d[3] = row g + 8, columns 2t, 2t+1
+template <typename T>
+__device__ void multiply_add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+#ifdef __CUDACC__
+#define MULTIPLY_ADD(type, name)                                                                                      \
+    template <>                                                                                                       \
+    __device__ inline void multiply_add<type>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {        \
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." name "." name ".f32 "                                   \
+                     "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"                                          \
+                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                                                 \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                             \
+    }
+MULTIPLY_ADD(Bf16, "bf16")
+MULTIPLY_ADD(Half, "f16")
+#else
+template <> inline void multiply_add<Bf16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    emulator::multiply_add(d, a, b, [](uint16_t x) { return to_float(Bf16{x}); });
+}
+template <> inline void multiply_add<Half>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    emulator::multiply_add(d, a, b, [](uint16_t x) { return to_float(Half{x}); });
+}
+#endif
+
+// A kernel by its name, and by its name with a number format behind it.
+#define KERNEL extern "C" __global__ void

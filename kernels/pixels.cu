@@ -1,0 +1,172 @@
+// Decoded pictures to the network's input: bytes equal to the processor's, in integers until the last step.
+//
+// The formulas are those at the top of nexis-core/src/media/yuv.rs and nexis-core/src/media/resize.rs. Coefficients, taps
+// and the value of each byte come from there as numbers; nothing is computed twice.
+//
+// A picture takes two passes to the network: `rows_from_yuv` converts and resizes each row, `columns_to_input` resizes the columns,
+// cuts the tiles, and writes the network's input. `yuv_to_rgb` is for those who want the picture itself.
+#include "common.cuh"
+
+// A picture as a decoder holds it, and the integers of its conversion. Mirrored in nexis-gpu/src/kernels.rs.
+struct Yuv {
+    // Addresses of the planes; `v` is 0 where U and V alternate, both are 0 where there is no chroma.
+    uint64_t y, u, v;
+    uint32_t width, height;
+    // Bytes from a row to the next, of luma and of chroma.
+    uint32_t stride, chroma_stride;
+    // Bytes of a sample, and the bits to shift it right by before the mask of ten bits.
+    uint32_t sample_bytes, down;
+    // Log2 of the chroma subsampling.
+    uint32_t log2_x, log2_y;
+    int32_t cy, crv, cgu, cgv, cbu, y0, c0, shift;
+};
+
+__device__ inline int sample(const Yuv &p, uint64_t plane, uint32_t stride, uint32_t row, uint32_t column) {
+    const uint8_t *line = (const uint8_t *)plane + (uint64_t)row * stride;
+    if (p.sample_bytes == 1) return line[column];
+    // Two bytes, little-endian. Rows begin at even addresses: the caller has seen to it.
+    return (((const uint16_t *)line)[column] >> p.down) & 0x3ff;
+}
+
+__device__ inline uint8_t to_byte(int x) { return (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x); }
+
+__device__ inline void convert(const Yuv &p, uint32_t x, uint32_t y, uint8_t rgb[3]) {
+    const int luma = p.cy * (sample(p, p.y, p.stride, y, x) - p.y0);
+    const int half = 1 << (p.shift - 1);
+    int red = half, green = half, blue = half;
+    if (p.u) {
+        const uint32_t column = x >> p.log2_x, row = y >> p.log2_y;
+        int u, v;
+        if (p.v) {
+            u = sample(p, p.u, p.chroma_stride, row, column);
+            v = sample(p, p.v, p.chroma_stride, row, column);
+        } else {
+            u = sample(p, p.u, p.chroma_stride, row, 2 * column);
+            v = sample(p, p.u, p.chroma_stride, row, 2 * column + 1);
+        }
+        red = p.crv * (v - p.c0) + half;
+        green = half - p.cgu * (u - p.c0) - p.cgv * (v - p.c0);
+        blue = p.cbu * (u - p.c0) + half;
+    }
+    rgb[0] = to_byte((luma + red) >> p.shift);
+    rgb[1] = to_byte((luma + green) >> p.shift);
+    rgb[2] = to_byte((luma + blue) >> p.shift);
+}
+
+// Packed RGB, turned clockwise by `turns` right angles. One thread a pixel of the source.
+KERNEL yuv_to_rgb(Yuv p, uint32_t turns, uint8_t *rgb) {
+    const uint32_t x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y;
+    if (x >= p.width || y >= p.height) return;
+    uint8_t pixel[3];
+    convert(p, x, y, pixel);
+    uint64_t at;
+    switch (turns & 3) {
+    case 1: at = (uint64_t)x * p.height + (p.height - 1 - y); break;
+    case 2: at = (uint64_t)(p.height - 1 - y) * p.width + (p.width - 1 - x); break;
+    case 3: at = (uint64_t)(p.width - 1 - x) * p.height + y; break;
+    default: at = (uint64_t)y * p.width + x;
+    }
+    for (int c = 0; c < 3; c++) rgb[at * 3 + c] = pixel[c];
+}
+
+// The taps of a resize along one axis: output `i` is the sum over `counts[i]` inputs from `starts[i]` on, with the weights
+// from `i * width` on. Mirrored in nexis-gpu/src/kernels.rs.
+struct Taps {
+    const uint32_t *starts;
+    const uint32_t *counts;
+    const int32_t *weights;
+    uint32_t width;
+    uint32_t outputs;
+};
+
+#define PRECISION_BITS 22
+
+// `outputs` values of one colour from a line of packed RGB whose pixels are `step` bytes apart.
+__device__ inline uint8_t resized(const Taps &taps, uint32_t i, const uint8_t *line, uint64_t step) {
+    const uint32_t start = taps.starts[i], count = taps.counts[i];
+    const int32_t *weights = taps.weights + (uint64_t)i * taps.width;
+    int sum = 1 << (PRECISION_BITS - 1);
+    for (uint32_t k = 0; k < count; k++) sum += (int)line[(start + k) * step] * weights[k];
+    return to_byte(sum >> PRECISION_BITS);
+}
+
+// Pixels of a row that a block converts before it resizes them: 12 KB.
+#define ROW_PIXELS 4096
+
+// Converts a row and resizes it, `[height, taps.outputs, 3]`. One block a row; `width` is at most ROW_PIXELS.
+KERNEL rows_from_yuv(Yuv p, Taps taps, uint8_t *out) {
+    __shared__ uint8_t row[ROW_PIXELS * 3];
+    const uint32_t y = blockIdx.x;
+    for (uint32_t x = threadIdx.x; x < p.width; x += blockDim.x) convert(p, x, y, row + x * 3);
+    __syncthreads();
+    uint8_t *to = out + (uint64_t)y * taps.outputs * 3;
+    for (uint32_t i = threadIdx.x; i < taps.outputs * 3; i += blockDim.x) to[i] = resized(taps, i / 3, row + i % 3, 3);
+}
+
+// The same from packed RGB.
+KERNEL rows_from_rgb(const uint8_t *rgb, uint32_t width, Taps taps, uint8_t *out) {
+    const uint8_t *row = rgb + (uint64_t)blockIdx.x * width * 3;
+    uint8_t *to = out + (uint64_t)blockIdx.x * taps.outputs * 3;
+    for (uint32_t i = threadIdx.x; i < taps.outputs * 3; i += blockDim.x) to[i] = resized(taps, i / 3, row + i % 3, 3);
+}
+
+// Resizes the columns of `[.., width, 3]` and leaves bytes, `[taps.outputs, width, 3]`.
+KERNEL columns_to_bytes(const uint8_t *rows, uint32_t width, Taps taps, uint8_t *out) {
+    const uint64_t line = (uint64_t)width * 3;
+    const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < line) out[blockIdx.y * line + i] = resized(taps, blockIdx.y, rows + i, line);
+}
+
+// Where the tiles of a picture lie and what the network wants of them. Mirrored in nexis-gpu/src/kernels.rs.
+struct Tiles {
+    // Edge of a tile, of a patch in it, and patches along an edge. A patch as large as the tile leaves the whole
+    // picture in order of channel, line, column.
+    uint32_t size, patch, grid;
+    // Values from a patch to the next: 3 * patch * patch and what fills it up with zeros.
+    uint32_t row;
+    // Width of what the rows became, and bytes from one picture to the next.
+    uint32_t width;
+    uint64_t picture;
+    // Tiles of one picture, and where each begins.
+    uint32_t count;
+    uint32_t left[8], top[8];
+};
+
+// Resizes the columns, cuts the tiles and writes the input value of each byte, `[pictures * count, grid * grid, row]`.
+//
+// `levels` holds 3 * 256 values. A block takes a line of a tile, whose number is `blockIdx.y`.
+template <typename T>
+__device__ inline void columns_to_input(const uint8_t *rows, Taps taps, Tiles tiles, const float *levels, T *out) {
+    const uint32_t tile = blockIdx.y % tiles.count, picture = blockIdx.y / tiles.count, line = blockIdx.x;
+    const uint32_t patch = tiles.patch;
+    const uint8_t *from = rows + picture * tiles.picture;
+    T *to = out + (uint64_t)blockIdx.y * tiles.grid * tiles.grid * tiles.row;
+    // Lines and columns beyond the last whole patch are not seen by a network.
+    const uint32_t edge = tiles.grid * patch;
+    for (uint32_t i = threadIdx.x; i < edge * 3; i += blockDim.x) {
+        const uint32_t channel = i / edge, x = i % edge;
+        const uint64_t column = (uint64_t)(tiles.left[tile] + x) * 3 + channel;
+        const uint8_t byte = resized(taps, tiles.top[tile] + line, from + column, (uint64_t)tiles.width * 3);
+        const uint32_t at = (line / patch) * tiles.grid + x / patch;
+        const uint32_t inside = (channel * patch + line % patch) * patch + x % patch;
+        to[(uint64_t)at * tiles.row + inside] = rounded<T>(levels[channel * 256 + byte]);
+    }
+    // The values behind each patch of this line of patches, written by its first line.
+    const uint32_t used = 3 * patch * patch, spare = tiles.row - used;
+    if (line % patch == 0) {
+        for (uint32_t i = threadIdx.x; i < spare * tiles.grid; i += blockDim.x) {
+            const uint32_t at = (line / patch) * tiles.grid + i / spare;
+            to[(uint64_t)at * tiles.row + used + i % spare] = rounded<T>(0.0f);
+        }
+    }
+}
+
+KERNEL columns_to_input_f32(const uint8_t *rows, Taps taps, Tiles tiles, const float *levels, float *out) {
+    columns_to_input(rows, taps, tiles, levels, out);
+}
+KERNEL columns_to_input_bf16(const uint8_t *rows, Taps taps, Tiles tiles, const float *levels, Bf16 *out) {
+    columns_to_input(rows, taps, tiles, levels, out);
+}
+KERNEL columns_to_input_f16(const uint8_t *rows, Taps taps, Tiles tiles, const float *levels, Half *out) {
+    columns_to_input(rows, taps, tiles, levels, out);
+}

@@ -1,0 +1,308 @@
+//! [`Compute`] on an NVIDIA device: the driver's own interface for memory and kernels, cuBLASLt for large products. Both are
+//! opened when they are first needed, so that a program with this module starts on a machine that has neither.
+//!
+//! Nothing here was run on a GPU yet; what is above the seam runs in the tests on an emulated device.
+
+#![allow(unsafe_code)]
+
+mod products;
+mod staging;
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::driver::{DriverError, result, sys};
+use nexis_core::model::towers::{Blueprint, Towers};
+use nexis_core::{Error, Result};
+
+use crate::compute::{Compute, Launch, Product, Span};
+use crate::device::{self, CudaDevice};
+use crate::encode::{DeviceTowers, EncodeOptions, MemoryUse};
+use products::Products;
+use staging::Staging;
+
+/// A compiled kernel file, aligned as the driver reads it.
+#[repr(C, align(16))]
+struct Image<const N: usize>([u8; N]);
+
+/// The kernel files, each for several kinds of device, and as PTX for those to come.
+static PIXELS: &Image<{ include_bytes!(concat!(env!("OUT_DIR"), "/pixels.fatbin")).len() }> =
+    &Image(*include_bytes!(concat!(env!("OUT_DIR"), "/pixels.fatbin")));
+static ROWS: &Image<{ include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin")).len() }> =
+    &Image(*include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin")));
+static ATTENTION: &Image<{ include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin")).len() }> =
+    &Image(*include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin")));
+
+/// Least compute capability that the kernels are compiled for.
+const LEAST_CAPABILITY: (u32, u32) = (8, 0);
+
+/// What this build has of the GPU path, in words.
+pub fn build() -> &'static str {
+    "kernels for compute capability 8.0, 8.9 and 9.0, and PTX for later ones"
+}
+
+/// That a device can be computed on: a driver, the device, its capability and cuBLASLt.
+///
+/// # Errors
+/// [`Error::Missing`], saying which of them it is and what to do.
+pub fn usable(index: u32) -> Result<CudaDevice> {
+    let missing = |what: String, remedy: &str| Error::Missing { what, remedy: remedy.to_owned() };
+    let driver = device::driver().map_err(|none| {
+        missing(
+            format!("cuda:{index}: an NVIDIA driver"),
+            &format!("choose device cpu, or install one; {none}"),
+        )
+    })?;
+    let Some(device) = driver.devices.iter().find(|device| device.index == index).cloned() else {
+        return Err(missing(format!("cuda:{index}"), &device::describe(&Ok(driver))));
+    };
+    if device.compute_capability < LEAST_CAPABILITY {
+        return Err(missing(
+            format!("cuda:{index}: a device of compute capability 8.0"),
+            &format!("choose device cpu; {device} is older"),
+        ));
+    }
+    if driver.cuda_version < (13, 0) {
+        let (major, minor) = driver.cuda_version;
+        return Err(missing(
+            format!("cuda:{index}: a driver for CUDA 13.0"),
+            &format!("update it (580 or later); this one is for {major}.{minor}"),
+        ));
+    }
+    // SAFETY: opens the library and looks for nothing in it.
+    if !unsafe { cudarc::cublaslt::sys::is_culib_present() } {
+        return Err(missing(
+            format!("cuda:{index}: libcublasLt.so.13"),
+            "install CUDA 13's libraries, or name the folder of PyTorch's (nvidia/cu13/lib) in LD_LIBRARY_PATH",
+        ));
+    }
+    Ok(device)
+}
+
+/// Loads both towers of a model onto a device.
+///
+/// # Errors
+/// As [`usable`] and [`DeviceTowers::load`].
+pub fn load_towers(
+    index: u32,
+    plan: &Blueprint<'_>,
+    options: EncodeOptions,
+) -> Result<(Box<dyn Towers>, MemoryUse)> {
+    let towers = DeviceTowers::load(Cuda::open(index)?, plan, options)?;
+    let memory = towers.memory();
+    Ok((Box::new(towers), memory))
+}
+
+fn failed(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Error {
+    Error::Unavailable { what: what.to_string(), why: error.to_string() }
+}
+
+/// One device with a stream of its own: what is asked of it is done in order.
+pub struct Cuda {
+    context: Arc<Context>,
+    products: Mutex<Products>,
+    staging: Mutex<Staging>,
+}
+
+/// A device's primary context, the stream and the loaded kernels.
+struct Context {
+    device: CudaDevice,
+    handle: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    modules: Vec<sys::CUmodule>,
+    functions: Mutex<HashMap<&'static str, sys::CUfunction>>,
+}
+
+// SAFETY: the driver's handles may be used from any thread once the context is current there, which `enter` sees to.
+unsafe impl Send for Context {}
+// SAFETY: as above; the driver locks what it shares.
+unsafe impl Sync for Context {}
+
+impl Context {
+    fn open(device: CudaDevice) -> Result<Arc<Self>> {
+        let what = format!("cuda:{}", device.index);
+        let fail = |error: DriverError| failed(&what, error);
+        result::init().map_err(fail)?;
+        let ordinal = i32::try_from(device.index).map_err(|_| failed(&what, "no such number"))?;
+        let handle = result::device::get(ordinal).map_err(fail)?;
+        // SAFETY: the device was just given by the driver; what is retained is released when `opened` is dropped, also
+        // where a later step fails.
+        let context = unsafe { result::primary_ctx::retain(handle) }.map_err(fail)?;
+        let mut opened = Self {
+            device,
+            handle,
+            context,
+            stream: std::ptr::null_mut(),
+            modules: Vec::new(),
+            functions: Mutex::default(),
+        };
+        opened.enter()?;
+        opened.stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(fail)?;
+        for image in [PIXELS.0.as_ptr(), ROWS.0.as_ptr(), ATTENTION.0.as_ptr()] {
+            // SAFETY: a file that nvcc made, whole, which says its own length.
+            opened.modules.push(unsafe { result::module::load_data(image.cast()) }.map_err(fail)?);
+        }
+        Ok(Arc::new(opened))
+    }
+
+    /// Makes the context current on this thread.
+    fn enter(&self) -> Result<()> {
+        // SAFETY: the context is retained as long as `self` lives.
+        unsafe { result::ctx::set_current(self.context) }.map_err(|e| failed(self.label(), e))
+    }
+
+    fn label(&self) -> String {
+        format!("cuda:{}", self.device.index)
+    }
+
+    fn function(&self, name: &'static str) -> Result<sys::CUfunction> {
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = functions.get(name) {
+            return Ok(*function);
+        }
+        let c_name = CString::new(name).map_err(|_| failed(name, "no name of a kernel"))?;
+        let mut error = None;
+        for module in &self.modules {
+            // SAFETY: the module is loaded as long as `self` lives.
+            match unsafe { result::module::get_function(*module, c_name.clone()) } {
+                Ok(function) => {
+                    functions.insert(name, function);
+                    return Ok(function);
+                }
+                Err(e) => error = Some(e),
+            }
+        }
+        Err(failed(format!("kernel {name}"), error.map_or_else(String::new, |e| e.to_string())))
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // Nothing can be done about a failure here, and the driver cleans up behind a process.
+        let _ = self.enter();
+        // SAFETY: each was made by `open`, and nothing that uses them outlives `self`.
+        unsafe {
+            if !self.stream.is_null() {
+                let _ = result::stream::synchronize(self.stream);
+                let _ = result::stream::destroy(self.stream);
+            }
+            for module in self.modules.drain(..) {
+                let _ = result::module::unload(module);
+            }
+            let _ = result::primary_ctx::release(self.handle);
+        }
+    }
+}
+
+/// Memory of a device.
+pub struct CudaMemory {
+    context: Arc<Context>,
+    address: sys::CUdeviceptr,
+    bytes: usize,
+}
+
+impl Drop for CudaMemory {
+    fn drop(&mut self) {
+        if self.bytes > 0 && self.context.enter().is_ok() {
+            // SAFETY: it was allocated there and is freed once. The driver waits for work that may use it.
+            let _ = unsafe { result::free_sync(self.address) };
+        }
+    }
+}
+
+impl Cuda {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// As [`usable`], and where the driver refuses.
+    pub fn open(index: u32) -> Result<Self> {
+        let context = Context::open(usable(index)?)?;
+        let products = Mutex::new(Products::new(&context)?);
+        let staging = Mutex::new(Staging::new(&context)?);
+        Ok(Self { context, products, staging })
+    }
+
+    /// Free and whole memory of the device, in bytes.
+    ///
+    /// # Errors
+    /// Where the driver does not say.
+    pub fn free_memory(&self) -> Result<(usize, usize)> {
+        self.context.enter()?;
+        result::mem_get_info().map_err(|e| failed(self.context.label(), e))
+    }
+}
+
+fn allocate(context: &Arc<Context>, bytes: usize) -> Result<Option<CudaMemory>> {
+    context.enter()?;
+    if bytes == 0 {
+        return Ok(Some(CudaMemory { context: Arc::clone(context), address: 0, bytes }));
+    }
+    // SAFETY: the memory is freed once, by the value that holds it.
+    match unsafe { result::malloc_sync(bytes) } {
+        Ok(address) => Ok(Some(CudaMemory { context: Arc::clone(context), address, bytes })),
+        Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Ok(None),
+        Err(e) => Err(failed(format!("{}: {bytes} bytes", context.label()), e)),
+    }
+}
+
+impl Compute for Cuda {
+    type Memory = CudaMemory;
+
+    fn name(&self) -> String {
+        format!("{} {}", self.context.label(), self.context.device.name)
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Option<CudaMemory>> {
+        allocate(&self.context, bytes)
+    }
+
+    fn span(memory: &CudaMemory) -> Span<'_> {
+        // SAFETY: the memory is there as long as it is borrowed.
+        unsafe { Span::new(memory.address, memory.bytes) }
+    }
+
+    fn upload(&self, bytes: &[u8], to: Span<'_>) -> Result<()> {
+        if bytes.len() > to.bytes() {
+            return Err(Error::Internal("an upload beyond its memory".to_owned()));
+        }
+        self.context.enter()?;
+        self.staging.lock().unwrap_or_else(PoisonError::into_inner).upload(&self.context, bytes, to.address())
+    }
+
+    fn download(&self, from: Span<'_>, bytes: &mut [u8]) -> Result<()> {
+        if bytes.len() > from.bytes() {
+            return Err(Error::Internal("a download beyond its memory".to_owned()));
+        }
+        self.context.enter()?;
+        let fail = |e| failed(format!("{}: what was asked of it before", self.context.label()), e);
+        let stream = self.context.stream;
+        // SAFETY: both have as many bytes, and the copy is waited for, also where it failed.
+        unsafe {
+            let copied = result::memcpy_dtoh_async(bytes, from.address(), stream);
+            let waited = result::stream::synchronize(stream);
+            copied.and(waited).map_err(fail)
+        }
+    }
+
+    unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        self.context.enter()?;
+        let function = self.context.function(launch.kernel)?;
+        let mut pointers: Vec<*mut c_void> = launch.arguments.iter().map(|a| a.pointer()).collect();
+        let [x, y, z] = launch.grid;
+        // SAFETY: handed on to the caller; the driver copies the arguments before it returns.
+        unsafe {
+            let (grid, block) = ((x, y, z), (launch.threads, 1, 1));
+            result::launch_kernel(function, grid, block, 0, self.context.stream, &mut pointers)
+        }
+        .map_err(|e| failed(format!("{}: kernel {}", self.context.label(), launch.kernel), e))
+    }
+
+    unsafe fn product(&self, product: &Product<'_>) -> Result<()> {
+        self.context.enter()?;
+        let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: handed on to the caller.
+        unsafe { products.run(&self.context, product) }
+    }
+}

@@ -1,0 +1,288 @@
+//! Large products by cuBLASLt, with one algorithm for each kind of product.
+//!
+//! The algorithm is chosen when a kind first comes and kept. Those that split the sum of an element, and so add it up in an
+//! order that depends on the number of rows, are not among the choices. The library is asked again only whether the
+//! algorithm takes another number of items.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use cudarc::cublaslt::result::{self, CublasError};
+use cudarc::cublaslt::sys;
+use nexis_core::{Error, Result};
+
+use super::{Context, CudaMemory, allocate, failed};
+use crate::compute::{Format, Product};
+use crate::kernels::no_room;
+
+/// Memory that an algorithm may use: what NVIDIA advises for its newer devices.
+const WORKSPACE: usize = 32 << 20;
+
+/// Algorithms that are looked at for each kind.
+const CANDIDATES: usize = 16;
+
+/// What decides on the algorithm: format, width of the result, rows of an item, columns, depth.
+type Kind = (Format, bool, usize, usize, usize);
+
+/// The layouts of one kind with one number of items.
+struct Layouts {
+    weights: sys::cublasLtMatrixLayout_t,
+    rows: sys::cublasLtMatrixLayout_t,
+    out: sys::cublasLtMatrixLayout_t,
+}
+
+impl Drop for Layouts {
+    fn drop(&mut self) {
+        for layout in [self.weights, self.rows, self.out] {
+            if !layout.is_null() {
+                // SAFETY: made by the library and let go of once.
+                let _ = unsafe { result::destroy_matrix_layout(layout) };
+            }
+        }
+    }
+}
+
+/// The library, and what was decided so far.
+pub(super) struct Products {
+    /// Kept so that the context outlives the library's handle.
+    context: Arc<Context>,
+    handle: sys::cublasLtHandle_t,
+    operation: sys::cublasLtMatmulDesc_t,
+    workspace: CudaMemory,
+    algorithms: HashMap<Kind, sys::cublasLtMatmulAlgo_t>,
+    layouts: HashMap<(Kind, usize), Layouts>,
+}
+
+// SAFETY: the library's handles may be used from any thread, one at a time, which the caller's lock sees to.
+unsafe impl Send for Products {}
+
+fn fail(what: &str) -> impl Fn(CublasError) -> Error + '_ {
+    move |error| failed(format!("cuBLASLt: {what}"), error)
+}
+
+impl Products {
+    pub(super) fn new(context: &Arc<Context>) -> Result<Self> {
+        let workspace = allocate(context, WORKSPACE)?.ok_or_else(|| no_room("products", WORKSPACE))?;
+        let handle = result::create_handle().map_err(fail("no handle"))?;
+        let mut products = Self {
+            context: Arc::clone(context),
+            handle,
+            operation: std::ptr::null_mut(),
+            workspace,
+            algorithms: HashMap::new(),
+            layouts: HashMap::new(),
+        };
+        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        products.operation = result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)
+            .map_err(fail("no description of a product"))?;
+        // Row by row here is column by column there: the weights come first and are turned, and the result is as wanted.
+        let turned: u32 = 1;
+        // SAFETY: the description lives, and the attribute is a 32-bit number (`CUBLAS_OP_T`).
+        unsafe {
+            result::set_matmul_desc_attribute(
+                products.operation,
+                sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSA,
+                (&raw const turned).cast(),
+                size_of::<u32>(),
+            )
+        }
+        .map_err(fail("no turned weights"))?;
+        Ok(products)
+    }
+
+    /// Launches a product. The context is current.
+    ///
+    /// # Safety
+    /// The spans hold as much as the sizes say.
+    pub(super) unsafe fn run(&mut self, context: &Context, product: &Product<'_>) -> Result<()> {
+        let Product { format, wide, items, rows, columns, depth, .. } = *product;
+        if items == 0 || rows == 0 {
+            return Ok(());
+        }
+        let kind = (format, wide, rows, columns, depth);
+        if !self.layouts.contains_key(&(kind, items)) {
+            let layouts = layouts(product)?;
+            self.decide(kind, &layouts)?;
+            self.layouts.insert((kind, items), layouts);
+        }
+        let (Some(layouts), Some(algorithm)) = (self.layouts.get(&(kind, items)), self.algorithms.get(&kind))
+        else {
+            return Err(Error::Internal("a product without an algorithm".to_owned()));
+        };
+        let (one, zero) = (1.0_f32, 0.0_f32);
+        let (out, stream) = (product.out.address() as *mut c_void, context.stream);
+        // SAFETY: the layouts say what the sizes say, which the caller vouches for; the factors are numbers of the
+        // processor's, as is the default; the driver's stream is the runtime's.
+        unsafe {
+            result::matmul(
+                self.handle,
+                self.operation,
+                (&raw const one).cast(),
+                (&raw const zero).cast(),
+                product.right.address() as *const c_void,
+                layouts.weights,
+                product.left.address() as *const c_void,
+                layouts.rows,
+                out.cast_const(),
+                layouts.out,
+                out,
+                layouts.out,
+                algorithm,
+                self.workspace.address as *mut c_void,
+                WORKSPACE,
+                stream.cast(),
+            )
+        }
+        .map_err(fail("a product was refused"))
+    }
+
+    /// Chooses an algorithm for a kind, or asks whether the one chosen takes these layouts too.
+    fn decide(&mut self, kind: Kind, layouts: &Layouts) -> Result<()> {
+        if let Some(chosen) = self.algorithms.get(&kind) {
+            let mut found = no_result();
+            // SAFETY: all handles live, and the result has room.
+            let status = unsafe {
+                sys::cublasLtMatmulAlgoCheck(
+                    self.handle,
+                    self.operation,
+                    layouts.weights,
+                    layouts.rows,
+                    layouts.out,
+                    layouts.out,
+                    chosen,
+                    &raw mut found,
+                )
+            };
+            status.result().map_err(fail("the chosen algorithm does not take another batch"))?;
+            if found.workspaceSize > WORKSPACE {
+                return Err(failed("cuBLASLt", "the chosen algorithm wants more memory for another batch"));
+            }
+            return Ok(());
+        }
+        let found = self.candidates(layouts)?;
+        let chosen = found
+            .iter()
+            .find(|one| one.workspaceSize <= WORKSPACE && whole_sums(&one.algo))
+            .ok_or_else(|| {
+                let (format, _, rows, columns, depth) = kind;
+                let what =
+                    format!("a product of {rows} rows, {columns} columns over {depth} in {}", format.name());
+                failed(format!("cuBLASLt: {what}"), "no algorithm adds up each element in one piece")
+            })?;
+        self.algorithms.insert(kind, chosen.algo);
+        Ok(())
+    }
+
+    /// Algorithms, the fastest first by the library's estimate.
+    fn candidates(&self, layouts: &Layouts) -> Result<Vec<sys::cublasLtMatmulHeuristicResult_t>> {
+        use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
+        let preference = result::create_matmul_pref().map_err(fail("no preference"))?;
+        let workspace = WORKSPACE;
+        let reductions = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_NONE as u32;
+        let mut found = vec![no_result(); CANDIDATES];
+        let mut count = 0;
+        // SAFETY: all handles live; the attributes have the sizes that the library asks for (`size_t` and a 32-bit
+        // mask); the results have room for as many as are asked for. The preference is let go of in any case.
+        let status = unsafe {
+            let set = result::set_matmul_pref_attribute(
+                preference,
+                Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                (&raw const workspace).cast(),
+                size_of::<usize>(),
+            )
+            .and_then(|()| {
+                result::set_matmul_pref_attribute(
+                    preference,
+                    Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                    (&raw const reductions).cast(),
+                    size_of::<u32>(),
+                )
+            })
+            .and_then(|()| {
+                sys::cublasLtMatmulAlgoGetHeuristic(
+                    self.handle,
+                    self.operation,
+                    layouts.weights,
+                    layouts.rows,
+                    layouts.out,
+                    layouts.out,
+                    preference,
+                    CANDIDATES as i32,
+                    found.as_mut_ptr(),
+                    &raw mut count,
+                )
+                .result()
+            });
+            let _ = result::destroy_matmul_pref(preference);
+            set
+        };
+        status.map_err(fail("no algorithm"))?;
+        found.truncate(usize::try_from(count).unwrap_or(0));
+        found.retain(|one| one.state == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS);
+        Ok(found)
+    }
+}
+
+impl Drop for Products {
+    fn drop(&mut self) {
+        if self.context.enter().is_err() {
+            return;
+        }
+        self.layouts.clear();
+        // SAFETY: made by the library and let go of once; work that uses them is waited for first.
+        unsafe {
+            let _ = cudarc::driver::result::stream::synchronize(self.context.stream);
+            if !self.operation.is_null() {
+                let _ = result::destroy_matmul_desc(self.operation);
+            }
+            let _ = result::destroy_handle(self.handle);
+        }
+    }
+}
+
+const fn no_result() -> sys::cublasLtMatmulHeuristicResult_t {
+    sys::cublasLtMatmulHeuristicResult_t {
+        algo: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
+        workspaceSize: 0,
+        state: sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS,
+        wavesCount: 0.0,
+        reserved: [0; 4],
+    }
+}
+
+/// Whether an algorithm adds up each element in one piece.
+fn whole_sums(algorithm: &sys::cublasLtMatmulAlgo_t) -> bool {
+    let (mut parts, mut written) = (0_i32, 0_usize);
+    // SAFETY: the algorithm came from the library; the attribute is a 32-bit number, which has room.
+    let status = unsafe {
+        sys::cublasLtMatmulAlgoConfigGetAttribute(
+            algorithm,
+            sys::cublasLtMatmulAlgoConfigAttributes_t::CUBLASLT_ALGO_CONFIG_SPLITK_NUM,
+            (&raw mut parts).cast(),
+            size_of::<i32>(),
+            &raw mut written,
+        )
+    };
+    status.result().is_ok() && written == size_of::<i32>() && (0..=1).contains(&parts)
+}
+
+fn layouts(product: &Product<'_>) -> Result<Layouts> {
+    let Product { format, wide, items, rows, columns, depth, .. } = *product;
+    let values = match format {
+        Format::Bf16 => sys::cudaDataType::CUDA_R_16BF,
+        Format::F16 => sys::cudaDataType::CUDA_R_16F,
+    };
+    let results = if wide { sys::cudaDataType::CUDA_R_32F } else { values };
+    let layout = |kind, rows: usize, columns: usize| {
+        // Columns lie one after another, without a gap.
+        result::create_matrix_layout(kind, rows as u64, columns as u64, rows as i64)
+            .map_err(fail("no layout"))
+    };
+    let null = std::ptr::null_mut();
+    let mut layouts = Layouts { weights: null, rows: null, out: null };
+    layouts.weights = layout(values, depth, columns)?;
+    layouts.rows = layout(values, depth, items * rows)?;
+    layouts.out = layout(results, columns, items * rows)?;
+    Ok(layouts)
+}

@@ -1,0 +1,479 @@
+//! Both towers of a CLIP on a device.
+//!
+//! Weights are uploaded once and memory is taken once, when the model is loaded; a forward pass takes none. It always has the
+//! same shape: a batch of [`pictures`](EncodeOptions::pictures) or [`texts`](EncodeOptions::texts), the places that nobody
+//! asked for filled with what was there before. So every product has one shape and one algorithm, and what a picture
+//! gives depends on nothing beside it. Where the device lacks room for a batch, it is halved; how a row is added up stays as
+//! it was, because algorithms are chosen without regard to the number of items.
+//!
+//! Texts run on the device like pictures: the tower is the same code, a caption of a few sentences would keep a
+//! processor busy for longer than the device needs for its frames, and one precision holds for both sides of a score.
+
+#![allow(unsafe_code)]
+
+mod tower;
+mod weights;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use nexis_core::media::tiles::TileLayout;
+use nexis_core::media::{Frame, MediaFailure};
+use nexis_core::model::Crop;
+use nexis_core::model::towers::{Blueprint, ClipSizes, Towers};
+use nexis_core::{Error, Result};
+
+use crate::compute::{Compute, Format, Product, Span};
+use crate::kernels::{DeviceTaps, InputFormat, Kernels, MAX_HEAD, NormSpans, Rows, TilePlan, no_room};
+use tower::{Pass, Space, Tower};
+use weights::{Norm, Uploader};
+
+/// Fewest pictures of a batch: a frame has up to seven tiles, which go together.
+const FEWEST_PICTURES: usize = 8;
+
+/// Most sizes of frames whose taps are kept.
+const KEPT_TAPS: usize = 64;
+
+/// How to encode on a device.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodeOptions {
+    /// Format of weights and activations.
+    pub format: Format,
+    /// Pictures of a batch, at least eight.
+    pub pictures: usize,
+    /// Texts of a batch.
+    pub texts: usize,
+}
+
+impl Default for EncodeOptions {
+    fn default() -> Self {
+        Self { format: Format::Bf16, pictures: 64, texts: 16 }
+    }
+}
+
+/// Memory that a model has taken on its device, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Weights.
+    pub weights: usize,
+    /// Everything that a forward pass writes.
+    pub workspace: usize,
+    /// Pictures of a batch that there was room for.
+    pub pictures: usize,
+}
+
+/// What stands before and after the blocks of the vision tower.
+struct Vision<M> {
+    patches: M,
+    class: M,
+    positions: M,
+    before: Norm<M>,
+    tower: Tower<M>,
+    after: Norm<M>,
+    projection: M,
+    levels: M,
+    /// Values from a patch to the next: a multiple of eight, so that products read whole vectors.
+    row: usize,
+}
+
+/// The same of the text tower.
+struct Text<M> {
+    table: M,
+    positions: M,
+    tower: Tower<M>,
+    after: Norm<M>,
+    projection: M,
+}
+
+/// What a device writes while it works; whoever encodes holds it.
+struct Work<M> {
+    pictures: Space<M>,
+    texts: Space<M>,
+    tokens: M,
+    /// Pictures of one batch, as bytes.
+    crops: M,
+    frames: FrameSpace<M>,
+}
+
+/// For cutting tiles out of frames. It grows to the largest frame that came.
+struct FrameSpace<M> {
+    rgb: Option<M>,
+    rows: Option<M>,
+    taps: HashMap<(u32, u32), DeviceTaps<M>>,
+}
+
+/// Both towers of a CLIP on a device.
+pub struct DeviceTowers<C: Compute> {
+    compute: C,
+    sizes: ClipSizes,
+    format: Format,
+    vision: Vision<C::Memory>,
+    text: Text<C::Memory>,
+    memory: MemoryUse,
+    texts: usize,
+    work: Mutex<Work<C::Memory>>,
+}
+
+fn memory<C: Compute>(compute: &C, what: &str, bytes: usize) -> Result<C::Memory> {
+    compute.allocate(bytes)?.ok_or_else(|| no_room(what, bytes))
+}
+
+impl<C: Compute> DeviceTowers<C> {
+    /// Uploads a model's weights and takes the memory of its forward passes.
+    ///
+    /// # Errors
+    /// Where the weights do not fit the sizes or the format, a size has no kernel, or the device has no room.
+    pub fn load(compute: C, plan: &Blueprint<'_>, options: EncodeOptions) -> Result<Self> {
+        let sizes = plan.sizes();
+        for (name, tower) in [("vision", sizes.vision), ("text", sizes.text)] {
+            let size = tower.width / tower.heads.max(1);
+            if !size.is_multiple_of(2) || size > MAX_HEAD || !tower.intermediate.is_multiple_of(2) {
+                let why = format!(
+                    "heads of {size} values, {} inside: on a GPU, even numbers are expected, and heads of up to {MAX_HEAD}",
+                    tower.intermediate
+                );
+                return Err(Error::usage(format!("{name} tower"), why));
+            }
+        }
+        let mut uploader = Uploader::new(&compute, plan, options.format);
+        let vision = Vision::load(&mut uploader, &sizes)?;
+        let text = Text::load(&mut uploader, &sizes)?;
+        let weights = uploader.bytes();
+        let texts = options.texts.max(1);
+        let mut pictures = options.pictures.max(FEWEST_PICTURES);
+        let (work, workspace) = loop {
+            match Self::work(&compute, &sizes, vision.row, pictures, texts)? {
+                Some(work) => break work,
+                None if pictures / 2 >= FEWEST_PICTURES => pictures /= 2,
+                None => return Err(no_room("the smallest batch", weights)),
+            }
+        };
+        let memory = MemoryUse { weights, workspace, pictures };
+        let format = options.format;
+        Ok(Self { compute, sizes, format, vision, text, memory, texts, work: Mutex::new(work) })
+    }
+
+    /// Memory for batches of this size, and how much that is; `None` where there is no room.
+    fn work(
+        compute: &C,
+        sizes: &ClipSizes,
+        row: usize,
+        pictures: usize,
+        texts: usize,
+    ) -> Result<Option<(Work<C::Memory>, usize)>> {
+        let grid = sizes.grid();
+        let input = pictures * grid * grid * row * 2;
+        let vision = Rows { items: pictures, per: grid * grid + 1, width: sizes.vision.width };
+        let text = Rows { items: texts, per: sizes.context, width: sizes.text.width };
+        let (mut total, bytes) = (0, [texts * sizes.context * 4, pictures * sizes.image * sizes.image * 3]);
+        let Some(pictures) = Space::new(compute, vision, &sizes.vision, sizes.projection, input, &mut total)?
+        else {
+            return Ok(None);
+        };
+        let Some(texts) = Space::new(compute, text, &sizes.text, sizes.projection, 0, &mut total)? else {
+            return Ok(None);
+        };
+        let [tokens, crops] = bytes;
+        let (Some(tokens), Some(crops)) = (compute.allocate(tokens)?, compute.allocate(crops)?) else {
+            return Ok(None);
+        };
+        // The row of a picture's class is its first; that never changes.
+        let first: Vec<u32> = (0..vision.items).map(|item| (item * vision.per) as u32).collect();
+        compute.upload(&words(&first), C::span(&pictures.wanted))?;
+        let frames = FrameSpace { rgb: None, rows: None, taps: HashMap::new() };
+        total += bytes.iter().sum::<usize>();
+        Ok(Some((Work { pictures, texts, tokens, crops, frames }, total)))
+    }
+
+    /// Memory taken.
+    pub const fn memory(&self) -> MemoryUse {
+        self.memory
+    }
+
+    fn working(&self) -> std::sync::MutexGuard<'_, Work<C::Memory>> {
+        // Every pass writes what it reads, so that one which broke off leaves nothing to the next.
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From the network's input, which lies in `work`, to embeddings of the first `wanted` pictures.
+    fn picture_pass(&self, work: &Work<C::Memory>, wanted: usize) -> Result<Vec<Vec<f32>>> {
+        let (kernels, space, vision) = (Kernels(&self.compute), &work.pictures, &self.vision);
+        let grid = self.sizes.grid();
+        let rows = space.rows;
+        kernels.product(&Product {
+            format: self.format,
+            left: C::span(&space.inner),
+            right: C::span(&vision.patches),
+            out: C::span(&space.product),
+            wide: false,
+            items: rows.items,
+            rows: grid * grid,
+            columns: rows.width,
+            depth: vision.row,
+        })?;
+        kernels.embed_pictures(
+            self.format,
+            C::span(&space.product),
+            None,
+            Some(C::span(&vision.class)),
+            C::span(&vision.positions),
+            Some(vision.before.spans::<C>()),
+            vision.tower.first_norm::<C>()?,
+            rows,
+            C::span(&space.x),
+            C::span(&space.h),
+        )?;
+        // SAFETY: the first row of each picture was put into `wanted` when the memory was taken.
+        unsafe {
+            self.finish(
+                &vision.tower,
+                space,
+                vision.after.spans::<C>(),
+                C::span(&vision.projection),
+                false,
+                wanted,
+            )
+        }
+    }
+
+    /// The blocks, the wanted row of each item, and its projection.
+    ///
+    /// # Safety
+    /// `space.wanted` holds a row of each item.
+    unsafe fn finish(
+        &self,
+        tower: &Tower<C::Memory>,
+        space: &Space<C::Memory>,
+        after: NormSpans<'_>,
+        projection: Span<'_>,
+        causal: bool,
+        wanted: usize,
+    ) -> Result<Vec<Vec<f32>>> {
+        let kernels = Kernels(&self.compute);
+        // SAFETY: handed on to the caller.
+        unsafe { Pass { kernels: &kernels, format: self.format, causal }.run(tower, space, after) }?;
+        let (width, columns) = (space.rows.width, self.sizes.projection);
+        kernels.product(&Product {
+            format: self.format,
+            left: C::span(&space.h),
+            right: projection,
+            out: C::span(&space.out),
+            wide: true,
+            items: space.rows.items,
+            rows: 1,
+            columns,
+            depth: width,
+        })?;
+        let mut bytes = vec![0; wanted.min(space.rows.items) * columns * 4];
+        self.compute.download(C::span(&space.out), &mut bytes)?;
+        let values: Vec<f32> =
+            bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        Ok(values.chunks_exact(columns.max(1)).map(<[f32]>::to_vec).collect())
+    }
+
+    /// How tiles lie in what the vision tower reads.
+    fn tile_plan(&self, width: u32, corners: Vec<(u32, u32)>) -> Result<TilePlan> {
+        let number = |x: usize| u32::try_from(x).map_err(|_| Error::Internal(format!("size {x}")));
+        Ok(TilePlan {
+            size: number(self.sizes.image)?,
+            patch: number(self.sizes.patch)?,
+            row: number(self.vision.row)?,
+            width,
+            corners,
+        })
+    }
+
+    /// Cuts the tiles of a frame into the network's input, from tile `at` on.
+    fn cut(&self, work: &mut Work<C::Memory>, frame: &Frame, layout: &TileLayout, at: usize) -> Result<()> {
+        let (kernels, compute) = (Kernels(&self.compute), &self.compute);
+        let space = &mut work.frames;
+        let height = frame.height as usize;
+        let rgb = grown(compute, &mut space.rgb, "a frame", frame.rgb.len())?;
+        let rows = grown(compute, &mut space.rows, "a frame's rows", layout.width() as usize * height * 3)?;
+        if space.taps.len() + 2 > KEPT_TAPS {
+            space.taps.clear();
+        }
+        for sizes in [(frame.width, layout.width()), (frame.height, layout.height())] {
+            if !space.taps.contains_key(&sizes) {
+                space.taps.insert(sizes, DeviceTaps::upload(compute, sizes.0, sizes.1)?);
+            }
+        }
+        let taps = |sizes| space.taps.get(&sizes).ok_or_else(|| Error::Internal("taps are gone".to_owned()));
+        compute.upload(&frame.rgb, rgb)?;
+        kernels.rows_from_rgb(rgb, height, taps((frame.width, layout.width()))?, rows)?;
+        let plan = self.tile_plan(layout.width(), layout.corners().collect())?;
+        let grid = self.sizes.grid();
+        let tile = grid * grid * self.vision.row * 2;
+        let to = C::span(&work.pictures.inner)
+            .part(at * tile, plan.corners.len() * tile)
+            .ok_or_else(|| Error::Internal("a batch has no room for a frame's tiles".to_owned()))?;
+        let (columns, levels) = (taps((frame.height, layout.height()))?, C::span(&self.vision.levels));
+        kernels.columns_to_input(rows, 1, columns, &plan, levels, InputFormat::Short(self.format), to)
+    }
+}
+
+fn words(values: &[u32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Memory of at least this size.
+fn grown<'a, C: Compute>(
+    compute: &C,
+    memory: &'a mut Option<C::Memory>,
+    what: &str,
+    bytes: usize,
+) -> Result<Span<'a>> {
+    if memory.as_ref().is_none_or(|memory| C::span(memory).bytes() < bytes) {
+        // The old one goes first, so that both are never there at once.
+        *memory = None;
+        *memory = Some(self::memory(compute, what, bytes)?);
+    }
+    let memory = memory.as_ref().ok_or_else(|| no_room(what, bytes))?;
+    Ok(C::span(memory))
+}
+
+impl<C: Compute> Towers for DeviceTowers<C> {
+    fn device(&self) -> String {
+        self.compute.name()
+    }
+
+    fn precision(&self) -> &'static str {
+        self.format.name()
+    }
+
+    fn embed_pictures(&self, crops: &[Crop]) -> Result<Vec<Vec<f32>>> {
+        let mut work = self.working();
+        let edge = u32::try_from(self.sizes.image).unwrap_or(0);
+        let plan = self.tile_plan(edge, vec![(0, 0)])?;
+        let sizes = (edge, edge);
+        if !work.frames.taps.contains_key(&sizes) {
+            work.frames.taps.insert(sizes, DeviceTaps::upload(&self.compute, edge, edge)?);
+        }
+        let mut out = Vec::with_capacity(crops.len());
+        for batch in crops.chunks(self.memory.pictures) {
+            let bytes: Vec<u8> = batch.iter().flat_map(|crop| crop.rgb.iter().copied()).collect();
+            let crops = C::span(&work.crops);
+            self.compute.upload(&bytes, crops)?;
+            let taps =
+                work.frames.taps.get(&sizes).ok_or_else(|| Error::Internal("taps are gone".to_owned()))?;
+            Kernels(&self.compute).columns_to_input(
+                crops,
+                batch.len(),
+                taps,
+                &plan,
+                C::span(&self.vision.levels),
+                InputFormat::Short(self.format),
+                C::span(&work.pictures.inner),
+            )?;
+            out.extend(self.picture_pass(&work, batch.len())?);
+        }
+        Ok(out)
+    }
+
+    fn embed_tiles(&self, frames: &[Frame]) -> Result<Vec<Vec<f32>>, MediaFailure> {
+        let edge = u32::try_from(self.sizes.image).unwrap_or(0);
+        // All are looked at before the first is computed.
+        let layouts = frames
+            .iter()
+            .map(|frame| TileLayout::new(frame.width, frame.height, edge))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut work = self.working();
+        let mut out = Vec::new();
+        let mut filled = 0;
+        for (frame, layout) in frames.iter().zip(&layouts) {
+            let tiles = layout.corners().count();
+            if filled + tiles > self.memory.pictures {
+                out.extend(self.picture_pass(&work, filled)?);
+                filled = 0;
+            }
+            self.cut(&mut work, frame, layout, filled)?;
+            filled += tiles;
+        }
+        if filled > 0 {
+            out.extend(self.picture_pass(&work, filled)?);
+        }
+        Ok(out)
+    }
+
+    fn embed_texts(&self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
+        let (context, vocabulary) = (self.sizes.context, self.sizes.vocabulary);
+        let refuse = |why: String| Error::Internal(format!("forward pass: {why}"));
+        for ids in sequences {
+            if ids.is_empty() || ids.len() > context {
+                return Err(refuse(format!("{} tokens of at most {context}", ids.len())));
+            }
+            if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
+                return Err(refuse(format!("no embedding of token {id}")));
+            }
+        }
+        let work = self.working();
+        let (kernels, space, text) = (Kernels(&self.compute), &work.texts, &self.text);
+        let mut out = Vec::with_capacity(sequences.len());
+        for batch in sequences.chunks(self.texts) {
+            // What stands behind a text is seen by none of its rows.
+            let mut tokens = vec![0_u32; self.texts * context];
+            let mut last: Vec<u32> = (0..self.texts).map(|item| (item * context) as u32).collect();
+            for ((place, ids), last) in tokens.chunks_exact_mut(context).zip(batch).zip(&mut last) {
+                place.iter_mut().zip(ids).for_each(|(to, id)| *to = *id);
+                *last += ids.len() as u32 - 1;
+            }
+            self.compute.upload(&words(&tokens), C::span(&work.tokens))?;
+            self.compute.upload(&words(&last), C::span(&space.wanted))?;
+            let (after, projection) = (text.after.spans::<C>(), C::span(&text.projection));
+            // SAFETY: every token was found to be below the vocabulary, and the last of a text is within it.
+            unsafe {
+                kernels.embed_texts(
+                    self.format,
+                    C::span(&work.tokens),
+                    (C::span(&text.table), vocabulary),
+                    C::span(&text.positions),
+                    text.tower.first_norm::<C>()?,
+                    space.rows,
+                    C::span(&space.x),
+                    C::span(&space.h),
+                )?;
+                out.extend(self.finish(&text.tower, space, after, projection, true, batch.len())?);
+            }
+        }
+        Ok(out)
+    }
+}
+
+impl<M> Vision<M> {
+    fn load<C: Compute<Memory = M>>(uploader: &mut Uploader<'_, C>, sizes: &ClipSizes) -> Result<Self> {
+        let width = sizes.vision.width;
+        let inputs = 3 * sizes.patch * sizes.patch;
+        let row = inputs.next_multiple_of(8);
+        let embeddings = "vision_model.embeddings";
+        let positions = sizes.grid() * sizes.grid() + 1;
+        Ok(Self {
+            patches: uploader.padded(&format!("{embeddings}.patch_embedding.weight"), inputs, width, row)?,
+            class: uploader.wide(&format!("{embeddings}.class_embedding"), &[width])?,
+            positions: uploader
+                .wide(&format!("{embeddings}.position_embedding.weight"), &[positions, width])?,
+            // The name is spelt like this in every checkpoint.
+            before: Norm::load(uploader, "vision_model.pre_layrnorm", &sizes.vision)?,
+            tower: Tower::load(uploader, "vision_model.encoder.layers", &sizes.vision)?,
+            after: Norm::load(uploader, "vision_model.post_layernorm", &sizes.vision)?,
+            projection: uploader.padded("visual_projection.weight", width, sizes.projection, width)?,
+            levels: uploader.levels()?,
+            row,
+        })
+    }
+}
+
+impl<M> Text<M> {
+    fn load<C: Compute<Memory = M>>(uploader: &mut Uploader<'_, C>, sizes: &ClipSizes) -> Result<Self> {
+        let width = sizes.text.width;
+        let embeddings = "text_model.embeddings";
+        let table = format!("{embeddings}.token_embedding.weight");
+        let positions = format!("{embeddings}.position_embedding.weight");
+        Ok(Self {
+            table: uploader.padded(&table, width, sizes.vocabulary, width)?,
+            positions: uploader.wide(&positions, &[sizes.context, width])?,
+            tower: Tower::load(uploader, "text_model.encoder.layers", &sizes.text)?,
+            after: Norm::load(uploader, "text_model.final_layer_norm", &sizes.text)?,
+            projection: uploader.padded("text_projection.weight", width, sizes.projection, width)?,
+        })
+    }
+}

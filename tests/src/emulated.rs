@@ -1,0 +1,177 @@
+//! A device that is emulated: the kernels of `kernels/`, compiled for the processor, over memory of this process. What
+//! runs over it is what runs over a GPU, but for the driver's calls and the library of large products.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nexis_core::{Error, Result};
+use nexis_gpu::compute::{Compute, Launch, Product, Span};
+use rayon::prelude::*;
+
+unsafe extern "C" {
+    fn nexis_emulated_launch(
+        name: *const c_char,
+        grid: *const u32,
+        threads: u32,
+        arguments: *mut *mut c_void,
+        backwards: i32,
+    ) -> *const c_char;
+    fn nexis_emulated_bf16(x: f32) -> u16;
+    fn nexis_emulated_f16(x: f32) -> u16;
+}
+
+/// The emulator's own rounding to bfloat16 and half, to be compared with another.
+pub fn rounded(x: f32) -> (u16, u16) {
+    // SAFETY: functions of a number.
+    unsafe { (nexis_emulated_bf16(x), nexis_emulated_f16(x)) }
+}
+
+/// Bytes on either side of a memory that nobody may write.
+const GUARD: usize = 64;
+/// What they hold, and what fresh memory holds: as numbers, no numbers.
+const FILL: u8 = 0xff;
+
+/// An emulated device.
+#[derive(Debug, Default)]
+pub struct Emulated {
+    backwards: bool,
+    room: usize,
+    used: Arc<AtomicUsize>,
+}
+
+impl Emulated {
+    /// One whose blocks run from the last to the first.
+    #[must_use]
+    pub fn backwards() -> Self {
+        Self { backwards: true, ..Self::default() }
+    }
+
+    /// One that has so many bytes, and no more once they were given.
+    #[must_use]
+    pub fn with_room(room: usize) -> Self {
+        Self { room, ..Self::default() }
+    }
+}
+
+/// Memory of it.
+#[derive(Debug)]
+pub struct EmulatedMemory {
+    // Words, so that every kind of number is aligned.
+    words: Box<[std::cell::UnsafeCell<u64>]>,
+    bytes: usize,
+    used: Arc<AtomicUsize>,
+}
+
+// SAFETY: only copies and launches touch it, and the GPU path does these one after another.
+unsafe impl Send for EmulatedMemory {}
+// SAFETY: as above.
+unsafe impl Sync for EmulatedMemory {}
+
+impl EmulatedMemory {
+    fn start(&self) -> *mut u8 {
+        self.words.as_ptr().cast_mut().cast::<u8>().wrapping_add(GUARD)
+    }
+}
+
+impl Drop for EmulatedMemory {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::SeqCst);
+        let words = self.words.iter_mut().map(|word| *word.get_mut());
+        let bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
+        let (before, rest) = bytes.split_at(GUARD);
+        let (_, after) = rest.split_at(self.bytes);
+        let whole = before.iter().chain(after).all(|byte| *byte == FILL);
+        assert!(whole || std::thread::panicking(), "something wrote outside of {} bytes", self.bytes);
+    }
+}
+
+impl Compute for Emulated {
+    type Memory = EmulatedMemory;
+
+    fn name(&self) -> String {
+        "emulated".to_owned()
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Option<EmulatedMemory>> {
+        let used = self.used.fetch_add(bytes, Ordering::SeqCst) + bytes;
+        if self.room > 0 && used > self.room {
+            self.used.fetch_sub(bytes, Ordering::SeqCst);
+            return Ok(None);
+        }
+        let words = (bytes + 2 * GUARD).div_ceil(8);
+        let words = (0..words).map(|_| u64::from_ne_bytes([FILL; 8]).into()).collect();
+        Ok(Some(EmulatedMemory { words, bytes, used: Arc::clone(&self.used) }))
+    }
+
+    fn span(memory: &EmulatedMemory) -> Span<'_> {
+        // SAFETY: the memory is there as long as it is borrowed.
+        unsafe { Span::new(memory.start() as u64, memory.bytes) }
+    }
+
+    fn upload(&self, bytes: &[u8], to: Span<'_>) -> Result<()> {
+        if bytes.len() > to.bytes() {
+            return Err(Error::Internal("an upload beyond its memory".to_owned()));
+        }
+        // SAFETY: a span has as many bytes as it says.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.address() as *mut u8, bytes.len()) };
+        Ok(())
+    }
+
+    fn download(&self, from: Span<'_>, bytes: &mut [u8]) -> Result<()> {
+        if bytes.len() > from.bytes() {
+            return Err(Error::Internal("a download beyond its memory".to_owned()));
+        }
+        // SAFETY: as above.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from.address() as *const u8, bytes.as_mut_ptr(), bytes.len())
+        };
+        Ok(())
+    }
+
+    unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        let internal = |why: &str| Error::Internal(format!("{}: {why}", launch.kernel));
+        let name = CString::new(launch.kernel).map_err(|_| internal("no name"))?;
+        let mut pointers: Vec<*mut c_void> = launch.arguments.iter().map(|a| a.pointer()).collect();
+        // SAFETY: handed on to the caller; the kernel reads its arguments and no more.
+        let broken = unsafe {
+            nexis_emulated_launch(
+                name.as_ptr(),
+                launch.grid.as_ptr(),
+                launch.threads,
+                pointers.as_mut_ptr(),
+                self.backwards.into(),
+            )
+        };
+        if broken.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the emulator gives literals.
+        Err(internal(&unsafe { CStr::from_ptr(broken) }.to_string_lossy()))
+    }
+
+    unsafe fn product(&self, product: &Product<'_>) -> Result<()> {
+        let Product { format, left, right, out, wide, columns, depth, .. } = *product;
+        let rows = product.items * product.rows;
+        let numbers = |span: Span<'_>, count: usize| -> Vec<f32> {
+            // SAFETY: the caller has seen to it that there are as many.
+            let bits = unsafe { std::slice::from_raw_parts(span.address() as *const u16, count) };
+            bits.iter().map(|bits| format.value(*bits)).collect()
+        };
+        let (left, right) = (numbers(left, rows * depth), numbers(right, columns * depth));
+        let result: Vec<f32> = left
+            .par_chunks_exact(depth)
+            .flat_map_iter(|row| {
+                right.chunks_exact(depth).map(|column| row.iter().zip(column).map(|(a, b)| a * b).sum())
+            })
+            .collect();
+        let bytes: Vec<u8> = if wide {
+            result.iter().flat_map(|x| x.to_le_bytes()).collect()
+        } else {
+            result.iter().flat_map(|x| format.rounded(*x).to_le_bytes()).collect()
+        };
+        self.upload(&bytes, out)
+    }
+}

@@ -1,0 +1,24 @@
+//! One body of a test for several devices.
+
+/// Makes, of each function `fn name<C: Compute>(open: impl Fn() -> C)`, a test on the emulated device and one on a GPU, which
+/// shows as ignored unless the tests were built with `NEXIS_REQUIRE_GPU=1`, and fails where it is run without one.
+#[macro_export]
+macro_rules! device_tests {
+    ($($name:ident),* $(,)?) => {
+        mod emulated {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::emulated::Emulated::default);
+            })*
+        }
+
+        #[cfg(feature = "cuda")]
+        mod cuda {
+            $(#[test]
+            #[cfg_attr(not(nexis_require_gpu), ignore = "needs a GPU")]
+            fn $name() {
+                super::$name(|| nexis_gpu::cuda::Cuda::open(0).unwrap());
+            })*
+        }
+    };
+}

@@ -1,0 +1,266 @@
+//! The network on a device against the exact one on the processor: on the emulated device always, on a GPU where there is one.
+
+use nexis_core::Result;
+use nexis_core::media::Frame;
+use nexis_core::media::tiles::tiles;
+use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions};
+use nexis_gpu::compute::{Compute, Format, Span};
+use nexis_gpu::encode::{DeviceTowers, EncodeOptions};
+use nexis_gpu::kernels::{Kernels, Rows};
+use nexis_tests::emulated::Emulated;
+use nexis_tests::image_text::{contract, lcg_picture};
+use nexis_tests::random_clip::models;
+use nexis_tests::{demo_model, device_tests};
+use std::path::Path;
+
+/// Least cosine of an embedding on a device with the exact one.
+const LEAST_COSINE: f64 = 0.999;
+
+fn options(format: Format) -> EncodeOptions {
+    EncodeOptions { format, pictures: 8, texts: 4 }
+}
+
+fn load<C: Compute>(compute: C, directory: &Path, options: EncodeOptions) -> Result<ClipModel> {
+    ClipModel::load_on(directory, None, |plan| Ok(Box::new(DeviceTowers::load(compute, plan, options)?)))
+}
+
+fn bits(rows: &ndarray::Array2<f32>) -> Vec<u32> {
+    rows.iter().map(|x| x.to_bits()).collect()
+}
+
+/// The least cosine of rows of unit length.
+fn least_cosine(a: &ndarray::Array2<f32>, b: &ndarray::Array2<f32>) -> f64 {
+    assert_eq!(a.dim(), b.dim());
+    let cosine = |(a, b): (ndarray::ArrayView1<'_, f32>, ndarray::ArrayView1<'_, f32>)| {
+        a.iter().zip(b.iter()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
+    };
+    a.rows().into_iter().zip(b.rows()).map(cosine).fold(f64::INFINITY, f64::min)
+}
+
+const TEXTS: [&str; 6] =
+    ["a river", "two white clouds over a lake", "", "Snow!", "rain, and a city in the evening", "the dog"];
+
+fn pictures(size: u32, count: u64) -> Vec<Crop> {
+    let flat = |value| Crop { size, rgb: vec![value; size as usize * size as usize * 3] };
+    (0..count).map(|i| lcg_picture(i, size)).chain([flat(0), flat(255)]).collect()
+}
+
+fn embeddings_are_near_the_exact_ones<C: Compute>(open: impl Fn() -> C) {
+    for name in ["quick_f32", "gelu_f16_legacy", "quick_bf16", "gelu_f32_unknown_is_end"] {
+        let directory = models().join(name);
+        let exact = ClipModel::load(&directory, &LoadOptions::default()).unwrap();
+        let pictures = pictures(exact.preprocess().size, 9);
+        for format in [Format::Bf16, Format::F16] {
+            let model = load(open(), &directory, options(format)).unwrap();
+            assert_eq!(model.identity().precision, format.name());
+            assert_ne!(model.identity().device, "cpu");
+            let images = least_cosine(
+                &model.encode_image(&pictures).unwrap(),
+                &exact.encode_image(&pictures).unwrap(),
+            );
+            let texts =
+                least_cosine(&model.encode_text(&TEXTS).unwrap(), &exact.encode_text(&TEXTS).unwrap());
+            assert!(images > LEAST_COSINE && texts > LEAST_COSINE, "{name} {format:?}: {images} {texts}");
+        }
+    }
+}
+
+fn the_demonstration_model_is_near_the_exact_one<C: Compute>(open: impl Fn() -> C) {
+    let exact = ClipModel::load(demo_model(), &LoadOptions::default()).unwrap();
+    let model = load(open(), &demo_model(), EncodeOptions { texts: 2, ..options(Format::Bf16) }).unwrap();
+    let pictures = pictures(exact.preprocess().size, 2);
+    let images =
+        least_cosine(&model.encode_image(&pictures).unwrap(), &exact.encode_image(&pictures).unwrap());
+    let texts =
+        least_cosine(&model.encode_text(&TEXTS[..2]).unwrap(), &exact.encode_text(&TEXTS[..2]).unwrap());
+    assert!(images > LEAST_COSINE && texts > LEAST_COSINE, "{images} {texts}");
+}
+
+/// Bits that depend on nothing beside a row, in any order, alone or together.
+fn the_contract_of_models_holds<C: Compute>(open: impl Fn() -> C) {
+    contract(&load(open(), &models().join("quick_f32"), options(Format::Bf16)).unwrap());
+}
+
+fn tiles_cut_on_the_device_are_the_processors<C: Compute>(open: impl Fn() -> C) {
+    let model = load(open(), &models().join("quick_f32"), options(Format::F16)).unwrap();
+    let size = model.preprocess().size;
+    let frame = |i: u32, width: u32, height: u32| {
+        let picture = lcg_picture(i.into(), width.max(height));
+        let rgb = picture.rgb[..(width * height * 3) as usize].to_vec();
+        Frame { width, height, pts_seconds: 0.0, rgb: rgb.into() }
+    };
+    let frames = [(80, 45), (80, 45), (45, 80), (64, 64), (32, 32), (200, 31), (20, 33), (80, 45)];
+    let frames: Vec<Frame> =
+        frames.iter().zip(0..).map(|((width, height), i)| frame(i, *width, *height)).collect();
+    let crops: Vec<Crop> = frames.iter().flat_map(|frame| tiles(frame, size).unwrap()).collect();
+    assert!(crops.len() > 20);
+    let expected = model.encode_image(&crops).unwrap();
+    assert_eq!(bits(&model.encode_tiles(&frames, 16).unwrap()), bits(&expected));
+    // A frame that is too long is the clip's fault, and found before anything is computed.
+    let long = frame(0, 8 * 9, 9);
+    let found = model.encode_tiles(&[frames[0].clone(), long], 16);
+    assert!(matches!(found, Err(nexis_core::media::MediaFailure::Clip(_))), "{found:?}");
+    assert_eq!(model.encode_tiles(&[], 16).unwrap().nrows(), 0);
+}
+
+fn on<C: Compute>(compute: &C, values: impl Iterator<Item = u8>) -> C::Memory {
+    let bytes: Vec<u8> = values.collect();
+    let memory = compute.allocate(bytes.len()).unwrap().unwrap();
+    compute.upload(&bytes, C::span(&memory)).unwrap();
+    memory
+}
+
+/// Numbers of a fixed sequence, in -1..1.
+fn noise(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let step = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    (0..count).map(step).collect()
+}
+
+/// Attention in 64 bits, from operands that were rounded as the kernel rounds them.
+fn attention(qkv: &[f32], bias: &[f32], format: Format, rows: Rows, heads: usize, causal: bool) -> Vec<f64> {
+    let Rows { items, per, width } = rows;
+    let size = width / heads;
+    let value = |item: usize, row: usize, part: usize, column: usize| {
+        let at = part * width + column;
+        let sum = qkv[(item * per + row) * 3 * width + at] + bias[at];
+        f64::from(format.value(format.rounded(sum)))
+    };
+    let mut out = vec![0.0; items * per * width];
+    for item in 0..items {
+        for head in 0..heads {
+            for query in 0..per {
+                let seen = if causal { query + 1 } else { per };
+                let score = |key: usize| {
+                    let product =
+                        |i| value(item, query, 0, head * size + i) * value(item, key, 1, head * size + i);
+                    (0..size).map(product).sum::<f64>() / (size as f64).sqrt()
+                };
+                let scores: Vec<f64> = (0..seen).map(score).collect();
+                let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for i in 0..size {
+                    let column = head * size + i;
+                    let sum: f64 = (0..seen).map(|key| weights[key] * value(item, key, 2, column)).sum();
+                    out[(item * per + query) * width + column] = sum / total;
+                }
+            }
+        }
+    }
+    out
+}
+
+fn attention_is_that_of_the_formula<C: Compute>(open: impl Fn() -> C) {
+    let compute = open();
+    // Lengths of ViT-B/32 and B/16 and of texts, and those around the edges of a block; every size of heads that has a
+    // kernel of its own, whole and filled up.
+    for (per, heads, size, causal) in [
+        (1, 1, 2, false),
+        (5, 2, 8, true),
+        (50, 2, 64, false),
+        (63, 1, 12, true),
+        (64, 1, 32, false),
+        (65, 1, 64, true),
+        (77, 2, 64, true),
+        (129, 1, 72, false),
+        (197, 1, 64, false),
+        (66, 1, 80, false),
+        (66, 1, 96, true),
+        (66, 1, 126, false),
+        (70, 1, 128, true),
+    ] {
+        for format in [Format::Bf16, Format::F16] {
+            let rows = Rows { items: 2, per, width: heads * size };
+            let rounded: Vec<u16> =
+                noise(2 * per * 3 * rows.width, 1).iter().map(|x| format.rounded(x * 3.0)).collect();
+            let qkv: Vec<f32> = rounded.iter().map(|bits| format.value(*bits)).collect();
+            let bias = noise(3 * rows.width, 2);
+            let expected = attention(&qkv, &bias, format, rows, heads, causal);
+            let from = on(&compute, rounded.iter().flat_map(|bits| bits.to_le_bytes()));
+            let bias = on(&compute, bias.iter().flat_map(|x| x.to_le_bytes()));
+            let out = compute.allocate(expected.len() * 2).unwrap().unwrap();
+            let (from, bias, out): (Span<'_>, Span<'_>, Span<'_>) =
+                (C::span(&from), C::span(&bias), C::span(&out));
+            Kernels(&compute).attend(format, from, bias, rows, heads, causal, out).unwrap();
+            let mut bytes = vec![0; expected.len() * 2];
+            compute.download(out, &mut bytes).unwrap();
+            let found = bytes.as_chunks::<2>().0.iter().map(|word| format.value(u16::from_le_bytes(*word)));
+            // Values lie within 4. Weights and results are rounded once: half a unit of 8 or 11 bits each, and a
+            // little for the sums.
+            let tolerance = if format == Format::Bf16 { 4.0 / 128.0 } else { 4.0 / 1024.0 };
+            let worst = found.zip(&expected).map(|(a, b)| (f64::from(a) - b).abs()).fold(0.0, f64::max);
+            assert!(worst < tolerance, "{per} x {heads} x {size}, causal {causal}, {format:?}: {worst}");
+        }
+    }
+}
+
+device_tests!(
+    embeddings_are_near_the_exact_ones,
+    the_demonstration_model_is_near_the_exact_one,
+    the_contract_of_models_holds,
+    tiles_cut_on_the_device_are_the_processors,
+    attention_is_that_of_the_formula,
+);
+
+#[test]
+fn the_order_of_blocks_changes_no_bit() {
+    let directory = models().join("quick_f32");
+    let found = [Emulated::default(), Emulated::backwards()].map(|device| {
+        let model = load(device, &directory, options(Format::Bf16)).unwrap();
+        let images = model.encode_image(&pictures(model.preprocess().size, 3)).unwrap();
+        (bits(&images), bits(&model.encode_text(&TEXTS).unwrap()))
+    });
+    assert!(found[0] == found[1]);
+}
+
+#[test]
+fn where_memory_is_short_the_batch_is_halved_and_the_bits_stay() {
+    let directory = models().join("quick_f32");
+    let wanted = EncodeOptions { pictures: 64, ..options(Format::Bf16) };
+    // How much the whole batch takes, and what is left of it with less room.
+    let memory = |device| {
+        let mut memory = None;
+        let model = ClipModel::load_on(&directory, None, |plan| {
+            let towers = DeviceTowers::load(device, plan, wanted)?;
+            memory = Some(towers.memory());
+            Ok(Box::new(towers))
+        });
+        (model, memory)
+    };
+    let (whole, full) = memory(Emulated::default());
+    let (whole, full) = (whole.unwrap(), full.unwrap());
+    assert_eq!(full.pictures, 64);
+    let pictures = pictures(whole.preprocess().size, 20);
+    let expected = whole.encode_image(&pictures).unwrap();
+    // What was taken before there was no room is let go of again, so that half of it is enough for a quarter.
+    let (tight, less) = memory(Emulated::with_room(full.weights + full.workspace / 2));
+    let (tight, less) = (tight.unwrap(), less.unwrap());
+    assert!(less.pictures < 64 && less.workspace < full.workspace / 2, "{less:?} of {full:?}");
+    assert!(bits(&tight.encode_image(&pictures).unwrap()) == bits(&expected));
+    let (none, _) = memory(Emulated::with_room(full.weights / 2));
+    assert!(none.err().unwrap().to_string().contains("there is no room"));
+}
+
+#[test]
+fn weights_beyond_half_precision_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(models().join("quick_f32")).unwrap() {
+        let from = entry.unwrap().path();
+        std::fs::copy(&from, directory.path().join(from.file_name().unwrap())).unwrap();
+    }
+    let path = directory.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let index: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let name = "vision_model.encoder.layers.1.mlp.fc1.weight";
+    let at = 8 + header + index[name]["data_offsets"][0].as_u64().unwrap() as usize;
+    bytes[at..at + 4].copy_from_slice(&70_000_f32.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    load(Emulated::default(), directory.path(), options(Format::Bf16)).unwrap();
+    let error = load(Emulated::default(), directory.path(), options(Format::F16)).err().unwrap().to_string();
+    assert!(error.contains(name) && error.contains("choose bf16"), "{error}");
+}
