@@ -122,7 +122,7 @@ impl Measurer {
     /// A measurer with these generic and distractor captions.
     ///
     /// # Errors
-    /// Where the model fails or one of the captions exceeds its context.
+    /// Where the model fails.
     pub fn new(
         texts: Arc<TextEncoder>,
         generic: &[String],

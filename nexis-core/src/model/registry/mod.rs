@@ -225,7 +225,9 @@ impl ModelLocation {
     /// Why this version cannot run it; `None` where it can.
     pub fn obstacle(&self) -> Option<String> {
         if !self.kind.runs() {
-            return Some(format!("models of the kind {} are not implemented yet", self.kind.name()));
+            let why = format!("models of the kind {} are not implemented yet", self.kind.name());
+            let more = self.entry.as_ref().and_then(|entry| entry.obstacle.as_ref());
+            return Some(more.map_or(why.clone(), |more| format!("{why}: {more}")));
         }
         let of_the_hub = !self.present || matches!(self.place, ModelPlace::Hub { .. });
         self.entry.as_ref().filter(|_| of_the_hub)?.obstacle.clone()
