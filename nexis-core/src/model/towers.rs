@@ -45,6 +45,8 @@ pub enum Activation {
     QuickGelu,
     /// `x * (1 + erf(x / sqrt 2)) / 2`.
     Gelu,
+    /// The same with `erf` by way of `tanh`, which SigLIP has.
+    GeluTanh,
 }
 
 /// Sizes of one tower.
