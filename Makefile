@@ -6,7 +6,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup setup-python demo test bench bench-garage bench-peers fmt lint check-format clippy dependencies \
-    rust-tests doc-tests wheel test-python test-sdk test-hub test-serve test-serve-page test-garage
+    rust-tests doc-tests wheel test-python test-sdk test-hub test-serve test-serve-page test-garage \
+    cuda-deps cuda cuda-kernels cuda-check gpu-check
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 heading = @printf '\n== %s ==\n' '$(1)'
@@ -21,6 +22,9 @@ help:
 	@echo 'make test-serve   the server against OpenAI'\''s client, schemathesis and 200 clients at once, which it fetches'
 	@echo 'make test-garage   the contract of object stores on Garage, which is built once (about ten minutes)'
 	@echo 'make test-serve-page   the page of nexis serve in Chromium, which it installs where it may'
+	@echo 'make cuda    the program and the wheel with the CUDA path, on a machine without a GPU too; make cuda-deps first'
+	@echo 'make cuda-check   compile the kernels and check the sources with the CUDA path, in a few minutes'
+	@echo 'make gpu-check   pack what a machine with a GPU needs for parity and bench: target/cuda/gpu-check.tar.gz'
 	@echo 'make bench   benchmarks'
 	@echo 'make bench-garage   35 submissions of 50 rows from Garage: time, bytes, memory'
 	@echo 'make bench-peers   ours beside PyTorch, ONNX Runtime, torchcodec, PyAV and ffmpeg; installs several GB once'
@@ -136,3 +140,32 @@ test-serve-page: setup
 	$(call heading,Page of nexis serve in Chromium)
 	cargo build --locked --workspace --bins --tests
 	nexis-node/tests/serve_page/run
+
+# nvcc and headers, into target/cuda. Everything below computes on no GPU: it builds.
+cuda-deps: setup-python
+	$(call heading,nvcc)
+	@.ci/cuda-deps
+
+# The kernels alone, for every device that is supported: seconds.
+cuda-kernels: cuda-deps
+	$(call heading,Kernels)
+	.ci/cuda-kernels
+
+cuda-check: cuda-kernels
+	$(call heading,Sources with the CUDA path)
+	CUDA_HOME="$$(.ci/cuda-deps)" cargo clippy --locked --workspace --all-targets \
+	    --features nexis-node/cuda,nexis-py/cuda,nexis-tests/cuda -- -D warnings
+
+# Beside the artefacts for the processor, never in their place.
+cuda: cuda-deps
+	$(call heading,Program with the CUDA path)
+	FFMPEG_DIR="$$(nexis-py/ffmpeg/build --nvdec)" CUDA_HOME="$$(.ci/cuda-deps)" CARGO_TARGET_DIR="$(TARGET)/cuda/build" \
+	    cargo build --release --locked -p nexis-node --features cuda,static-ffmpeg
+	cp "$(TARGET)/cuda/build/release/nexis" "$(TARGET)/cuda/nexis"
+	"$(TARGET)/cuda/nexis" doctor
+	$(call heading,Wheel with the CUDA path)
+	FFMPEG_DIR="$$(nexis-py/ffmpeg/build --nvdec)" CUDA_HOME="$$(.ci/cuda-deps)" nexis-py/wheel --cuda
+
+gpu-check: cuda-deps
+	$(call heading,What a machine with a GPU needs)
+	.ci/gpu-check

@@ -39,8 +39,15 @@ impl EngineOptions {
         MediaLimits { max_wall: self.max_wall, ..MediaLimits::default() }
     }
 
-    /// The decoder.
+    /// The decoder: a GPU's own where the model runs on one and FFmpeg was built with it, else FFmpeg on the processor.
+    /// Both give the same bytes, and evidence names the one that did.
     pub fn decoder(&self) -> Arc<dyn MediaDecoder> {
+        let device = self.device.parse().and_then(|choice| crate::resolve(choice, self.precision));
+        if let Ok(DeviceKind::Cuda(index)) = device.map(|device| device.kind)
+            && let Ok(decoder) = cuda::decoder(index)
+        {
+            return decoder;
+        }
         Arc::new(FfmpegDecoder::default())
     }
 

@@ -657,6 +657,7 @@ impl<C: Compute> Kernels<'_, C> {
             Argument::U32(match activation {
                 Activation::QuickGelu => 0,
                 Activation::Gelu => 1,
+                Activation::GeluTanh => 2,
                 other => return Err(Error::usage(format!("activation {other:?}"), "no kernel has it")),
             }),
             Argument::U64(pairs as u64),

@@ -1,5 +1,8 @@
 //! What stands in for the CUDA path in a build without it: it says so.
 
+use std::sync::Arc;
+
+use nexis_core::media::MediaDecoder;
 use nexis_core::model::towers::{Blueprint, Towers};
 use nexis_core::{Error, Result};
 
@@ -32,4 +35,21 @@ pub fn usable(index: u32) -> Result<CudaDevice> {
 pub fn load_towers(index: u32, _: &Blueprint<'_>, _: EncodeOptions) -> Result<(Box<dyn Towers>, MemoryUse)> {
     usable(index)?;
     Err(Error::Internal("a build without a CUDA path found one".to_owned()))
+}
+
+/// As [`usable`].
+///
+/// # Errors
+/// Always.
+pub fn decoder(index: u32) -> Result<Arc<dyn MediaDecoder>> {
+    usable(index)?;
+    Err(Error::Internal("a build without a CUDA path found one".to_owned()))
+}
+
+/// As [`usable`].
+///
+/// # Errors
+/// Always.
+pub fn memory_in_use(index: u32) -> Result<usize> {
+    usable(index).map(|_| 0)
 }

@@ -78,7 +78,7 @@ impl ClipShape {
 
 /// The folder of the tiny models.
 pub fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models")
+    crate::fixture("models")
 }
 
 /// Name, shape and the factor on uniform noise in -1..1, plus a constant.

@@ -3,10 +3,11 @@
 use nexis_core::Result;
 use nexis_core::media::Frame;
 use nexis_core::media::tiles::tiles;
+use nexis_core::model::towers::Activation;
 use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions};
 use nexis_gpu::compute::{Compute, Format, Span};
 use nexis_gpu::encode::{DeviceTowers, EncodeOptions};
-use nexis_gpu::kernels::{Kernels, Rows};
+use nexis_gpu::kernels::{Kernels, NormSpans, Rows};
 use nexis_tests::emulated::Emulated;
 use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::random_clip::models;
@@ -198,7 +199,104 @@ fn attention_is_that_of_the_formula<C: Compute>(open: impl Fn() -> C) {
     }
 }
 
+/// The numbers of a memory in one of the formats.
+fn numbers<C: Compute>(compute: &C, from: Span<'_>, format: Format) -> Vec<f64> {
+    let mut bytes = vec![0; from.bytes()];
+    compute.download(from, &mut bytes).unwrap();
+    bytes.as_chunks::<2>().0.iter().map(|word| f64::from(format.value(u16::from_le_bytes(*word)))).collect()
+}
+
+/// What rounding to a format may change, relative to the number: half a unit of 8 or 11 bits, and a little for what came
+/// before it.
+fn rounding(format: Format) -> f64 {
+    if format == Format::Bf16 { 1.01 / 256.0 } else { 1.2 / 2048.0 }
+}
+
+fn activations_are_those_of_the_formulas<C: Compute>(open: impl Fn() -> C) {
+    let compute = open();
+    let rows = Rows { items: 7, per: 11, width: 38 };
+    let all = rows.items * rows.per * rows.width;
+    // The error function by its series, which converges fast enough for what comes here.
+    let erf = |x: f64| {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    };
+    let quick = |x: f64| x / (1.0 + (-1.702 * x).exp());
+    let gelu = |x: f64| 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2));
+    let tanh =
+        |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh());
+    let kinds: [(Activation, &dyn Fn(f64) -> f64); 3] =
+        [(Activation::QuickGelu, &quick), (Activation::Gelu, &gelu), (Activation::GeluTanh, &tanh)];
+    for format in [Format::Bf16, Format::F16] {
+        for (activation, formula) in kinds {
+            let rounded: Vec<u16> = noise(all, 5).iter().map(|x| format.rounded(x * 4.0)).collect();
+            let bias = noise(rows.width, 6);
+            let product = on(&compute, rounded.iter().flat_map(|bits| bits.to_le_bytes()));
+            let bias_there = on(&compute, bias.iter().flat_map(|x| x.to_le_bytes()));
+            let (product, bias_there) = (C::span(&product), C::span(&bias_there));
+            Kernels(&compute).bias_and_activation(format, product, bias_there, activation, rows).unwrap();
+            for (i, found) in numbers(&compute, product, format).into_iter().enumerate() {
+                let x = f64::from(format.value(rounded[i]) + bias[i % rows.width]);
+                let expected = formula(x);
+                let tolerance = expected.abs() * rounding(format) + 2e-6;
+                assert!(
+                    (found - expected).abs() < tolerance,
+                    "{activation:?} of {x}: {found}, not {expected}"
+                );
+            }
+        }
+    }
+}
+
+fn sums_and_norms_are_those_of_the_formula<C: Compute>(open: impl Fn() -> C) {
+    let compute = open();
+    // Widths around that of a warp, and one of a real model.
+    for width in [2, 30, 32, 34, 768] {
+        for format in [Format::Bf16, Format::F16] {
+            let rows = Rows { items: 3, per: 3, width };
+            let all = rows.items * rows.per * width;
+            let x = noise(all, 1);
+            let product: Vec<u16> = noise(all, 2).iter().map(|x| format.rounded(x * 2.0)).collect();
+            let [product_bias, weight, bias] = [3, 4, 5].map(|seed| noise(width, seed));
+            let floats = |values: &[f32]| on(&compute, values.iter().flat_map(|x| x.to_le_bytes()));
+            let (x_there, product_there) =
+                (floats(&x), on(&compute, product.iter().flat_map(|bits| bits.to_le_bytes())));
+            let vectors = [&product_bias, &weight, &bias].map(|values| floats(values));
+            let h = compute.allocate(all * 2).unwrap().unwrap();
+            let norm = NormSpans { weight: C::span(&vectors[1]), bias: C::span(&vectors[2]), eps: 1e-5 };
+            let (product_there, x_there, h) = (C::span(&product_there), C::span(&x_there), C::span(&h));
+            Kernels(&compute)
+                .add_and_norm(format, product_there, C::span(&vectors[0]), norm, rows, x_there, h)
+                .unwrap();
+            let found = numbers(&compute, h, format);
+            for (row, found) in found.chunks_exact(width).enumerate() {
+                let sum = |i: usize| {
+                    let at = row * width + i;
+                    f64::from(x[at]) + f64::from(format.value(product[at])) + f64::from(product_bias[i])
+                };
+                let mean = (0..width).map(sum).sum::<f64>() / width as f64;
+                let variance = (0..width).map(|i| (sum(i) - mean).powi(2)).sum::<f64>() / width as f64;
+                for (i, found) in found.iter().enumerate() {
+                    let normal = (sum(i) - mean) / (variance + 1e-5).sqrt();
+                    let expected = normal * f64::from(weight[i]) + f64::from(bias[i]);
+                    let tolerance = expected.abs() * rounding(format) + 1e-5;
+                    assert!(
+                        (found - expected).abs() < tolerance,
+                        "{width}, {row}, {i}: {found}, not {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 device_tests!(
+    activations_are_those_of_the_formulas,
+    sums_and_norms_are_those_of_the_formula,
     embeddings_are_near_the_exact_ones,
     the_demonstration_model_is_near_the_exact_one,
     the_contract_of_models_holds,
@@ -263,4 +361,29 @@ fn weights_beyond_half_precision_are_refused() {
     load(Emulated::default(), directory.path(), options(Format::Bf16)).unwrap();
     let error = load(Emulated::default(), directory.path(), options(Format::F16)).err().unwrap().to_string();
     assert!(error.contains(name) && error.contains("choose bf16"), "{error}");
+}
+
+#[test]
+fn clips_of_several_threads_share_batches_and_no_bit_changes() {
+    let model = load(Emulated::default(), &models().join("quick_f32"), options(Format::Bf16)).unwrap();
+    let clip = |i: u64| -> Vec<Frame> {
+        let frame = |j| Frame {
+            width: 60,
+            height: 34,
+            pts_seconds: 0.0,
+            rgb: lcg_picture(i * 8 + j, 60).rgb[..60 * 34 * 3].into(),
+        };
+        (0..1 + i % 3).map(frame).collect()
+    };
+    let alone: Vec<_> = (0..6).map(|i| bits(&model.encode_tiles(&clip(i), 16).unwrap())).collect();
+    std::thread::scope(|scope| {
+        for (i, alone) in alone.iter().enumerate() {
+            let model = &model;
+            scope.spawn(move || {
+                for _ in 0..2 {
+                    assert!(bits(&model.encode_tiles(&clip(i as u64), 16).unwrap()) == *alone, "clip {i}");
+                }
+            });
+        }
+    });
 }

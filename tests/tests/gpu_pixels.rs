@@ -7,8 +7,8 @@ use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaL
 use nexis_core::model::PreprocessSpec;
 use nexis_gpu::compute::{Compute, Format, Span};
 use nexis_gpu::kernels::{DeviceChroma, DeviceTaps, DeviceYuv, InputFormat, Kernels, TilePlan};
-use nexis_tests::emulated::{Emulated, EmulatedMemory, rounded};
-use nexis_tests::fixture;
+use nexis_tests::emulated::{Emulated, rounded};
+use nexis_tests::{device_tests, fixture};
 
 /// Bytes of a fixed sequence.
 fn noise(count: usize, seed: u32) -> Vec<u8> {
@@ -20,25 +20,20 @@ fn noise(count: usize, seed: u32) -> Vec<u8> {
     (0..count).map(step).collect()
 }
 
-fn on(device: &Emulated, bytes: &[u8]) -> EmulatedMemory {
+fn on<C: Compute>(device: &C, bytes: &[u8]) -> C::Memory {
     let memory = device.allocate(bytes.len()).unwrap().unwrap();
-    device.upload(bytes, Emulated::span(&memory)).unwrap();
+    device.upload(bytes, C::span(&memory)).unwrap();
     memory
 }
 
-fn room(device: &Emulated, bytes: usize) -> EmulatedMemory {
+fn room<C: Compute>(device: &C, bytes: usize) -> C::Memory {
     device.allocate(bytes).unwrap().unwrap()
 }
 
-fn back(device: &Emulated, from: Span<'_>) -> Vec<u8> {
+fn back<C: Compute>(device: &C, from: Span<'_>) -> Vec<u8> {
     let mut bytes = vec![0; from.bytes()];
     device.download(from, &mut bytes).unwrap();
     bytes
-}
-
-/// Both orders of blocks.
-fn devices() -> [Emulated; 2] {
-    [Emulated::default(), Emulated::backwards()]
 }
 
 /// A picture of noise in every layout that a decoder gives, and the same on a device.
@@ -108,9 +103,9 @@ impl Picture {
         }
     }
 
-    fn with_device<R>(&self, device: &Emulated, run: impl FnOnce(&DeviceYuv<'_>) -> R) -> R {
+    fn with_device<C: Compute, R>(&self, device: &C, run: impl FnOnce(&DeviceYuv<'_>) -> R) -> R {
         let planes = [&self.luma, &self.first, &self.second].map(|bytes| on(device, bytes));
-        let [luma, first, second] = [0, 1, 2].map(|i| Emulated::span(&planes[i]));
+        let [luma, first, second] = [0, 1, 2].map(|i| C::span(&planes[i]));
         run(&DeviceYuv {
             width: self.width,
             height: self.height,
@@ -148,27 +143,25 @@ fn pictures() -> Vec<Picture> {
     all
 }
 
-#[test]
-fn colours_are_the_processors() {
-    for device in devices() {
-        for picture in pictures() {
-            let expected = picture.yuv().to_rgb().unwrap();
-            let (width, height) = (picture.width, picture.height);
-            for turns in 0..4 {
-                let found = picture.with_device(&device, |yuv| {
-                    let out = room(&device, expected.len());
-                    Kernels(&device).yuv_to_rgb(yuv, turns, Emulated::span(&out)).unwrap();
-                    back(&device, Emulated::span(&out))
-                });
-                let (_, _, turned) = rotate(expected.clone(), width, height, turns as u16 * 90);
-                assert!(found == *turned, "{turns} turns of {}", picture.name());
-            }
+fn colours_are_the_processors<C: Compute>(open: impl Fn() -> C) {
+    let device = open();
+    for picture in pictures() {
+        let expected = picture.yuv().to_rgb().unwrap();
+        let (width, height) = (picture.width, picture.height);
+        for turns in 0..4 {
+            let found = picture.with_device(&device, |yuv| {
+                let out = room(&device, expected.len());
+                Kernels(&device).yuv_to_rgb(yuv, turns, C::span(&out)).unwrap();
+                back(&device, C::span(&out))
+            });
+            let (_, _, turned) = rotate(expected.clone(), width, height, turns as u16 * 90);
+            assert!(found == *turned, "{turns} turns of {}", picture.name());
         }
     }
 }
 
-#[test]
-fn every_value_of_luma_and_chroma_is_converted_as_on_the_processor() {
+fn every_value_of_luma_and_chroma_is_converted_as_on_the_processor<C: Compute>(open: impl Fn() -> C) {
+    let device = open();
     // All pairs of U and V with a luma that goes through its values: 8 bits whole, 10 bits in steps.
     for (depth, step) in [(Depth::Eight, 1_u16), (Depth::Ten, 5), (Depth::TenHigh, 5)] {
         let top = if depth == Depth::Eight { 255 } else { 1023_u16 };
@@ -191,52 +184,47 @@ fn every_value_of_luma_and_chroma_is_converted_as_on_the_processor() {
         for colours in 0..10 {
             picture.matrix = Picture::new((1, 1), depth, (0, 0), 0, colours).matrix;
             picture.full_range = colours >= 5;
-            let device = Emulated::default();
             let found = picture.with_device(&device, |yuv| {
                 let out = room(&device, edge * edge * 3);
-                Kernels(&device).yuv_to_rgb(yuv, 0, Emulated::span(&out)).unwrap();
-                back(&device, Emulated::span(&out))
+                Kernels(&device).yuv_to_rgb(yuv, 0, C::span(&out)).unwrap();
+                back(&device, C::span(&out))
             });
             assert!(found == *picture.yuv().to_rgb().unwrap(), "{}", picture.name());
         }
     }
 }
 
-#[test]
-fn both_passes_of_a_resize_are_the_processors() {
+fn both_passes_of_a_resize_are_the_processors<C: Compute>(open: impl Fn() -> C) {
+    let device = open();
     let edges = [1, 2, 3, 5, 17, 64, 130];
-    for device in devices() {
-        let kernels = Kernels(&device);
-        for width in edges {
-            for height in edges {
-                // The processor takes the columns of such pictures first; tiles are not cut from them.
-                if height > width * 100 {
-                    continue;
-                }
-                let rgb = noise((width * height * 3) as usize, width * 1000 + height);
-                for (to_width, to_height) in [(1, 1), (7, 50), (50, 7), (200, 3), (width, 31), (31, height)] {
-                    let (across, down) = (
-                        DeviceTaps::upload(&device, width, to_width).unwrap(),
-                        DeviceTaps::upload(&device, height, to_height).unwrap(),
-                    );
-                    let source = on(&device, &rgb);
-                    let rows = room(&device, (to_width * height * 3) as usize);
-                    let out = room(&device, (to_width * to_height * 3) as usize);
-                    let (source, rows, out) =
-                        (Emulated::span(&source), Emulated::span(&rows), Emulated::span(&out));
-                    kernels.rows_from_rgb(source, height as usize, &across, rows).unwrap();
-                    kernels.columns_to_bytes(rows, to_width as usize, &down, out).unwrap();
-                    let expected = resize_rgb(&rgb, width, height, to_width, to_height).unwrap();
-                    assert!(back(&device, out) == expected, "{width}x{height} to {to_width}x{to_height}");
-                }
+    let kernels = Kernels(&device);
+    for width in edges {
+        for height in edges {
+            // The processor takes the columns of such pictures first; tiles are not cut from them.
+            if height > width * 100 {
+                continue;
+            }
+            let rgb = noise((width * height * 3) as usize, width * 1000 + height);
+            for (to_width, to_height) in [(1, 1), (7, 50), (50, 7), (200, 3), (width, 31), (31, height)] {
+                let (across, down) = (
+                    DeviceTaps::upload(&device, width, to_width).unwrap(),
+                    DeviceTaps::upload(&device, height, to_height).unwrap(),
+                );
+                let source = on(&device, &rgb);
+                let rows = room(&device, (to_width * height * 3) as usize);
+                let out = room(&device, (to_width * to_height * 3) as usize);
+                let (source, rows, out) = (C::span(&source), C::span(&rows), C::span(&out));
+                kernels.rows_from_rgb(source, height as usize, &across, rows).unwrap();
+                kernels.columns_to_bytes(rows, to_width as usize, &down, out).unwrap();
+                let expected = resize_rgb(&rgb, width, height, to_width, to_height).unwrap();
+                assert!(back(&device, out) == expected, "{width}x{height} to {to_width}x{to_height}");
             }
         }
     }
 }
 
-#[test]
-fn conversion_and_rows_in_one_pass_give_the_same() {
-    let device = Emulated::default();
+fn conversion_and_rows_in_one_pass_give_the_same<C: Compute>(open: impl Fn() -> C) {
+    let device = open();
     let kernels = Kernels(&device);
     for picture in pictures().into_iter().step_by(3) {
         let (width, height) = (picture.width, picture.height);
@@ -245,8 +233,8 @@ fn conversion_and_rows_in_one_pass_give_the_same() {
             let taps = DeviceTaps::upload(&device, width, to).unwrap();
             let found = picture.with_device(&device, |yuv| {
                 let out = room(&device, (to * height * 3) as usize);
-                kernels.rows_from_yuv(yuv, &taps, Emulated::span(&out)).unwrap();
-                back(&device, Emulated::span(&out))
+                kernels.rows_from_yuv(yuv, &taps, C::span(&out)).unwrap();
+                back(&device, C::span(&out))
             });
             let expected = resize_rgb(&rgb, width, height, to, height).unwrap();
             assert!(found == expected, "{width} to {to} of {}", picture.name());
@@ -273,8 +261,8 @@ fn expected_input(spec: &PreprocessSpec, frame: &Frame, patch: usize, row: usize
     out
 }
 
-fn input_on_device(
-    device: &Emulated,
+fn input_on_device<C: Compute>(
+    device: &C,
     spec: &PreprocessSpec,
     frame: &Frame,
     patch: u32,
@@ -300,13 +288,11 @@ fn input_on_device(
     let (source, levels) = (on(device, &frame.rgb), on(device, &levels));
     let rows = room(device, (layout.width() * frame.height * 3) as usize);
     let out = room(device, values * if format == InputFormat::F32 { 4 } else { 2 });
-    kernels
-        .rows_from_rgb(Emulated::span(&source), frame.height as usize, &across, Emulated::span(&rows))
-        .unwrap();
+    kernels.rows_from_rgb(C::span(&source), frame.height as usize, &across, C::span(&rows)).unwrap();
     let plan = TilePlan { size: spec.size, patch, row, width: layout.width(), corners };
-    let (rows, levels) = (Emulated::span(&rows), Emulated::span(&levels));
-    kernels.columns_to_input(rows, 1, &down, &plan, levels, format, Emulated::span(&out)).unwrap();
-    back(device, Emulated::span(&out))
+    let (rows, levels) = (C::span(&rows), C::span(&levels));
+    kernels.columns_to_input(rows, 1, &down, &plan, levels, format, C::span(&out)).unwrap();
+    back(device, C::span(&out))
 }
 
 fn spec(size: u32) -> PreprocessSpec {
@@ -314,39 +300,34 @@ fn spec(size: u32) -> PreprocessSpec {
     PreprocessSpec { size, mean, std, rescale: 1.0 / 255.0 }
 }
 
-#[test]
-fn the_networks_input_is_the_processors_to_the_bit() {
-    for device in devices() {
-        for (width, height) in [(64, 64), (80, 45), (45, 80), (200, 31), (31, 200), (20, 33)] {
-            let frame = Frame {
-                width,
-                height,
-                pts_seconds: 0.0,
-                rgb: noise((width * height * 3) as usize, width).into(),
-            };
-            // A whole tile, channel by channel; patches; patches that leave a rest, and rows that are filled up.
-            for (size, patch, row) in [(32, 32, 3072), (32, 8, 192), (33, 8, 200), (28, 14, 592)] {
-                let spec = spec(size);
-                let expected = expected_input(&spec, &frame, patch as usize, row as usize);
-                let at = format!("{width}x{height}, {size}/{patch}");
-                let found = input_on_device(&device, &spec, &frame, patch, row, InputFormat::F32);
-                let bits: Vec<u8> = expected.iter().flat_map(|x| x.to_le_bytes()).collect();
-                assert!(found == bits, "{at}");
-                for format in [Format::Bf16, Format::F16] {
-                    let found =
-                        input_on_device(&device, &spec, &frame, patch, row, InputFormat::Short(format));
-                    let bits: Vec<u8> =
-                        expected.iter().flat_map(|x| format.rounded(*x).to_le_bytes()).collect();
-                    assert!(found == bits, "{at} {format:?}");
-                }
+fn the_networks_input_is_the_processors_to_the_bit<C: Compute>(open: impl Fn() -> C) {
+    let device = open();
+    for (width, height) in [(64, 64), (80, 45), (45, 80), (200, 31), (31, 200), (20, 33)] {
+        let frame = Frame {
+            width,
+            height,
+            pts_seconds: 0.0,
+            rgb: noise((width * height * 3) as usize, width).into(),
+        };
+        // A whole tile, channel by channel; patches; patches that leave a rest, and rows that are filled up.
+        for (size, patch, row) in [(32, 32, 3072), (32, 8, 192), (33, 8, 200), (28, 14, 592)] {
+            let spec = spec(size);
+            let expected = expected_input(&spec, &frame, patch as usize, row as usize);
+            let at = format!("{width}x{height}, {size}/{patch}");
+            let found = input_on_device(&device, &spec, &frame, patch, row, InputFormat::F32);
+            let bits: Vec<u8> = expected.iter().flat_map(|x| x.to_le_bytes()).collect();
+            assert!(found == bits, "{at}");
+            for format in [Format::Bf16, Format::F16] {
+                let found = input_on_device(&device, &spec, &frame, patch, row, InputFormat::Short(format));
+                let bits: Vec<u8> = expected.iter().flat_map(|x| format.rounded(*x).to_le_bytes()).collect();
+                assert!(found == bits, "{at} {format:?}");
             }
         }
     }
 }
 
-#[test]
-fn frames_of_the_fixtures_give_the_processors_input() {
-    let device = Emulated::default();
+fn frames_of_the_fixtures_give_the_processors_input<C: Compute>(open: impl Fn() -> C) {
+    let device = open();
     let mut seen = 0;
     let mut clips: Vec<_> =
         std::fs::read_dir(fixture("media/colour")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -366,14 +347,13 @@ fn frames_of_the_fixtures_give_the_processors_input() {
     assert!(seen > 5, "{seen} clips");
 }
 
-#[test]
-fn what_leaves_its_memory_is_refused_before_a_launch() {
-    let device = Emulated::default();
+fn what_leaves_its_memory_is_refused_before_a_launch<C: Compute>(open: impl Fn() -> C) {
+    let device = open();
     let kernels = Kernels(&device);
     let picture = Picture::new((33, 14), Depth::TenHigh, (1, 1), 1, 3);
     picture.with_device(&device, |yuv| {
         let out = room(&device, 33 * 14 * 3);
-        let span = Emulated::span(&out);
+        let span = C::span(&out);
         kernels.yuv_to_rgb(yuv, 0, span).unwrap();
         kernels.yuv_to_rgb(yuv, 0, span.part(0, 33 * 14 * 3 - 1).unwrap()).unwrap_err();
         let plane = |at, bytes| yuv.luma.part(at, bytes).unwrap();
@@ -390,7 +370,7 @@ fn what_leaves_its_memory_is_refused_before_a_launch() {
     });
     let taps = DeviceTaps::upload(&device, 40, 20).unwrap();
     let memory = room(&device, 1 << 16);
-    let span = Emulated::span(&memory);
+    let span = C::span(&memory);
     let plan = TilePlan { size: 20, patch: 10, row: 304, width: 60, corners: vec![(0, 0), (40, 0)] };
     let run = |plan: &TilePlan, out: Span<'_>| {
         kernels.columns_to_input(span, 1, &taps, plan, span, InputFormat::F32, out)
@@ -410,6 +390,24 @@ fn what_leaves_its_memory_is_refused_before_a_launch() {
     ] {
         run(&wrong, span).unwrap_err();
     }
+}
+
+device_tests!(
+    colours_are_the_processors,
+    every_value_of_luma_and_chroma_is_converted_as_on_the_processor,
+    both_passes_of_a_resize_are_the_processors,
+    conversion_and_rows_in_one_pass_give_the_same,
+    the_networks_input_is_the_processors_to_the_bit,
+    frames_of_the_fixtures_give_the_processors_input,
+    what_leaves_its_memory_is_refused_before_a_launch,
+);
+
+/// What no kernel may depend on.
+#[test]
+fn the_order_of_blocks_changes_no_byte() {
+    colours_are_the_processors(Emulated::backwards);
+    both_passes_of_a_resize_are_the_processors(Emulated::backwards);
+    the_networks_input_is_the_processors_to_the_bit(Emulated::backwards);
 }
 
 #[test]

@@ -18,7 +18,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::demux::{Demuxed, out_of_time};
-use super::libav::{self, DecoderSettings, Picture, PictureDecoder, Received};
+use super::hardware::DeviceConverter;
+use super::libav::{self, DecoderSettings, Hardware, Picture, PictureDecoder, Received};
 use super::select::{self, Chooser, Plan};
 use super::{ClipProbe, DecodedClip, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits, yuv};
 use crate::error::Error;
@@ -42,6 +43,15 @@ impl Default for FfmpegDecoder {
     }
 }
 
+/// What a clip is decoded with.
+#[derive(Clone, Copy)]
+pub(super) struct Means<'a> {
+    /// A device whose decoder is to be tried, and what converts its pictures.
+    pub(super) device: Option<(&'a Hardware, &'a dyn DeviceConverter)>,
+    /// Whether frames that nobody asked for may be left out.
+    pub(super) skipping: bool,
+}
+
 /// How a pass over the packets ended.
 enum Pass {
     Done(Box<Chosen>),
@@ -53,6 +63,7 @@ struct Chosen {
     probe: ClipProbe,
     frames: Vec<Frame>,
     first: Option<Frame>,
+    on_device: bool,
 }
 
 impl FfmpegDecoder {
@@ -63,19 +74,27 @@ impl FfmpegDecoder {
         self
     }
 
+    const fn means(self) -> Means<'static> {
+        Means { device: None, skipping: self.skipping }
+    }
+}
+
+impl Means<'_> {
     /// One forward pass, stopping after the last frame that matters: no packet behind the last wanted one is decoded,
     /// and what the decoder still holds is asked for instead of pushed out by further packets.
     fn pass(
+        self,
         clip: &Demuxed,
         ticks: &[i64],
         want_first: bool,
         plan: Option<&Plan>,
         limits: &MediaLimits,
     ) -> Result<Pass, MediaFailure> {
-        let mut decoder = open(clip, limits)?;
+        let mut decoder = open(clip, limits, self.device.map(|(device, _)| device))?;
         let mut chooser = Chooser::new(ticks.to_vec());
-        let mut watch = Watch::new(clip, limits.max_pixels);
+        let mut watch = Watch::new(clip, limits.max_pixels, self.device.map(|(_, converter)| converter));
         let mut first = None;
+        let mut frames = Converted::default();
         let skips = plan.filter(|_| skips(clip));
         let mut missing = plan.map_or(usize::MAX, Plan::len);
         let mut done = false;
@@ -112,6 +131,8 @@ impl FfmpegDecoder {
                     first = Some(watch.convert(&picture, 0)?);
                 }
                 done = chooser.offer(pts, picture)? || plan.is_some_and(|plan| pts >= plan.last());
+                // Pictures that are certain go at once: a device's decoder has few to give.
+                frames.add(&watch, chooser.take_ready())?;
                 if done {
                     break;
                 }
@@ -123,17 +144,30 @@ impl FfmpegDecoder {
         let Some(chosen) = chooser.finish() else {
             return Err(MediaFailure::Clip("no frame could be decoded".to_owned()));
         };
-        let mut frames: Vec<Frame> = Vec::with_capacity(chosen.len());
-        let mut last: Option<(i64, Frame)> = None;
+        frames.add(&watch, chosen)?;
+        let (probe, on_device) = (watch.probe()?, watch.on_device);
+        Ok(Pass::Done(Box::new(Chosen { probe, frames: frames.frames, first, on_device })))
+    }
+}
+
+/// Frames as they become certain.
+#[derive(Default)]
+struct Converted {
+    frames: Vec<Frame>,
+    last: Option<(i64, Frame)>,
+}
+
+impl Converted {
+    fn add(&mut self, watch: &Watch<'_>, chosen: Vec<(i64, Rc<Picture>)>) -> Result<(), MediaFailure> {
         for (time, picture) in chosen {
-            let frame = match last {
+            let frame = match self.last {
                 Some((at, ref frame)) if at == time => frame.clone(),
                 _ => watch.convert(&picture, time)?,
             };
-            last = Some((time, frame.clone()));
-            frames.push(frame);
+            self.last = Some((time, frame.clone()));
+            self.frames.push(frame);
         }
-        Ok(Pass::Done(Box::new(Chosen { probe: watch.probe()?, frames, first })))
+        Ok(())
     }
 }
 
@@ -145,7 +179,7 @@ impl MediaDecoder for FfmpegDecoder {
     fn probe(&self, clip: &Path, limits: &MediaLimits) -> Result<ClipProbe, MediaFailure> {
         let clip = Demuxed::read(clip, limits)?;
         // An instant before everything: the first picture answers it.
-        self.run(&clip, &[-1], false, limits).map(|chosen| chosen.probe)
+        self.means().run(&clip, &[-1], false, limits).map(|chosen| chosen.probe)
     }
 
     fn decode(
@@ -155,16 +189,29 @@ impl MediaDecoder for FfmpegDecoder {
         limits: &MediaLimits,
     ) -> Result<DecodedClip, MediaFailure> {
         let clip = Demuxed::read(clip, limits)?;
-        let ticks = select::ticks(request, clip.duration(), clip.time_base())?;
-        let want_first = matches!(request, FrameRequest::Spread { first: true, .. });
-        let chosen = self.run(&clip, &ticks, want_first, limits)?;
-        Ok(DecodedClip { probe: chosen.probe, frames: chosen.frames, first: chosen.first })
+        self.means().decode(&clip, request, limits).map(|(decoded, _)| decoded)
     }
 }
 
-impl FfmpegDecoder {
+impl Means<'_> {
+    /// The frames asked for, and whether a device decoded them.
+    pub(super) fn decode(
+        self,
+        clip: &Demuxed,
+        request: &FrameRequest,
+        limits: &MediaLimits,
+    ) -> Result<(DecodedClip, bool), MediaFailure> {
+        let ticks = select::ticks(request, clip.duration(), clip.time_base())?;
+        let want_first = matches!(request, FrameRequest::Spread { first: true, .. });
+        let chosen = self.run(clip, &ticks, want_first, limits)?;
+        let decoder = FfmpegDecoder::default().name();
+        let decoded =
+            DecodedClip { decoder, probe: chosen.probe, frames: chosen.frames, first: chosen.first };
+        Ok((decoded, chosen.on_device))
+    }
+
     fn run(
-        &self,
+        self,
         clip: &Demuxed,
         ticks: &[i64],
         want_first: bool,
@@ -172,11 +219,11 @@ impl FfmpegDecoder {
     ) -> Result<Chosen, MediaFailure> {
         let plan = Plan::new(clip.stamps(), ticks).filter(|_| self.skipping);
         if let Some(plan) = &plan
-            && let Pass::Done(chosen) = Self::pass(clip, ticks, want_first, Some(plan), limits)?
+            && let Pass::Done(chosen) = self.pass(clip, ticks, want_first, Some(plan), limits)?
         {
             return Ok(*chosen);
         }
-        match Self::pass(clip, ticks, want_first, None, limits)? {
+        match self.pass(clip, ticks, want_first, None, limits)? {
             Pass::Done(chosen) => Ok(*chosen),
             Pass::OffPlan => Err(Error::Internal("a pass without a plan left it".to_owned()).into()),
         }
@@ -199,9 +246,9 @@ impl FfmpegDecoder {
     ) -> Result<FrameStream<'a>, MediaFailure> {
         let ticks = select::ticks(&FrameRequest::At { seconds }, clip.duration(), clip.time_base())?;
         Ok(FrameStream {
-            decoder: open(clip, limits)?,
+            decoder: open(clip, limits, None)?,
             chooser: Some(Chooser::new(ticks)),
-            watch: Watch::new(clip, limits.max_pixels),
+            watch: Watch::new(clip, limits.max_pixels, None),
             packets: clip.packets().iter(),
             ready: VecDeque::new(),
             last: None,
@@ -279,20 +326,29 @@ impl FrameStream<'_> {
     }
 }
 
-fn open(clip: &Demuxed, limits: &MediaLimits) -> Result<PictureDecoder, MediaFailure> {
+fn open(
+    clip: &Demuxed,
+    limits: &MediaLimits,
+    device: Option<&Hardware>,
+) -> Result<PictureDecoder, MediaFailure> {
     let base = clip.time_base();
     let settings = DecoderSettings {
         max_pixels: limits.max_pixels,
         reorder_depth: clip.reorder_depth(),
         time_base: (base.num, base.den),
     };
-    PictureDecoder::open(clip.parameters().clone(), settings).map_err(|error| match error {
+    PictureDecoder::open(clip.parameters().clone(), settings, device).map_err(|error| match error {
         ffmpeg::Error::DecoderNotFound => MediaFailure::Ours(Error::Missing {
             what: format!("FFmpeg's decoder for {}", clip.codec()),
             remedy: "build FFmpeg with it, or take the codec off the list of allowed ones".to_owned(),
         }),
         error => judge(error, "the decoder refused the stream's header"),
     })
+}
+
+/// Width and height after a turn by a right angle.
+const fn turned(width: u32, height: u32, rotation: u16) -> (u32, u32) {
+    if rotation.is_multiple_of(180) { (width, height) } else { (height, width) }
 }
 
 /// Whether frames that no other refers to may be left out: only in H.264 does FFmpeg tell them by their own header.
@@ -322,11 +378,14 @@ struct Watch<'a> {
     max_pixels: u64,
     shown: u64,
     planned: usize,
+    converter: Option<&'a dyn DeviceConverter>,
+    /// Whether the pictures are in a device's memory.
+    on_device: bool,
 }
 
 impl<'a> Watch<'a> {
-    const fn new(clip: &'a Demuxed, max_pixels: u64) -> Self {
-        Self { clip, shape: None, max_pixels, shown: 0, planned: 0 }
+    const fn new(clip: &'a Demuxed, max_pixels: u64, converter: Option<&'a dyn DeviceConverter>) -> Self {
+        Self { clip, shape: None, max_pixels, shown: 0, planned: 0, converter, on_device: false }
     }
 
     /// The picture's time; `None` where it is not displayed.
@@ -351,6 +410,7 @@ impl<'a> Watch<'a> {
             }
             _ => self.shape = Some(shape),
         }
+        self.on_device = picture.is_on_device();
         if self.clip.is_hidden(pts) {
             return Ok(None);
         }
@@ -359,12 +419,19 @@ impl<'a> Watch<'a> {
     }
 
     fn convert(&self, picture: &Picture, time: i64) -> Result<Frame, MediaFailure> {
+        let pts_seconds = self.clip.time_base().seconds(time);
+        if let (true, Some(converter)) = (picture.is_on_device(), self.converter) {
+            let picture = picture.on_device().map_err(MediaFailure::Clip)?;
+            let rotation = self.clip.rotation();
+            let rgb = converter.to_rgb(&picture, rotation)?;
+            let (width, height) = turned(picture.width, picture.height, rotation);
+            return Ok(Frame { width, height, pts_seconds, rgb });
+        }
         let yuv = picture.yuv().map_err(MediaFailure::Clip)?;
         let Some(rgb) = yuv.to_rgb() else {
             return Err(Error::Internal("a picture is shorter than its size says".to_owned()).into());
         };
         let (width, height, rgb) = yuv::rotate(rgb, yuv.width, yuv.height, self.clip.rotation());
-        let pts_seconds = self.clip.time_base().seconds(time);
         Ok(Frame { width, height, pts_seconds, rgb })
     }
 
@@ -373,7 +440,7 @@ impl<'a> Watch<'a> {
             return Err(MediaFailure::Clip("no frame could be decoded".to_owned()));
         };
         let rotation = self.clip.rotation();
-        let (width, height) = if rotation.is_multiple_of(180) { (width, height) } else { (height, width) };
+        let (width, height) = turned(width, height, rotation);
         Ok(ClipProbe {
             width,
             height,

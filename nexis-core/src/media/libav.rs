@@ -5,7 +5,7 @@
 //! (the wrapper's open would decode frames before any limit could be set); C enums that come from the stream,
 //! read as plain integers; a decoder's reorder depth; and the exact extent of a picture's planes.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ptr;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use video_rs::ffmpeg::{self, Dictionary, Packet, codec, ffi, format, frame, media};
 
+use super::hardware::DevicePicture;
 use super::yuv::{Chroma, Depth, Matrix, Plane, Yuv};
 
 /// Streams of a file beyond this number are refused by the demuxer.
@@ -326,6 +327,83 @@ pub(super) struct DecoderSettings {
     pub time_base: (i32, i32),
 }
 
+/// A device whose own decoder FFmpeg may use.
+pub(super) struct Hardware(*mut ffi::AVBufferRef);
+
+// SAFETY: the reference is counted atomically, and FFmpeg's device contexts may be used from any thread.
+#[allow(unsafe_code)]
+unsafe impl Send for Hardware {}
+// SAFETY: as above; only new references are made of it.
+#[allow(unsafe_code)]
+unsafe impl Sync for Hardware {}
+
+impl Hardware {
+    /// The NVIDIA device of this number, in the context that the rest of the process uses there.
+    pub(super) fn cuda(index: u32) -> Result<Self, String> {
+        /// `AV_CUDA_USE_PRIMARY_CONTEXT` of `hwcontext_cuda.h`.
+        const PRIMARY_CONTEXT: i32 = 1;
+        prepare(0);
+        let name = CString::new(index.to_string()).map_err(|e| e.to_string())?;
+        let mut device = ptr::null_mut();
+        // SAFETY: the name lives through the call, which gives a reference of ours or an error.
+        #[allow(unsafe_code)]
+        let status = unsafe {
+            ffi::av_hwdevice_ctx_create(
+                &raw mut device,
+                ffi::AVHWDeviceType::AV_HWDEVICE_TYPE_CUDA,
+                name.as_ptr(),
+                ptr::null_mut(),
+                PRIMARY_CONTEXT,
+            )
+        };
+        if status < 0 || device.is_null() {
+            return Err(describe(status.into()));
+        }
+        Ok(Self(device))
+    }
+}
+
+impl Drop for Hardware {
+    fn drop(&mut self) {
+        // SAFETY: a reference of ours, let go of once.
+        #[allow(unsafe_code)]
+        unsafe {
+            ffi::av_buffer_unref(&raw mut self.0);
+        }
+    }
+}
+
+/// FFmpeg's number for pictures in the memory of an NVIDIA device.
+const ON_CUDA: i32 = ffi::AVPixelFormat::AV_PIX_FMT_CUDA as i32;
+
+/// Takes the device's format where it is offered, else the first that the processor decodes to: FFmpeg asks again without the
+/// device's where that could not be set up.
+#[allow(unsafe_code)]
+unsafe extern "C" fn device_or_processor(
+    _: *mut ffi::AVCodecContext,
+    formats: *const ffi::AVPixelFormat,
+) -> ffi::AVPixelFormat {
+    let mut chosen = ffi::AVPixelFormat::AV_PIX_FMT_NONE;
+    let mut at = formats;
+    // SAFETY: FFmpeg gives a list that ends with NONE. Values are read as integers first, for a Rust enum with an unknown
+    // value is not allowed; those that are looked at as enums are ones that this FFmpeg's own headers name.
+    unsafe {
+        while at.cast::<i32>().read() != ffi::AVPixelFormat::AV_PIX_FMT_NONE as i32 {
+            if at.cast::<i32>().read() == ON_CUDA {
+                return ffi::AVPixelFormat::AV_PIX_FMT_CUDA;
+            }
+            let description = ffi::av_pix_fmt_desc_get(at.read());
+            let on_processor =
+                !description.is_null() && (*description).flags & (ffi::AV_PIX_FMT_FLAG_HWACCEL as u64) == 0;
+            if on_processor && chosen == ffi::AVPixelFormat::AV_PIX_FMT_NONE {
+                chosen = at.read();
+            }
+            at = at.add(1);
+        }
+    }
+    chosen
+}
+
 /// An open video decoder.
 pub(super) struct PictureDecoder {
     opened: codec::decoder::Opened,
@@ -345,9 +423,12 @@ impl PictureDecoder {
     pub(super) fn open(
         parameters: codec::Parameters,
         settings: DecoderSettings,
+        device: Option<&Hardware>,
     ) -> Result<Self, ffmpeg::Error> {
         let id = parameters.id();
-        let found = codec::decoder::find(id).ok_or(ffmpeg::Error::DecoderNotFound)?;
+        // FFmpeg's decoder of AV1 works on devices alone; without one, another library's comes first.
+        let own = if device.is_some() { codec::decoder::find_by_name(id.name()) } else { None };
+        let found = own.or_else(|| codec::decoder::find(id)).ok_or(ffmpeg::Error::DecoderNotFound)?;
         let mut context = codec::Context::from_parameters(parameters)?;
         context.set_threading(codec::threading::Config::count(1));
         // Without this, a stream that does not say how deep it reorders loses or swaps its first pictures.
@@ -357,6 +438,12 @@ impl PictureDecoder {
         unsafe {
             let raw = context.as_mut_ptr();
             (*raw).has_b_frames = (*raw).has_b_frames.max(depth);
+            if let Some(device) = device {
+                (*raw).hw_device_ctx = ffi::av_buffer_ref(device.0);
+                (*raw).get_format = Some(device_or_processor);
+                // Pictures that are held outside of the decoder: the one before the current, and a converted one.
+                (*raw).extra_hw_frames = 4;
+            }
         }
         let mut decoder = context.decoder();
         decoder.set_packet_time_base(settings.time_base);
@@ -387,7 +474,13 @@ impl PictureDecoder {
     pub(super) fn receive(&mut self) -> Result<Received, ffmpeg::Error> {
         let mut picture = frame::Video::empty();
         match self.opened.receive_frame(&mut picture) {
-            Ok(()) => Ok(Received::Picture(Picture { raw: picture })),
+            Ok(()) => {
+                // SAFETY: the context is open; the field is a C enum, read as the integer that it is.
+                #[allow(unsafe_code)]
+                let software =
+                    unsafe { (&raw const (*self.opened.as_ptr()).sw_pix_fmt).cast::<i32>().read() };
+                Ok(Received::Picture(Picture { raw: picture, software }))
+            }
             Err(ffmpeg::Error::Other { errno }) if errno == ffmpeg::error::EAGAIN => Ok(Received::Hungry),
             Err(ffmpeg::Error::Eof) => Ok(Received::End),
             Err(error) => Err(error),
@@ -398,15 +491,85 @@ impl PictureDecoder {
 /// A decoded picture, still as the decoder wrote it.
 pub(super) struct Picture {
     raw: frame::Video,
+    /// FFmpeg's number for the format that the processor would have decoded to.
+    software: i32,
 }
 
 impl Picture {
+    /// FFmpeg does not cut off the left and upper border of a device's picture.
+    fn border(&self) -> (u32, u32) {
+        if !self.is_on_device() {
+            return (0, 0);
+        }
+        // SAFETY: reads two numbers of the frame that `self` owns.
+        #[allow(unsafe_code)]
+        let (left, top) = unsafe { ((*self.raw.as_ptr()).crop_left, (*self.raw.as_ptr()).crop_top) };
+        (u32::try_from(left).unwrap_or(u32::MAX), u32::try_from(top).unwrap_or(u32::MAX))
+    }
+
     pub(super) fn width(&self) -> u32 {
-        self.raw.width()
+        self.raw.width().saturating_sub(self.border().0)
     }
 
     pub(super) fn height(&self) -> u32 {
-        self.raw.height()
+        self.raw.height().saturating_sub(self.border().1)
+    }
+
+    /// Whether its pixels are in a device's memory.
+    pub(super) fn is_on_device(&self) -> bool {
+        // SAFETY: reads a number of the frame that `self` owns.
+        #[allow(unsafe_code)]
+        let format = unsafe { (*self.raw.as_ptr()).format };
+        format == ON_CUDA
+    }
+
+    /// Where its pixels are in a device's memory; the error says what is not supported.
+    pub(super) fn on_device(&self) -> Result<DevicePicture, String> {
+        let unsupported = || Err(format!("pixel format {} is not supported", self.format_name()));
+        // SAFETY: a frame of this format holds a reference to its frames' context, which lives as long as the frame. The
+        // C enums are read as the integers that they are.
+        #[allow(unsafe_code)]
+        let (layout, planes, strides, space, range) = unsafe {
+            let raw = self.raw.as_ptr();
+            if (*raw).hw_frames_ctx.is_null() {
+                return unsupported();
+            }
+            let frames = (*(*raw).hw_frames_ctx).data.cast::<ffi::AVHWFramesContext>();
+            (
+                (&raw const (*frames).sw_format).cast::<i32>().read(),
+                [(*raw).data[0], (*raw).data[1]],
+                [(*raw).linesize[0], (*raw).linesize[1]],
+                (&raw const (*raw).colorspace).cast::<i32>().read(),
+                (&raw const (*raw).color_range).cast::<i32>().read(),
+            )
+        };
+        let depth = match layout {
+            _ if layout == ffi::AVPixelFormat::AV_PIX_FMT_NV12 as i32 => Depth::Eight,
+            _ if layout == ffi::AVPixelFormat::AV_PIX_FMT_P010LE as i32 => Depth::TenHigh,
+            _ => return unsupported(),
+        };
+        let Some(matrix) = Matrix::from_code_point(space, self.height()) else {
+            return Err(format!("colour matrix {space} is not supported"));
+        };
+        let sample: u64 = if depth == Depth::Eight { 1 } else { 2 };
+        let (left, top) = self.border();
+        // Chroma has half the rows and, U and V together, the same columns.
+        if !left.is_multiple_of(2) || !top.is_multiple_of(2) {
+            return Err(format!("a border of {left} and {top} pixels is not supported"));
+        }
+        let [Ok(luma), Ok(chroma)] = strides.map(u32::try_from) else { return unsupported() };
+        let at = |plane: *mut u8, stride: u32, row: u32| {
+            plane as u64 + u64::from(row) * u64::from(stride) + u64::from(left) * sample
+        };
+        Ok(DevicePicture {
+            width: self.width(),
+            height: self.height(),
+            depth,
+            planes: [at(planes[0], luma, top), at(planes[1], chroma, top / 2)],
+            strides: [luma, chroma],
+            matrix,
+            full_range: range == 2,
+        })
     }
 
     /// Presentation time in ticks, or FFmpeg's best guess at it.
@@ -414,8 +577,19 @@ impl Picture {
         self.raw.pts().or_else(|| self.raw.timestamp())
     }
 
+    /// The name of its format; of a device's picture, that of the format that the processor decodes to.
     pub(super) fn format_name(&self) -> &'static str {
-        self.raw.format().descriptor().map_or("none", |d| d.name())
+        if !self.is_on_device() {
+            return self.raw.format().descriptor().map_or("none", |d| d.name());
+        }
+        // What NVIDIA's decoder gives in the layouts that are converted.
+        use ffi::AVPixelFormat as P;
+        match self.software {
+            format if format == P::AV_PIX_FMT_YUV420P as i32 => "yuv420p",
+            format if format == P::AV_PIX_FMT_YUVJ420P as i32 => "yuvj420p",
+            format if format == P::AV_PIX_FMT_YUV420P10LE as i32 => "yuv420p10le",
+            _ => "cuda",
+        }
     }
 
     pub(super) fn is_damaged(&self) -> bool {

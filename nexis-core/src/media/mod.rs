@@ -3,7 +3,7 @@
 //! A decoder tells a hostile or broken clip ([`MediaFailure::Clip`]) from its own trouble
 //! ([`MediaFailure::Ours`]): the first rejects a row, the second never does.
 //!
-//! [`cpu`] decodes with FFmpeg. What other decoders must share with it to give the same bytes is in modules of its
+//! [`cpu`] decodes with FFmpeg, [`hardware`] lets it use a device's decoder. What other decoders must share with it to give the same bytes is in modules of its
 //! own: [`demux`] (limits, and which packets there are), [`select`] (which frames are meant), [`yuv`] (colours),
 //! [`resize`] and [`tiles`] (what a model sees). `encode` (a feature) writes clips.
 
@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod demux;
 #[cfg(feature = "encode")]
 pub mod encode;
+pub mod hardware;
 pub mod jpeg;
 mod libav;
 pub mod resize;
@@ -113,6 +114,8 @@ impl std::fmt::Debug for Frame {
 /// The answer to [`MediaDecoder::decode`].
 #[derive(Clone, Debug)]
 pub struct DecodedClip {
+    /// What decoded it, as [`MediaDecoder::name`] says: a device's decoder leaves some streams to the processor.
+    pub decoder: String,
     /// What the stream is.
     pub probe: ClipProbe,
     /// One frame per instant asked for, in that order; neighbours may share their pixels.

@@ -254,9 +254,13 @@ impl RowJudge {
         };
         let failures = found.failures();
         let frame_reports = frame_reports(&frames);
+        let mut environment = self.environment.clone();
+        if let Some(decoder) = &found.decoder {
+            environment.decoder.clone_from(decoder);
+        }
         let evidence = (found.alignment.is_some() || found.category.is_some()).then(|| Evidence {
             evidence_version: EVIDENCE_VERSION,
-            environment: self.environment.clone(),
+            environment,
             limits: self.limits.clone(),
             package: PackageEvidence {
                 miner_hotkey: package.manifest.miner_hotkey.clone(),
@@ -582,6 +586,7 @@ impl RowJudge {
             Err(MediaFailure::Ours(error)) => return Err(error),
         };
         found.time("decode", started);
+        found.decoder = Some(decoded.decoder.clone());
         if let (Some(first), Some(still)) = (&decoded.first, &assets.first_frame)
             && let Some(why) = compare_first_frame(first, still)?
         {
@@ -608,6 +613,7 @@ impl RowJudge {
 struct Found {
     violations: Vec<(u8, Violation)>,
     probe: Option<ClipProbe>,
+    decoder: Option<String>,
     alignment: Option<AlignmentReport>,
     category: Option<CategoryReport>,
     inconclusive: Option<String>,

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+mod pictures;
 mod products;
 mod staging;
 
@@ -13,6 +14,8 @@ use std::ffi::{CString, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{DriverError, result, sys};
+use nexis_core::media::MediaDecoder;
+use nexis_core::media::hardware::NvdecDecoder;
 use nexis_core::model::towers::{Blueprint, Towers};
 use nexis_core::{Error, Result};
 
@@ -92,6 +95,24 @@ pub fn load_towers(
     let towers = DeviceTowers::load(Cuda::open(index)?, plan, options)?;
     let memory = towers.memory();
     Ok((Box::new(towers), memory))
+}
+
+/// Bytes of a device's memory that are taken, by this process and others.
+///
+/// # Errors
+/// As [`usable`].
+pub fn memory_in_use(index: u32) -> Result<usize> {
+    let (free, whole) = Cuda::open(index)?.memory()?;
+    Ok(whole.saturating_sub(free))
+}
+
+/// A decoder that uses the device's own.
+///
+/// # Errors
+/// As [`usable`], and where FFmpeg was built without it.
+pub fn decoder(index: u32) -> Result<Arc<dyn MediaDecoder>> {
+    let pictures = Arc::new(pictures::Pictures::new(Cuda::open(index)?));
+    Ok(Arc::new(NvdecDecoder::open(index, pictures)?))
 }
 
 fn failed(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Error {
@@ -224,11 +245,17 @@ impl Cuda {
         Ok(Self { context, products, staging })
     }
 
+    /// Waits for the context's default stream, on which FFmpeg copies its pictures. Streams of ours are not among what it
+    /// waits for.
+    fn wait_for_default_stream(&self) -> Result<()> {
+        self.context.enter()?;
+        // SAFETY: the default stream is always there.
+        unsafe { result::stream::synchronize(result::stream::null()) }
+            .map_err(|e| failed(self.context.label(), e))
+    }
+
     /// Free and whole memory of the device, in bytes.
-    ///
-    /// # Errors
-    /// Where the driver does not say.
-    pub fn free_memory(&self) -> Result<(usize, usize)> {
+    fn memory(&self) -> Result<(usize, usize)> {
         self.context.enter()?;
         result::mem_get_info().map_err(|e| failed(self.context.label(), e))
     }

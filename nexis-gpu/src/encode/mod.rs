@@ -11,6 +11,7 @@
 
 #![allow(unsafe_code)]
 
+mod line;
 mod tower;
 mod weights;
 
@@ -25,6 +26,7 @@ use nexis_core::{Error, Result};
 
 use crate::compute::{Compute, Format, Product, Span};
 use crate::kernels::{DeviceTaps, InputFormat, Kernels, MAX_HEAD, NormSpans, Rows, TilePlan, no_room};
+use line::Line;
 use tower::{Pass, Space, Tower};
 use weights::{Norm, Uploader};
 
@@ -112,6 +114,7 @@ pub struct DeviceTowers<C: Compute> {
     memory: MemoryUse,
     texts: usize,
     work: Mutex<Work<C::Memory>>,
+    line: Line<Vec<(Frame, TileLayout)>, Vec<Vec<f32>>>,
 }
 
 fn memory<C: Compute>(compute: &C, what: &str, bytes: usize) -> Result<C::Memory> {
@@ -150,7 +153,17 @@ impl<C: Compute> DeviceTowers<C> {
         };
         let memory = MemoryUse { weights, workspace, pictures };
         let format = options.format;
-        Ok(Self { compute, sizes, format, vision, text, memory, texts, work: Mutex::new(work) })
+        Ok(Self {
+            compute,
+            sizes,
+            format,
+            vision,
+            text,
+            memory,
+            texts,
+            work: Mutex::new(work),
+            line: Line::default(),
+        })
     }
 
     /// Memory for batches of this size, and how much that is; `None` where there is no room.
@@ -271,6 +284,27 @@ impl<C: Compute> DeviceTowers<C> {
         Ok(values.chunks_exact(columns.max(1)).map(<[f32]>::to_vec).collect())
     }
 
+    /// Embeddings of the tiles of several clips' frames, clip by clip.
+    fn embed_clips(&self, clips: &[Vec<(Frame, TileLayout)>]) -> Result<Vec<Vec<Vec<f32>>>> {
+        let mut work = self.working();
+        let mut rows = Vec::new();
+        let mut filled = 0;
+        for (frame, layout) in clips.iter().flatten() {
+            let tiles = layout.corners().count();
+            if filled + tiles > self.memory.pictures {
+                rows.extend(self.picture_pass(&work, filled)?);
+                filled = 0;
+            }
+            self.cut(&mut work, frame, layout, filled)?;
+            filled += tiles;
+        }
+        rows.extend(self.picture_pass(&work, filled)?);
+        let mut rows = rows.into_iter();
+        let count =
+            |clip: &Vec<(Frame, TileLayout)>| clip.iter().map(|(_, layout)| layout.corners().count()).sum();
+        Ok(clips.iter().map(|clip| rows.by_ref().take(count(clip)).collect()).collect())
+    }
+
     /// How tiles lie in what the vision tower reads.
     fn tile_plan(&self, width: u32, corners: Vec<(u32, u32)>) -> Result<TilePlan> {
         let number = |x: usize| u32::try_from(x).map_err(|_| Error::Internal(format!("size {x}")));
@@ -377,22 +411,13 @@ impl<C: Compute> Towers for DeviceTowers<C> {
             .iter()
             .map(|frame| TileLayout::new(frame.width, frame.height, edge))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut work = self.working();
-        let mut out = Vec::new();
-        let mut filled = 0;
-        for (frame, layout) in frames.iter().zip(&layouts) {
-            let tiles = layout.corners().count();
-            if filled + tiles > self.memory.pictures {
-                out.extend(self.picture_pass(&work, filled)?);
-                filled = 0;
-            }
-            self.cut(&mut work, frame, layout, filled)?;
-            filled += tiles;
+        let tiles: usize = layouts.iter().map(|layout| layout.corners().count()).sum();
+        if tiles == 0 {
+            return Ok(Vec::new());
         }
-        if filled > 0 {
-            out.extend(self.picture_pass(&work, filled)?);
-        }
-        Ok(out)
+        // A frame's pixels are shared, not copied.
+        let clip: Vec<_> = frames.iter().cloned().zip(layouts).collect();
+        Ok(self.line.submit(clip, tiles, self.memory.pictures, |clips| self.embed_clips(&clips))?)
     }
 
     fn embed_texts(&self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {

@@ -106,29 +106,34 @@ impl Doctor {
     }
 }
 
+/// What there is to compute on beside the processor, what this build has for it, and what stands between the two.
 fn gpu() -> Finding {
+    let built = format!("CUDA path of this build: {}", nexis_gpu::cuda::build());
+    let absent = |detail: String, remedy: &str| Finding {
+        part: "gpu",
+        state: "absent",
+        detail: format!("{detail}; {built}"),
+        remedy: Some(remedy.to_owned()),
+    };
     match nexis_gpu::devices() {
-        Ok(devices) if devices.is_empty() => Finding {
-            part: "gpu",
-            state: "absent",
-            detail: "a driver, but no device".into(),
-            remedy: Some("not needed: everything works on the processor".into()),
-        },
-        Ok(devices) => Finding {
-            part: "gpu",
-            state: "absent",
-            detail: format!(
-                "{} found, but this build computes on the processor only",
-                devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ")
-            ),
-            remedy: None,
-        },
-        Err(why) => Finding {
-            part: "gpu",
-            state: "absent",
-            detail: why.to_string(),
-            remedy: Some("not needed: everything works on the processor".into()),
-        },
+        Err(why) => absent(why.to_string(), "not needed: everything works on the processor"),
+        Ok(devices) if devices.is_empty() => {
+            absent("a driver, but no device".into(), "not needed: everything works on the processor")
+        }
+        Ok(devices) => {
+            let names = devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let refused: Vec<_> =
+                devices.iter().filter_map(|device| nexis_gpu::cuda::usable(device.index).err()).collect();
+            match refused.first() {
+                Some(why) if refused.len() == devices.len() => absent(names, &why.to_string()),
+                _ => Finding {
+                    part: "gpu",
+                    state: "ok",
+                    detail: format!("{names}; {built}"),
+                    remedy: Some("choose it with --precision bf16; scores differ from those of exact".into()),
+                },
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod calibrate;
 mod config;
 mod demo;
@@ -51,6 +52,7 @@ enum Command {
     Devnet(devnet::Devnet),
     Synth(synth::Synth),
     Calibrate(calibrate::Calibrate),
+    Bench(bench::Bench),
     Config(config::ConfigCommand),
     Validator(validator::ValidatorCommand),
     Miner(miner::MinerCommand),
@@ -72,6 +74,7 @@ impl Arguments {
             Command::Devnet(command) => command.run(),
             Command::Synth(command) => command.run(),
             Command::Calibrate(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Validator(command) => command.run(),
             Command::Miner(command) => command.run(),

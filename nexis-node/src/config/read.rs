@@ -251,7 +251,8 @@ impl Reader {
 
     /// Another precision than the exact one only where the operator says so.
     fn precision(&mut self) -> Precision {
-        let precision = self.parsed("model.precision", "exact, fast or f32").unwrap_or_default();
+        let precision =
+            self.parsed("model.precision", "exact, fast or f32, or bf16 or f16 on a GPU").unwrap_or_default();
         let allowed = self.parsed("model.allow_inexact", "true or false").unwrap_or(false);
         if precision != Precision::Exact && !allowed {
             let why = format!(

@@ -28,7 +28,7 @@ __all__ = ["Verifier", "classify", "encode_image", "encode_text", "score", "veri
 _log = logging.getLogger("nexis")
 
 Policy = Union[Literal["network"], Literal["strict"]]
-Precision = Union[Literal["exact"], Literal["fast"], Literal["f32"]]
+Precision = Union[Literal["exact"], Literal["fast"], Literal["f32"], Literal["bf16"], Literal["f16"]]
 PathLike = Union[str, "os.PathLike[str]"]
 Rows = Union[Sequence[Mapping[str, Any]], "_pandas.DataFrame", "_pyarrow.Table"]
 

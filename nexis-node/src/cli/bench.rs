@@ -1,0 +1,338 @@
+//! `nexis bench gpu`: decoder, encoder and both together on a device, beside what a user would pick, in one run.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use nexis_core::media::{Frame, FrameRequest, MediaDecoder, MediaLimits};
+use nexis_core::model::{Crop, ImageText, Precision};
+use nexis_core::protocol::Category;
+use nexis_core::synth::{ClipStyle, RowPlan, render_clip};
+use nexis_gpu::EngineOptions;
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::EXIT_ACCEPTED;
+use crate::roots::models_roots;
+
+/// Measure on this machine, beside what others would use
+#[derive(Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Gpu(Gpu),
+}
+
+/// Clips decoded, pictures encoded and clips judged per second on a device
+#[derive(Args)]
+struct Gpu {
+    /// Device: auto, cpu or cuda:N
+    #[arg(long, default_value = "cuda:0")]
+    device: String,
+    /// Precision of the forward pass
+    #[arg(long, default_value_t = Precision::Bf16)]
+    precision: Precision,
+    /// Python with PyTorch, transformers and torchcodec or PyAV; without it, the demonstration model is measured and no peer
+    #[arg(long, value_name = "PROGRAM")]
+    python: Option<PathBuf>,
+    /// What the Python runs
+    #[arg(long, value_name = "FILE", default_value = "nexis-gpu/benches/peer.py")]
+    peer: PathBuf,
+    /// Folder that holds registry.toml and the models; searched for where not given
+    #[arg(long, value_name = "DIR", env = "NEXIS_MODELS")]
+    models_dir: Option<PathBuf>,
+    /// Clips of the run from end to end
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u16).range(1..))]
+    clips: u16,
+    /// Different clips among them, drawn and encoded first
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    drawn: u16,
+    /// Frames of each clip
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=256))]
+    frames: u16,
+    /// Pictures in one call of the encoder
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch: u16,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Also write everything here, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What one run found.
+#[derive(Serialize)]
+struct Found {
+    version: &'static str,
+    machine: Value,
+    settings: Value,
+    ours: Value,
+    peers: Value,
+}
+
+impl Bench {
+    pub(crate) fn run(self) -> anyhow::Result<u8> {
+        let What::Gpu(gpu) = self.what;
+        gpu.run()
+    }
+}
+
+impl Gpu {
+    fn options(&self, model: &str) -> EngineOptions {
+        EngineOptions {
+            model: model.to_owned(),
+            models_roots: models_roots(self.models_dir.as_deref()),
+            device: self.device.clone(),
+            precision: self.precision,
+            batch: usize::from(self.batch),
+            max_wall: Duration::from_secs(60),
+        }
+    }
+
+    fn run(&self) -> anyhow::Result<u8> {
+        if !(self.seconds > 0.0 && self.seconds <= 600.0) {
+            bail!("--seconds: more than 0 and at most 600 are expected, not {}", self.seconds);
+        }
+        // Asked first: without the device, nothing has to be drawn.
+        let (demo, location) = self.options("demo").load_model()?;
+        let folder = tempfile::tempdir()?;
+        let (clips, models) = (folder.path().join("clips"), folder.path().join("models"));
+        std::fs::create_dir_all(&clips)?;
+        std::fs::create_dir_all(&models)?;
+        eprint_line("drawing clips")?;
+        let drawn = (0..self.drawn)
+            .into_par_iter()
+            .map(|i| draw(&clips, u64::from(i)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let decoder = self.options("demo").decoder();
+
+        eprint_line("decoding")?;
+        let decode = self.decode(decoder.as_ref(), &drawn)?;
+        let mut encode = BTreeMap::new();
+        let mut judged = ("demonstration model".to_owned(), demo);
+        if let Some(python) = &self.python {
+            eprint_line("making models of random weights")?;
+            self.peer(python, &["models".as_ref(), models.as_os_str(), location.directory.as_os_str()])?;
+            for shape in ["ViT-L-14", "ViT-B-16", "ViT-B-32"] {
+                eprint_line(&format!("encoding with {shape}"))?;
+                let model = self.load_folder(&models.join(shape))?;
+                encode.insert(shape.to_owned(), self.encode(model.as_ref())?);
+                judged = (shape.to_owned(), model);
+            }
+        } else {
+            encode.insert(judged.0.clone(), self.encode(judged.1.as_ref())?);
+        }
+        eprint_line(&format!("{} clips from end to end", self.clips))?;
+        let seconds = self.end_to_end(decoder.as_ref(), judged.1.as_ref(), &drawn)?;
+        let identity = judged.1.identity().clone();
+        let memory = self.memory();
+        drop(judged);
+        let peers = match &self.python {
+            Some(python) => {
+                eprint_line("peers")?;
+                let words = [self.seconds.to_string(), self.frames.to_string(), self.batch.to_string()];
+                let device = if self.device == "auto" { "cuda:0" } else { self.device.as_str() };
+                let mut arguments =
+                    vec!["measure".as_ref(), device.as_ref(), models.as_os_str(), clips.as_os_str()];
+                arguments.extend(words.iter().map(|word| -> &std::ffi::OsStr { word.as_ref() }));
+                serde_json::from_str(&self.peer(python, &arguments)?).context("what the peers measured")?
+            }
+            None => Value::Null,
+        };
+        let found = Found {
+            version: env!("CARGO_PKG_VERSION"),
+            machine: json!({
+                "device": identity.device,
+                "driver": nexis_gpu::driver().ok().map(|driver| format!("CUDA {}.{}", driver.cuda_version.0, driver.cuda_version.1)),
+                "processors": std::thread::available_parallelism().map_or(1, usize::from),
+                "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            }),
+            settings: json!({
+                "precision": identity.precision, "batch": self.batch, "frames": self.frames, "clips": self.clips,
+                "drawn": self.drawn, "seconds": self.seconds, "clip": "1280x720, 5 s, 25 frames/s, H.264",
+            }),
+            ours: json!({
+                "device_memory_bytes": memory,
+                "decoder": decoder.name(), "decode": decode, "encode": encode,
+                "end_to_end": { "model": identity.id, "seconds": seconds, "clips_per_second": f64::from(self.clips) / seconds },
+            }),
+            peers,
+        };
+        let text = serde_json::to_string_pretty(&found)?;
+        if let Some(path) = &self.json {
+            std::fs::write(path, format!("{text}\n")).with_context(|| path.display().to_string())?;
+        }
+        show(&found, &mut io::stdout().lock())?;
+        Ok(EXIT_ACCEPTED)
+    }
+
+    fn load_folder(&self, folder: &Path) -> anyhow::Result<std::sync::Arc<dyn ImageText>> {
+        let name = folder.to_str().context("a folder's name that is no text")?;
+        load(&self.options(name))
+    }
+
+    fn peer(&self, python: &Path, arguments: &[&std::ffi::OsStr]) -> anyhow::Result<String> {
+        let output = Command::new(python)
+            .arg(&self.peer)
+            .args(arguments)
+            .stderr(std::process::Stdio::inherit())
+            .output()
+            .with_context(|| python.display().to_string())?;
+        if !output.status.success() {
+            bail!("{} {} ended with {}", python.display(), self.peer.display(), output.status);
+        }
+        let text = String::from_utf8(output.stdout)?;
+        Ok(text.lines().last().unwrap_or_default().to_owned())
+    }
+
+    /// Memory of the device that is taken while the model and the decoder are there.
+    fn memory(&self) -> Option<usize> {
+        let choice = self.device.parse().ok()?;
+        match nexis_gpu::resolve(choice, self.precision).ok()?.kind {
+            nexis_gpu::DeviceKind::Cuda(index) => nexis_gpu::cuda::memory_in_use(index).ok(),
+            _ => None,
+        }
+    }
+
+    fn request(&self) -> FrameRequest {
+        FrameRequest::Spread { count: usize::from(self.frames), first: false }
+    }
+
+    /// Does `work`, which is worth `count`, again and again; how much was done in a second.
+    fn rate(&self, count: usize, mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+        work()?;
+        let (start, mut done) = (Instant::now(), 0);
+        while start.elapsed().as_secs_f64() < self.seconds {
+            work()?;
+            done += count;
+        }
+        Ok(done as f64 / start.elapsed().as_secs_f64())
+    }
+
+    fn decode(&self, decoder: &dyn MediaDecoder, clips: &[PathBuf]) -> anyhow::Result<BTreeMap<usize, f64>> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut found = BTreeMap::new();
+        for threads in [1, 2, 4, 8, 16].into_iter().filter(|threads| *threads == 1 || *threads <= processors)
+        {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+            let rate = self.rate(clips.len(), || {
+                let decoded: anyhow::Result<Vec<Vec<Frame>>> = pool.install(|| {
+                    clips.par_iter().map(|clip| frames(decoder, clip, &self.request())).collect()
+                });
+                decoded.map(|_| ())
+            })?;
+            found.insert(threads, rate);
+        }
+        Ok(found)
+    }
+
+    fn encode(&self, model: &dyn ImageText) -> anyhow::Result<f64> {
+        let size = model.preprocess().size;
+        let bytes = size as usize * size as usize * 3;
+        let crop =
+            |i: usize| Crop { size, rgb: (0..bytes).map(|at| (at * 31 + i * 7 + at / 97) as u8).collect() };
+        let crops: Vec<Crop> = (0..usize::from(self.batch)).map(crop).collect();
+        self.rate(crops.len(), || Ok(model.encode_image(&crops).map(|_| ())?))
+    }
+
+    /// Seconds for all clips: while some are encoded, others are decoded.
+    fn end_to_end(
+        &self,
+        decoder: &dyn MediaDecoder,
+        model: &dyn ImageText,
+        clips: &[PathBuf],
+    ) -> anyhow::Result<f64> {
+        let start = Instant::now();
+        (0..usize::from(self.clips)).into_par_iter().try_for_each(|i| {
+            let clip = clips.get(i % clips.len().max(1)).context("no clip")?;
+            let frames = frames(decoder, clip, &self.request())?;
+            model.encode_tiles(&frames, usize::from(self.batch))?;
+            anyhow::Ok(())
+        })?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
+
+fn load(options: &EngineOptions) -> anyhow::Result<std::sync::Arc<dyn ImageText>> {
+    Ok(options.load_model()?.0)
+}
+
+fn frames(decoder: &dyn MediaDecoder, clip: &Path, request: &FrameRequest) -> anyhow::Result<Vec<Frame>> {
+    Ok(decoder.decode(clip, request, &MediaLimits::default())?.frames)
+}
+
+fn draw(folder: &Path, seed: u64) -> anyhow::Result<PathBuf> {
+    let clip = folder.join(format!("{seed}.mp4"));
+    let category = *Category::ALL.get(seed as usize % Category::ALL.len()).context("no category")?;
+    let row = RowPlan::new(seed, category);
+    render_clip(
+        &row.scene,
+        &ClipStyle { fps: 25, ..ClipStyle::default() },
+        &clip,
+        &clip.with_extension("jpg"),
+    )?;
+    Ok(clip)
+}
+
+fn eprint_line(text: &str) -> io::Result<()> {
+    writeln!(io::stderr().lock(), "bench: {text}")
+}
+
+/// The table that a person reads.
+fn show(found: &Found, out: &mut impl Write) -> io::Result<()> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let machine = |key: &str| found.machine.get(key).map(text).unwrap_or_default();
+    writeln!(
+        out,
+        "nexis {} on {}, {}, {} processors",
+        found.version,
+        machine("device"),
+        machine("driver"),
+        machine("processors")
+    )?;
+    let each = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let ours = |key: &str| found.ours.get(key).cloned().unwrap_or_default();
+    if let Some(bytes) = ours("device_memory_bytes").as_u64() {
+        writeln!(out, "memory of the device that is taken: {} MiB", bytes >> 20)?;
+    }
+    let mut line = |what: &str, unit: &str, who: &str, value: &Value| match value.as_f64() {
+        Some(rate) => writeln!(out, "{what:<10} {rate:>10.1} {unit:<10} {who}"),
+        None => writeln!(out, "{what:<10} {:>10} {unit:<10} {who}: {}", "-", text(value)),
+    };
+    let decoder = text(&ours("decoder"));
+    for (threads, rate) in each(&ours("decode")) {
+        line("decode", "clips/s", &format!("nexis, {decoder}, {threads} threads"), &rate)?;
+    }
+    for (model, rate) in each(&ours("encode")) {
+        line("encode", "pictures/s", &format!("nexis, {model}"), &rate)?;
+    }
+    let end = ours("end_to_end");
+    let model = end.get("model").map(text).unwrap_or_default();
+    line(
+        "end to end",
+        "clips/s",
+        &format!("nexis, {model}"),
+        end.get("clips_per_second").unwrap_or(&Value::Null),
+    )?;
+    for (part, unit, key) in [
+        ("decode", "clips/s", "clips_per_second"),
+        ("encode", "pictures/s", "pictures_per_second"),
+        ("end to end", "clips/s", "clips_per_second"),
+    ] {
+        for (who, measured) in each(found.peers.get(part.replace(' ', "_")).unwrap_or(&Value::Null)) {
+            let value = measured.get(key).filter(|value| !value.is_null()).or(measured.get("error"));
+            line(part, unit, &who, value.unwrap_or(&Value::Null))?;
+        }
+    }
+    Ok(())
+}
