@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexis_core::Result;
 use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
 use nexis_core::model::card::ModelCard;
-use nexis_core::model::registry::{ModelLocation, ModelPlaces, resolve};
+use nexis_core::model::registry::{ModelLocation, ModelPlaces, ModelRole, resolve};
 use nexis_core::model::{ClipModel, ImageText, LoadOptions, Precision};
 use nexis_core::verifier::RowJudge;
+use nexis_core::{Error, Result};
 
 use crate::DeviceChoice;
 
@@ -49,6 +49,10 @@ impl EngineOptions {
         let choice: DeviceChoice = self.device.parse()?;
         crate::resolve(choice)?;
         let location = resolve(&self.model, &self.models_roots)?;
+        if location.kind.role() == ModelRole::Judge {
+            let why = "it answers questions and embeds nothing; `nexis models list` shows the encoders";
+            return Err(Error::usage(format!("model {}", location.id), why));
+        }
         let (id, precision) = (Some(location.id.clone()), self.precision);
         let options = LoadOptions { id, precision, ..LoadOptions::default() };
         let model = ClipModel::load(&location.directory, &options)?;

@@ -1,6 +1,7 @@
 //! Shared pieces of the workspace tests.
 
 pub mod image_text;
+pub mod judge;
 pub mod random_clip;
 
 use std::path::{Path, PathBuf};

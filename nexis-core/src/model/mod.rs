@@ -13,6 +13,7 @@ mod tokenizer;
 mod weights;
 
 pub mod card;
+pub mod judge;
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};

@@ -60,7 +60,7 @@ impl ModelKind {
 
     /// Whether this version can run it.
     pub const fn runs(self) -> bool {
-        matches!(self, Self::Clip)
+        matches!(self, Self::Clip | Self::Qwen3Vl)
     }
 }
 
