@@ -10,4 +10,4 @@ mod engine;
 
 pub use choice::{Device, DeviceChoice, DeviceKind, resolve};
 pub use device::{CudaDevice, Driver, NoDriver, devices, driver};
-pub use engine::EngineOptions;
+pub use engine::{EngineOptions, JudgeChoice};

@@ -82,7 +82,7 @@ impl Engine {
             ModelPlaces { roots: models_roots, home: nexis_home(&lookup), hub: hub_cache(&lookup) };
         let precision: Precision = precision.parse().map_err(|e| ours(py, e))?;
         let device = device.to_owned();
-        let options = EngineOptions { model, models_roots, device, precision, batch, max_wall };
+        let options = EngineOptions { model, models_roots, device, precision, batch, max_wall, judge: None };
         let made = beside(py, move |_| {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)

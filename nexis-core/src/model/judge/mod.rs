@@ -3,8 +3,8 @@
 //! [`Judge`] is the seam. No text is generated and none is parsed: the prompt goes through the network once, and P(yes)
 //! comes from the logits of the words for yes and no at its last place ([`YesNo`]).
 //!
-//! A judge costs a thousand times what an encoder costs, so that it is asked only where the encoder's score is in doubt:
-//! [`Cascade`](crate::verifier::Cascade).
+//! A judge costs many times what an encoder costs, so that it is asked only where the encoder's score is in doubt:
+//! [`RowJudge::with_judge`](crate::verifier::RowJudge::with_judge).
 
 mod answer;
 mod checkpoint;

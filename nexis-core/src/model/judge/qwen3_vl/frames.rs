@@ -1,8 +1,8 @@
 //! Frames as the vision tower takes them.
 //!
 //! Sizes follow transformers' rule for this model: both edges are multiples of two patches, nearest to the frame's own,
-//! and shrunk by one factor where the frame has more than [`PIXELS`]. What bounds the pixels is ours: the model's own
-//! bound is 160 times as large and would cost a minute of video a million tokens. Frames of 1280x720 become 512x288.
+//! and shrunk by one factor where the frame has more than [`PIXELS`]. That bound is ours, since what a question costs
+//! follows from it; the model's own is for videos that are to be read closely. Frames of 1280x720 become 512x288.
 
 use super::config::{Config, MERGE, TEMPORAL};
 use crate::error::{Error, Result};
