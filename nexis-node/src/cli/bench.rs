@@ -96,6 +96,7 @@ impl Gpu {
             precision: self.precision,
             batch: usize::from(self.batch),
             max_wall: Duration::from_secs(60),
+            judge: None,
         }
     }
 

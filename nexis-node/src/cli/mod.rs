@@ -24,7 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nexis_core::model::Precision;
 use nexis_core::report::Verdict;
-use nexis_gpu::EngineOptions;
+use nexis_core::verifier::JUDGE_BUDGET;
+use nexis_gpu::{EngineOptions, JudgeChoice};
 
 use crate::roots::models_roots;
 use crate::view::{Progress, ProgressMode};
@@ -119,6 +120,7 @@ impl EngineArguments {
             precision: self.precision,
             batch: usize::from(self.batch),
             max_wall: std::time::Duration::from_secs(self.max_clip_seconds),
+            judge: None,
         }
     }
 
@@ -131,6 +133,26 @@ impl EngineArguments {
     fn in_pool<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads()).build()?;
         pool.install(work)
+    }
+}
+
+/// What decides where the model leaves something in doubt.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct JudgeArguments {
+    /// Judge that decides what the model leaves in doubt: an id of `nexis models list`, or a folder. The model's
+    /// threshold decides where not given
+    #[arg(long, value_name = "ID_OR_DIR")]
+    judge: Option<String>,
+    /// Questions that the judge is asked per interval at most; beyond that, the model's threshold decides
+    #[arg(long, value_name = "N", requires = "judge", default_value_t = JUDGE_BUDGET)]
+    judge_budget: u32,
+}
+
+impl JudgeArguments {
+    /// The options of an engine, with the judge behind it.
+    fn behind(&self, engine: &EngineArguments) -> EngineOptions {
+        let judge = self.judge.clone().map(|id| JudgeChoice { id, budget: self.judge_budget });
+        EngineOptions { judge, ..engine.options() }
     }
 }
 

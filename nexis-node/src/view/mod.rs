@@ -64,6 +64,13 @@ fn environment_facts(environment: &Environment, policy: Option<Policy>) -> Vec<(
         Some(model) => ("model", format!("{} ({}, {})", model.id, model.architecture, model.precision)),
         None => ("model", "none".to_owned()),
     });
+    if let Some(judge) = &environment.judge {
+        let model = &judge.identity.model;
+        let calls = judge.budget;
+        let words =
+            format!("{} ({}, {}; {calls} calls per interval)", model.id, model.architecture, model.precision);
+        facts.push(("judge", words));
+    }
     facts.push(("device", environment.device.clone()));
     facts.push(("decoder", environment.decoder.clone()));
     facts.push(("preprocessing", environment.preprocessing.clone()));
