@@ -78,6 +78,7 @@ pub mod overlap;
 #[cfg(feature = "encode")]
 pub mod pack;
 pub mod package;
+pub mod pairs;
 pub mod protocol;
 pub mod python;
 pub mod report;
