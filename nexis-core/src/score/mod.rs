@@ -8,11 +8,15 @@ use ndarray::{Array2, ArrayView2, Axis, concatenate};
 use crate::error::{Error, Result};
 
 pub mod align;
+pub mod bootstrap;
 pub mod calibrate;
 pub mod category;
+pub mod curves;
 pub mod evaluate;
 pub mod features;
 pub mod metrics;
+pub mod rank;
+pub mod reliability;
 pub mod softmax;
 pub mod swaps;
 pub mod text;
