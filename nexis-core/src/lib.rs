@@ -66,6 +66,7 @@
 //! # }
 //! ```
 
+pub mod bench;
 pub mod check;
 pub mod commitment;
 pub mod error;

@@ -29,7 +29,7 @@ const LONGEST_PATH: usize = 4096;
 const LONGEST_NAME: usize = 256;
 
 /// What is looked at, as the file names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shown {
     /// A video file, by its path below the root.
@@ -148,8 +148,47 @@ pub struct PairOptions {
     pub root: Option<PathBuf>,
     /// What stands between several paths or ratings of one CSV field.
     pub separator: Separator,
+    /// The part to read; all of it where not given.
+    pub part: Option<Part>,
     /// What it may cost.
     pub limits: PairLimits,
+}
+
+/// One of several parts that share no group: to fit on one and to measure on another. Which part a group is in follows
+/// from its name alone (of a pair without a group, from its paths).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    number: u64,
+    of: u64,
+}
+
+impl Part {
+    fn holds(self, pair: &Pair) -> bool {
+        let digest = match &pair.group {
+            Some(group) => Digest::of(group),
+            None => Digest::of(pair.shown.keys().join("\n")),
+        };
+        digest.seed_int() % self.of == self.number - 1
+    }
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
+}
+
+impl FromStr for Part {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed = text
+            .split_once('/')
+            .and_then(|(number, of)| Some(Self { number: number.parse().ok()?, of: of.parse().ok()? }));
+        parsed.filter(|part| (1..=part.of).contains(&part.number) && part.of <= 1000).ok_or_else(|| {
+            Error::usage(format!("part {text:?}"), "one of several parts is expected, for example 1/2")
+        })
+    }
 }
 
 /// What stands between the items of a list in one CSV field.
@@ -183,6 +222,7 @@ pub struct PairSource {
     /// Without links.
     true_root: PathBuf,
     separator: char,
+    part: Option<Part>,
     limits: PairLimits,
 }
 
@@ -212,7 +252,15 @@ impl PairSource {
             root.canonicalize().ok().filter(|root| root.is_dir()).ok_or_else(|| {
                 Error::usage(root.display().to_string(), "the root of the paths is no folder")
             })?;
-        Ok(Self { path, format, root, true_root, separator: options.separator.0, limits: options.limits })
+        Ok(Self {
+            path,
+            format,
+            root,
+            true_root,
+            separator: options.separator.0,
+            part: options.part,
+            limits: options.limits,
+        })
     }
 
     /// The file, or the folder of a format with several files.
@@ -223,6 +271,11 @@ impl PairSource {
     /// The format.
     pub fn format(&self) -> PairFormat {
         self.format
+    }
+
+    /// The part that is read, where it is not all.
+    pub fn part(&self) -> Option<Part> {
+        self.part
     }
 
     /// The folder that paths stay within.
@@ -284,6 +337,9 @@ impl Gate<'_> {
     fn give(&mut self, pair: Pair) -> Result<()> {
         let row = pair.row;
         checked(&pair).map_err(|why| self.source.error(row, why))?;
+        if self.source.part.is_some_and(|part| !part.holds(&pair)) {
+            return Ok(());
+        }
         self.pairs += 1;
         if self.pairs > self.source.limits.max_pairs {
             let most = self.source.limits.max_pairs;
