@@ -64,14 +64,13 @@ fn two_models_on_pairs_of_which_some_are_broken_or_hostile() {
         "</script><script>alert(1)</script> \\u202e <img src=x onerror=alert(2)> & \\\"two\\\" birds";
     let mut text = fs::read_to_string(&pairs).unwrap();
     let picture = text.split("pictures/").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    for (caption, name, group) in [
-        (hostile, picture.as_str(), "<b>g</b>"),
-        ("a lost picture", "gone.jpg", "g"),
-        ("a broken one", "text.jpg", "g"),
-    ] {
+    // Said to fit, so that it is among the mistakes that the page shows.
+    for (caption, name, label) in
+        [(hostile, picture.as_str(), 1), ("a lost picture", "gone.jpg", 0), ("a broken one", "text.jpg", 0)]
+    {
         text.push_str(&format!(
-            "{{\"frames\": [\"pictures/{name}\"], \"caption\": \"{caption}\", \"label\": 0, \"group\": \"{group}\", \
-             \"subset\": \"<i>odd</i>\"}}\n"
+            "{{\"frames\": [\"pictures/{name}\"], \"caption\": \"{caption}\", \"label\": {label}, \
+             \"group\": \"<b>g</b>\", \"subset\": \"<i>odd</i>\"}}\n"
         ));
     }
     fs::write(&pairs, &text).unwrap();
@@ -109,9 +108,7 @@ fn two_models_on_pairs_of_which_some_are_broken_or_hostile() {
 
     // The page shows a stranger's text as text, and asks nobody for anything.
     let page = fs::read_to_string(Path::new(out).join("report.html")).unwrap();
-    assert!(
-        page.contains("&lt;script&gt;alert(1)") && page.contains("&lt;b&gt;") == page.contains("g&lt;/b&gt;")
-    );
+    assert!(page.contains("&lt;script&gt;alert(1)"));
     assert!(page.contains("&lt;i&gt;odd&lt;/i&gt;"));
     for forbidden in
         ["<script", "<img src=x", "http:", "https:", "<b>g", "<i>odd", "\u{202e}", "<link", "url("]
@@ -225,9 +222,14 @@ fn a_card_from_one_half_holds_its_target_on_the_other() {
         serde_json::from_str(&done(&typed)).unwrap()
     };
     let other = judged("2/2");
-    let (_, interval) = measure(&other, 0, "false_rejects");
+    let (rejected, interval) = measure(&other, 0, "false_rejects");
     let (low, high) = interval.unwrap();
-    assert!(low <= target && target <= high, "{target} is not in {low} to {high}");
+    assert!(low <= rejected && rejected <= high);
+    // What the calibration says is to be expected of groups that it has not seen: both halves are small, and this
+    // interval knows it.
+    let end = |name: &str| facts["expected_false_rejections"][name].as_f64().unwrap();
+    assert!(end("low") <= rejected && rejected <= end("high"), "{rejected} is not in {facts}");
+    assert!(end("low") <= target && target <= end("high"));
     let scored = |report: &Value| report["data"]["scored"].as_u64().unwrap();
     assert_eq!(scored(&other) + scored(&judged("1/2")), 360, "the parts share nothing and leave nothing out");
 }

@@ -118,7 +118,7 @@ impl Machine<'_> {
                     self.push(Value::Tuple(items))?;
                 }
                 b't' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.push(Value::Tuple(items))?;
                 }
                 b']' => self.push(Value::List(Vec::new()))?,
@@ -127,7 +127,7 @@ impl Machine<'_> {
                     self.list()?.push(item);
                 }
                 b'e' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.list()?.extend(items);
                 }
                 b'q' => {
@@ -212,7 +212,7 @@ impl Machine<'_> {
         }
     }
 
-    fn to_mark(&mut self) -> Option<Vec<Place>> {
+    fn since_mark(&mut self) -> Option<Vec<Place>> {
         let mark = self.stack.iter().rposition(|place| matches!(self.made.get(*place), Some(Value::Mark)))?;
         let items = self.stack.split_off(mark + 1);
         self.stack.pop()?;

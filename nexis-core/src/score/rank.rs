@@ -47,47 +47,64 @@ impl RankPair {
         self.weighed(|_| 1)
     }
 
-    /// Each observation, by its index, counted so often. `None` where scores or ratings are all equal.
+    /// Each observation, by its index, counted so often, as a resample does. A pair of an observation with itself says
+    /// nothing about order and is not counted, not even as a tie; else resamples would have more ties than the data.
+    /// `None` where scores or ratings are all equal.
     pub fn weighed(&self, weight: impl Fn(usize) -> u32) -> Option<Kendall> {
         let mut seen = Tree(vec![0; self.levels + 1]);
-        let mut per_level = vec![0_u64; self.levels];
-        let (mut balance, mut total, mut score_ties, mut scores) = (0_i128, 0_u64, 0_u128, 0_u64);
+        let mut per_level = vec![Sum::default(); self.levels];
+        let (mut balance, mut total, mut score_ties, mut scores) = (0_i128, Sum::default(), 0_u128, 0_u64);
         for tied in self.order.chunk_by(|_, next| !next.2) {
-            let mut here = 0;
+            let mut here = Sum::default();
             for (index, level, _) in tied {
                 let n = u64::from(weight(*index as usize));
                 let (below, up_to) = (seen.below(*level as usize), seen.below(*level as usize + 1));
-                balance += i128::from(n) * (i128::from(below) - i128::from(total - up_to));
-                here += n;
+                balance += i128::from(n) * (i128::from(below) - i128::from(total.count - up_to));
+                here.add(n);
             }
             for (index, level, _) in tied {
                 let n = u64::from(weight(*index as usize));
                 seen.add(*level as usize, n);
-                if let Some(count) = per_level.get_mut(*level as usize) {
-                    *count += n;
+                if let Some(sum) = per_level.get_mut(*level as usize) {
+                    sum.add(n);
                 }
+                total.add(n);
             }
-            total += here;
-            score_ties += pairs(here);
-            scores += u64::from(here > 0);
+            score_ties += here.pairs();
+            scores += u64::from(here.count > 0);
         }
-        let rating_ties: u128 = per_level.iter().map(|n| pairs(*n)).sum();
-        let ratings = per_level.iter().filter(|n| **n > 0).count() as u64;
-        let (all, least) = (pairs(total), scores.min(ratings));
+        let rating_ties: u128 = per_level.iter().map(Sum::pairs).sum();
+        let ratings = per_level.iter().filter(|sum| sum.count > 0).count() as u64;
+        let (all, least) = (total.pairs(), scores.min(ratings));
         if least < 2 {
             return None;
         }
         let balance = balance as f64;
         let tau_b = balance / ((all - score_ties) as f64).sqrt() / ((all - rating_ties) as f64).sqrt();
-        let square = total as f64 * total as f64;
+        // The square of the number of observations, were each of its pairs one of distinct ones.
+        let square = (2 * all + u128::from(total.count)) as f64;
         let tau_c = 2.0 * balance / (square * (least - 1) as f64 / least as f64);
         Some(Kendall { tau_b: tau_b.clamp(-1.0, 1.0), tau_c: tau_c.clamp(-1.0, 1.0) })
     }
 }
 
-/// Pairs of so many.
-fn pairs(n: u64) -> u128 {
-    u128::from(n) * u128::from(n.saturating_sub(1)) / 2
+/// Observations with weights.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    count: u64,
+    squares: u128,
+}
+
+impl Sum {
+    fn add(&mut self, n: u64) {
+        self.count += n;
+        self.squares += u128::from(n) * u128::from(n);
+    }
+
+    /// Pairs of distinct observations.
+    fn pairs(&self) -> u128 {
+        (u128::from(self.count) * u128::from(self.count) - self.squares) / 2
+    }
 }
 
 /// Counts by level, with sums of everything below one in logarithmic time (Fenwick).
@@ -128,13 +145,29 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_counts_like_a_repetition() {
+    fn a_weight_multiplies_pairs_of_distinct_observations() {
         let (scores, ratings) = ([0.1, 0.4, 0.4, 0.8, 0.3], [1.0, 3.0, 2.0, 3.0, 2.0]);
-        let weights = [2, 0, 1, 3, 1];
-        let weighed = RankPair::new(&scores, &ratings).unwrap().weighed(|i| weights[i]);
-        let indices: Vec<usize> = (0..5).flat_map(|i| std::iter::repeat_n(i, weights[i] as usize)).collect();
-        let again: Vec<f64> = indices.iter().map(|i| scores[*i]).collect();
-        let rated: Vec<f64> = indices.iter().map(|i| ratings[*i]).collect();
-        assert_eq!(weighed, RankPair::new(&again, &rated).unwrap().kendall());
+        let weights = [2_u32, 0, 1, 3, 1];
+        let got = RankPair::new(&scores, &ratings).unwrap().weighed(|i| weights[i]).unwrap();
+        let (mut balance, mut by_score, mut by_rating, mut all) = (0.0, 0.0, 0.0, 0.0);
+        let order = |values: &[f64; 5], i: usize, j: usize| {
+            (values[i] - values[j]).signum() * f64::from(u8::from(values[i] != values[j]))
+        };
+        for i in 0..5 {
+            for j in 0..i {
+                let n = f64::from(weights[i] * weights[j]);
+                let (s, r) = (order(&scores, i, j), order(&ratings, i, j));
+                balance += n * s * r;
+                by_score += n * s * s;
+                by_rating += n * r * r;
+                all += n;
+            }
+        }
+        assert!((got.tau_b - balance / f64::sqrt(by_score * by_rating)).abs() < 1e-12, "{got:?}");
+        // Three grades and four scores are left of the five observations, seven with their weights.
+        assert!((got.tau_c - 2.0 * balance / ((2.0 * all + 7.0) * 2.0 / 3.0)).abs() < 1e-12, "{got:?}");
+        // All observations twice: the same order, the same tau-b.
+        let (once, twice) = (RankPair::new(&scores, &ratings).unwrap(), |_| 2);
+        assert!((once.weighed(twice).unwrap().tau_b - once.kendall().unwrap().tau_b).abs() < 1e-12);
     }
 }

@@ -249,7 +249,7 @@ fn find<'a>(measures: &'a [Measure], key: &str) -> Option<&'a Measure> {
 fn write_figures(out: &mut dyn Write, report: &BenchReport) -> io::Result<()> {
     writeln!(
         out,
-        "<section class=\"panel\">\n<h2>Figures</h2>\n<div class=\"scroll\"><table class=\"figures\">\n<thead><tr><th></th>"
+        "<section class=\"panel\">\n<h2>Figures</h2>\n<div class=\"scroll\"><table class=\"figures names\">\n<thead><tr><th></th>"
     )?;
     for (m, model) in report.models.iter().enumerate() {
         writeln!(out, "<th scope=\"col\"><a href=\"#model{m}\"><bdi>{}</bdi></a></th>", Shown(&model.name))?;
@@ -362,7 +362,7 @@ fn write_cost(out: &mut dyn Write, page: &BenchPage<'_>) -> io::Result<()> {
 fn write_kappa(out: &mut dyn Write, report: &BenchReport) -> io::Result<()> {
     writeln!(
         out,
-        "<section class=\"panel\">\n<h2>Agreement</h2>\n<div class=\"scroll\"><table class=\"figures\">\n<thead><tr><th></th>"
+        "<section class=\"panel\">\n<h2>Agreement</h2>\n<div class=\"scroll\"><table class=\"figures names\">\n<thead><tr><th></th>"
     )?;
     for model in &report.models {
         write!(out, "<th scope=\"col\"><bdi>{}</bdi></th>", Shown(&model.name))?;
