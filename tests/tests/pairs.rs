@@ -263,3 +263,38 @@ fn a_hundred_thousand_lines_stream() {
     let stopped = source.each(&mut |_| Err(Error::Interrupted));
     assert!(matches!(stopped, Err(Error::Interrupted)));
 }
+
+#[test]
+fn damage_anywhere_is_an_error_or_other_pairs_and_never_ends_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut outcomes = [0_usize; 2];
+    let mut try_all = |path: &Path, bytes: &[u8]| {
+        for at in 0..bytes.len() {
+            for damaged in [bytes[..at].to_vec(), {
+                let mut flipped = bytes.to_vec();
+                flipped[at] ^= 1 << (at % 8);
+                flipped
+            }] {
+                fs::write(path, damaged).unwrap();
+                outcomes[usize::from(read(path).is_ok())] += 1;
+            }
+        }
+    };
+    for name in ["frames.parquet", "clips.parquet"] {
+        let bytes = fs::read(nexis_tests::fixture("pairs").join(name)).unwrap();
+        try_all(&folder.path().join(name), &bytes);
+    }
+    for protocol in ["vatex_p2", "vatex_p4", "vatex_p5"] {
+        let source = nexis_tests::fixture("pairs").join(protocol);
+        let names = ["candidates_list.pkl", "human_scores.pkl", "video_ids.pkl"];
+        for name in names {
+            fs::copy(source.join(name), folder.path().join(name)).unwrap();
+        }
+        for name in names {
+            let bytes = fs::read(source.join(name)).unwrap();
+            try_all(&folder.path().join(name), &bytes);
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+    }
+    assert!(outcomes[0] > outcomes[1], "most damage is noticed: {outcomes:?}");
+}
