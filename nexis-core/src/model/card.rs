@@ -168,6 +168,9 @@ pub struct CalibrationCard {
     pub date: String,
     /// The data, in words: what was rendered or collected, which seeds, how it was kept apart.
     pub data: String,
+    /// SHA-256 over pairs that people judged, where the card was fitted on such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_sha256: Option<Digest>,
     /// Numbers of samples by kind.
     pub counts: BTreeMap<String, u64>,
     /// The measures on data that the card was not fitted on.
@@ -264,6 +267,7 @@ impl ModelCard {
                 command: String::new(),
                 date: String::new(),
                 data: String::new(),
+                data_sha256: None,
                 counts: BTreeMap::new(),
                 figures: Vec::new(),
             },
@@ -469,6 +473,7 @@ mod tests {
                 command: "nexis calibrate".into(),
                 date: "2026-01-01".into(),
                 data: "none".into(),
+                data_sha256: None,
                 counts: BTreeMap::from([("clips".into(), 3)]),
                 figures: vec![Figure {
                     measure: "EER".into(),

@@ -2,6 +2,7 @@
 
 mod bench;
 mod calibrate;
+mod calibrate_pairs;
 mod config;
 mod demo;
 mod devnet;
@@ -90,6 +91,13 @@ pub(crate) struct EngineArguments {
     /// Model: an id of `nexis models list`, or a folder of a CLIP or a SigLIP in Hugging Face's format with a card.toml
     #[arg(long, value_name = "ID_OR_DIR", default_value = "demo")]
     model: String,
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+/// What models run on, whichever they are.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MachineArguments {
     /// Folder that holds registry.toml and the models; searched for where not given
     #[arg(long, value_name = "DIR", env = "NEXIS_MODELS")]
     models_dir: Option<PathBuf>,
@@ -113,8 +121,24 @@ pub(crate) struct EngineArguments {
 
 impl EngineArguments {
     fn options(&self) -> EngineOptions {
+        self.machine.options(&self.model)
+    }
+
+    /// Threads, 0 for all cores.
+    fn threads(&self) -> usize {
+        self.machine.threads()
+    }
+
+    /// Runs work on a pool of `--threads` threads.
+    fn in_pool<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+        self.machine.in_pool(work)
+    }
+}
+
+impl MachineArguments {
+    fn options(&self, model: &str) -> EngineOptions {
         EngineOptions {
-            model: self.model.clone(),
+            model: model.to_owned(),
             models_roots: models_roots(self.models_dir.as_deref()),
             device: self.device.clone(),
             precision: self.precision,
@@ -122,6 +146,11 @@ impl EngineArguments {
             max_wall: std::time::Duration::from_secs(self.max_clip_seconds),
             judge: None,
         }
+    }
+
+    /// Pictures in one call of a model.
+    fn batch(&self) -> usize {
+        usize::from(self.batch)
     }
 
     /// Threads, 0 for all cores.

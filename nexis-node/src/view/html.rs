@@ -17,10 +17,10 @@ use super::text::{cut, printable};
 use super::{borderline_rows, environment_facts, percent, probe_line, reasons, verdict_word};
 
 /// The page's look, light and dark, narrow and wide.
-const STYLE: &str = include_str!("page.css");
+pub(super) const STYLE: &str = include_str!("page.css");
 
 /// Nothing is loaded and nothing runs, whatever text got onto the page.
-const POLICY: &str =
+pub(super) const POLICY: &str =
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// Longest text of a miner that is shown; the JSON has all of it.
@@ -44,7 +44,7 @@ impl Default for PageOptions {
 }
 
 /// Text from outside, safe between tags and inside quoted attributes.
-struct Shown<'a>(&'a str);
+pub(super) struct Shown<'a>(pub(super) &'a str);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

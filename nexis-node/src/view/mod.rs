@@ -1,9 +1,11 @@
 //! Results for people: a table, a contact sheet, a page, and progress while they are made.
 
+mod bench;
 mod explain;
 mod font;
 mod html;
 mod pictures;
+mod plot;
 mod progress;
 #[cfg(test)]
 mod sample;
@@ -17,6 +19,7 @@ use nexis_core::check::Policy;
 use nexis_core::media::ClipProbe;
 use nexis_core::report::{CategoryReport, Environment, SubmissionReport, Verdict};
 
+pub(crate) use bench::{BenchPage, MistakePicture, Prices, write_bench, write_bench_text};
 pub(crate) use html::{PageOptions, write_page};
 pub(crate) use pictures::RowPictures;
 pub(crate) use progress::{Progress, ProgressMode};
