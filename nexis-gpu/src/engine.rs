@@ -93,11 +93,17 @@ impl EngineOptions {
         Ok((Arc::new(model), location))
     }
 
-    /// Loads a judge alone. It runs on the processor, wherever the encoder does; its identity says so.
+    /// Loads a judge alone, onto the processor.
     ///
     /// # Errors
-    /// As [`load_model`](Self::load_model).
+    /// As [`load_model`](Self::load_model), and where another device is named: none is fallen back from.
     pub fn load_judge(&self, id: &str) -> Result<Arc<dyn Judge>> {
+        if let choice @ DeviceChoice::Cuda(_) = self.device.parse()? {
+            return Err(Error::Missing {
+                what: format!("a judge on {choice}"),
+                remedy: "judges run on the processor: choose cpu or auto, or leave the judge out".to_owned(),
+            });
+        }
         let location = resolve(id, &self.models_roots)?;
         let options = JudgeOptions { id: Some(location.id.clone()), ..JudgeOptions::default() };
         let judge = judge::load(location.kind, &location.directory, &options)?;

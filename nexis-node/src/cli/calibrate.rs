@@ -106,6 +106,7 @@ impl Calibrate {
                     precision: Precision::default(),
                     batch: BATCH,
                     max_wall: MediaLimits::default().max_wall,
+                    judge: None,
                 },
                 prompts: self.prompts.as_deref(),
                 out: self.out.clone(),

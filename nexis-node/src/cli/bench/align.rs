@@ -62,7 +62,7 @@ pub(crate) struct PairArguments {
 }
 
 impl PairArguments {
-    pub(super) fn open(&self, path: &Path) -> anyhow::Result<PairSource> {
+    pub(crate) fn open(&self, path: &Path) -> anyhow::Result<PairSource> {
         if self.positive_from.is_some_and(|rating| !rating.is_finite()) {
             bail!(Error::usage("--positive-from", "a finite number is expected"));
         }
@@ -76,7 +76,7 @@ impl PairArguments {
         Ok(PairSource::open(path, &options)?)
     }
 
-    pub(super) fn report(&self, batch: usize) -> AlignOptions {
+    pub(crate) fn report(&self, batch: usize) -> AlignOptions {
         AlignOptions {
             positive_from: self.positive_from,
             bootstrap: Bootstrap { seed: self.seed, resamples: self.resamples },
@@ -87,7 +87,7 @@ impl PairArguments {
     }
 
     /// These arguments as they would be typed, for a card's record.
-    pub(super) fn typed(&self) -> String {
+    pub(crate) fn typed(&self) -> String {
         let mut text = String::new();
         if let Some(part) = self.part {
             text.push_str(&format!(" --part {part}"));
@@ -138,8 +138,8 @@ fn price(text: &str) -> Result<f64, String> {
 
 /// Sees a measurement for the terminal.
 pub(crate) struct Seen<'a> {
-    pub(super) progress: &'a Progress,
-    pub(super) interrupted: &'a AtomicBool,
+    pub(crate) progress: &'a Progress,
+    pub(crate) interrupted: &'a AtomicBool,
 }
 
 impl Watch for Seen<'_> {
