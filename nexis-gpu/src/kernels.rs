@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use nexis_core::media::resize::Taps;
+use nexis_core::media::resize::{Resample, Taps};
 use nexis_core::media::tiles::MAX_TILES;
 use nexis_core::media::yuv::Coefficients;
 use nexis_core::model::towers::Activation;
@@ -199,7 +199,7 @@ impl<M> DeviceTaps<M> {
     /// # Errors
     /// [`Error::Usage`] for sizes that are not resized; where the device has no room or fails.
     pub fn upload<C: Compute<Memory = M>>(compute: &C, inputs: u32, outputs: u32) -> Result<Self> {
-        let taps = Taps::between(inputs, outputs)?;
+        let taps = Taps::between(inputs, outputs, Resample::Bicubic)?;
         let words = |values: &[usize]| values.iter().map(|&x| x as u32).collect::<Vec<_>>();
         let (starts, counts) = (words(taps.starts()), words(taps.counts()));
         let weights = taps.weights().iter().map(|&w| w.cast_unsigned());

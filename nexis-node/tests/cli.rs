@@ -242,3 +242,55 @@ fn doctor_and_models_tell_what_is_here() {
         text(&models.stdout).contains("demo") && text(&models.stdout).contains("not a judge of real footage")
     );
 }
+
+/// A SigLIP with random weights goes every way that a model goes. Its figures mean nothing.
+#[test]
+fn a_siglip_is_imported_calibrated_and_judges() {
+    let home = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_nexis"))
+            .args(arguments)
+            .env("NEXIS_MODELS", models())
+            .env("NEXIS_HOME", home.path())
+            .env("HF_HUB_CACHE", home.path().join("hub"))
+            .env("NO_COLOR", "1")
+            .output()
+            .unwrap()
+    };
+    let succeeds = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert_eq!(status(&output), 0, "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let fixture = models().join("../tests/fixtures/models/siglip_f32");
+    succeeds(&["models", "import", fixture.to_str().unwrap(), "--id", "own/siglip"]);
+    let listed = succeeds(&["models", "list"]);
+    let line = listed.lines().find(|line| line.starts_with("own/siglip")).unwrap();
+    assert!(line.contains("siglip") && line.contains("yes") && line.contains("here"), "{line}");
+    succeeds(&["models", "verify", "own/siglip"]);
+
+    let prompts = models().join("demo/prompts.json");
+    let data = ["--fit", "2", "--measure", "2", "--date", "2026-04-01", "--quiet"];
+    succeeds(&[&["calibrate", "own/siglip", "--prompts", prompts.to_str().unwrap()][..], &data].concat());
+    let card = home.path().join("models/own/siglip/card.toml");
+    assert!(fs::read_to_string(card).unwrap().contains("id = \"own/siglip\""));
+
+    let made = made();
+    let model = ["--model", "own/siglip", "--json"];
+    let verified = run(&[&["verify", &made.honest][..], &model].concat());
+    assert!([0, 1].contains(&status(&verified)), "{}", text(&verified.stderr));
+    let report = json(&verified);
+    assert_eq!(report["environment"]["model"]["architecture"], "siglip");
+    assert_eq!(report["environment"]["model"]["precision"], "exact-f32");
+    for row in report["submissions"][0]["rows"].as_array().unwrap() {
+        let probability = row["alignment"]["probability"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&probability), "{row}");
+    }
+    for precision in ["f32", "exact"] {
+        let again = run(&[&["verify", &made.honest, "--precision", precision][..], &model].concat());
+        assert!([0, 1].contains(&status(&again)), "{precision}: {}", text(&again.stderr));
+    }
+    let missing = run(&["verify", &made.honest, "--model", fixture.to_str().unwrap()]);
+    assert_eq!(status(&missing), 2);
+    assert!(text(&missing.stderr).contains("nexis calibrate"), "{}", text(&missing.stderr));
+}

@@ -10,7 +10,6 @@ use nexis_core::check::Policy;
 use nexis_core::evidence::Evidence;
 use nexis_core::media::{Frame, MediaFailure};
 use nexis_core::model::Precision;
-use nexis_core::model::registry::{ModelPlaces, hub_cache, nexis_home};
 use nexis_core::overlap::OverlapIndex;
 use nexis_core::package::{IntervalFolder, discover, validate_row};
 use nexis_core::protocol::{Hotkey, IntervalId};
@@ -31,6 +30,7 @@ use serde_json::{Map, Value, json};
 use crate::convert::read;
 use crate::errors::{media, ours, raised};
 use crate::media::frames;
+use crate::models::places;
 use crate::work::beside;
 
 /// Most frames in one call of the model's front.
@@ -79,9 +79,7 @@ impl Engine {
         nexis_gpu::resolve(choice, precision)
             .map_err(|e| raised(py, "DeviceUnavailable", (e.to_string(),)))?;
         let max_wall = Duration::from_secs_f64(max_wall_s);
-        let lookup = |name: &str| std::env::var(name).ok();
-        let models_roots =
-            ModelPlaces { roots: models_roots, home: nexis_home(&lookup), hub: hub_cache(&lookup) };
+        let models_roots = places(models_roots);
         let device = device.to_owned();
         let options = EngineOptions { model, models_roots, device, precision, batch, max_wall };
         let made = beside(py, move |_| {

@@ -7,6 +7,7 @@ mod convert;
 mod engine;
 mod errors;
 mod media;
+mod models;
 mod pack;
 mod protocol;
 mod work;
@@ -21,6 +22,8 @@ mod _nexis {
     use super::engine::Engine;
     #[pymodule_export]
     use super::media::{decode, probe};
+    #[pymodule_export]
+    use super::models::{import_model, known_models, record_model, remove_model, verify_model, wanted_files};
     #[pymodule_export]
     use super::pack::pack;
     #[pymodule_export]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nexis_core::media::encode::{ClipOptions, encode_clip};
-use nexis_core::media::resize::resize_rgb;
+use nexis_core::media::resize::{Resample, resize_rgb};
 use nexis_core::media::yuv::{Chroma, Depth, Matrix, Plane, Yuv};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits, tiles};
 
@@ -95,7 +95,9 @@ fn media(c: &mut Criterion) {
         b.iter(|| resize_rgb(black_box(&rgb), width, height, 398, 224))
     });
     let frame = Frame { width, height, pts_seconds: 0.0, rgb: rgb.into() };
-    group.bench_function("three squares of 224", |b| b.iter(|| tiles::tiles(black_box(&frame), 224)));
+    group.bench_function("three squares of 224", |b| {
+        b.iter(|| tiles::tiles(black_box(&frame), 224, Resample::Bicubic))
+    });
     group.finish();
 }
 

@@ -2,19 +2,20 @@
 //!
 //! ```text
 //! cargo run --release -p nexis-tests --example encoder_rate -- \
-//!     [--precision exact|fast|f32] [--seconds N] [--runs N] [--threads N] [--batch N] [--instructions NAME] [--dir MODEL_DIR]
+//!     [--precision exact|fast|f32] [--seconds N] [--runs N] [--threads N] [--batch N] [--instructions NAME] \
+//!     [--shape clip-b-32|siglip-b-16 | --dir MODEL_DIR]
 //! ```
 //!
 //! prints `{"engine":"nexis exact-f32 avx512","images_per_s":[...],"threads":2,"batch":18}`, one rate for each run. A run is
-//! as many calls of `encode_image` with `batch` pictures as its share of the seconds takes. Without a folder the model is
-//! a ViT-B/32 with random weights.
+//! as many calls of `encode_image` with `batch` pictures as its share of the seconds takes. Without a folder the model has
+//! random weights, in the shape of CLIP's ViT-B/32 where no other is given.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nexis_core::model::{ClipModel, ImageText, InstructionSet, LoadOptions, Precision};
 use nexis_tests::image_text::lcg_picture;
-use nexis_tests::random_clip::{ClipShape, write_random_clip};
+use nexis_tests::random_clip::{ClipShape, write_random_clip, write_random_siglip};
 
 struct Options {
     precision: Precision,
@@ -23,6 +24,7 @@ struct Options {
     runs: u32,
     threads: usize,
     batch: u64,
+    shape: String,
     dir: Option<PathBuf>,
 }
 
@@ -34,6 +36,7 @@ fn options() -> Options {
         runs: 5,
         threads: 0,
         batch: 18,
+        shape: "clip-b-32".to_owned(),
         dir: None,
     };
     let mut arguments = std::env::args().skip(1);
@@ -50,6 +53,7 @@ fn options() -> Options {
             "--runs" => options.runs = value.parse().unwrap(),
             "--threads" => options.threads = value.parse().unwrap(),
             "--batch" => options.batch = value.parse().unwrap(),
+            "--shape" => options.shape = value,
             "--dir" => options.dir = Some(value.into()),
             other => panic!("there is no option {other}"),
         }
@@ -63,7 +67,11 @@ fn main() {
     rayon::ThreadPoolBuilder::new().num_threads(options.threads).build_global().unwrap();
     let drawn = tempfile::tempdir().unwrap();
     let dir = options.dir.unwrap_or_else(|| {
-        write_random_clip(drawn.path(), &ClipShape::VIT_B_32).unwrap();
+        match options.shape.as_str() {
+            "clip-b-32" => write_random_clip(drawn.path(), &ClipShape::VIT_B_32).unwrap(),
+            "siglip-b-16" => write_random_siglip(drawn.path(), &ClipShape::SIGLIP_B_16).unwrap(),
+            other => panic!("there is no shape {other}"),
+        }
         drawn.path().to_owned()
     });
     let (precision, instructions) = (options.precision, options.instructions);

@@ -3,6 +3,7 @@
 pub mod emulated;
 pub mod image_text;
 pub mod on_devices;
+pub mod parity;
 pub mod random_clip;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::path::Path;
 use nexis_core::Error;
 use nexis_core::model::{ClipModel, ImageText, InstructionSet, LoadOptions, Precision};
 use nexis_tests::image_text::{contract, lcg_picture};
-use nexis_tests::random_clip::{ClipShape, TowerShape, models, write_random_clip};
+use nexis_tests::random_clip::{ClipShape, TowerShape, models, write_random_clip, write_random_siglip};
 use serde_json::Value;
 
 /// Widths that fill no panel, more patches than a tile has rows, and heads whose size is odd.
@@ -37,7 +37,7 @@ fn vectors() -> Value {
 fn embeddings_are_those_of_the_other_implementation_to_the_last_bit() {
     let vectors = vectors();
     let expected = vectors["models"].as_object().unwrap();
-    assert_eq!(expected.len(), 4);
+    assert_eq!(expected.len(), 7);
     for (name, expected) in expected {
         for set in InstructionSet::available() {
             let model = load(&models().join(name), set);
@@ -61,14 +61,26 @@ fn embeddings_are_those_of_the_other_implementation_to_the_last_bit() {
 
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
-    let dir = tempfile::tempdir().unwrap();
-    write_random_clip(dir.path(), &ODD).unwrap();
+    for folder in odd_models() {
+        every_set_gives_the_same_bits(folder.path());
+    }
+}
+
+/// A CLIP of odd sizes and a SigLIP of the same, whose embeddings are as long as its vision tower is wide.
+fn odd_models() -> [tempfile::TempDir; 2] {
+    let [clip, siglip] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    write_random_clip(clip.path(), &ODD).unwrap();
+    write_random_siglip(siglip.path(), &ClipShape { projection: ODD.vision.width, ..ODD }).unwrap();
+    [clip, siglip]
+}
+
+fn every_set_gives_the_same_bits(dir: &Path) {
     let crops: Vec<_> = (0..5).map(|i| lcg_picture(i, ODD.image as u32)).collect();
     let texts = ["a", "two white clouds over a river", "", "a small red boat on the lake, and rain"];
     let all = |model: &ClipModel| {
         (bits(model.encode_image(&crops).unwrap()), bits(model.encode_text(&texts).unwrap()))
     };
-    let models: Vec<_> = InstructionSet::available().into_iter().map(|set| load(dir.path(), set)).collect();
+    let models: Vec<_> = InstructionSet::available().into_iter().map(|set| load(dir, set)).collect();
     let expected = all(&models[0]);
     // One picture and one text at a time, and whatever numbers of them the threads share out.
     for model in &models {
@@ -100,9 +112,9 @@ fn load_fast(dir: &Path) -> Option<ClipModel> {
 
 #[test]
 fn fast_is_near_to_exact_and_its_rows_stand_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    write_random_clip(dir.path(), &ODD).unwrap();
-    for folder in [dir.path().to_owned(), models().join("quick_f32"), models().join("gelu_f16_legacy")] {
+    let odd = odd_models();
+    let tiny = ["quick_f32", "gelu_f16_legacy", "siglip_f32"].map(|name| models().join(name));
+    for folder in odd.iter().map(|dir| dir.path().to_owned()).chain(tiny) {
         let Some(fast) = load_fast(&folder) else { return };
         assert_eq!(fast.identity().precision, "fast-bf16");
         contract(&fast);
@@ -130,14 +142,17 @@ fn fast_is_near_to_exact_and_its_rows_stand_alone() {
 
 #[test]
 fn odd_sizes_keep_the_contract_and_agree_with_candle() {
-    let dir = tempfile::tempdir().unwrap();
-    write_random_clip(dir.path(), &ODD).unwrap();
-    let exact = load(dir.path(), InstructionSet::detect());
-    contract(&exact);
-    let options = LoadOptions { precision: Precision::F32, ..LoadOptions::default() };
-    let candle = ClipModel::load(dir.path(), &options).unwrap();
-    assert_eq!(candle.identity().precision, "f32");
-    let crops: Vec<_> = (0..9).map(|i| lcg_picture(i, ODD.image as u32)).collect();
-    let pairs = exact.encode_image(&crops).unwrap() - candle.encode_image(&crops).unwrap();
-    assert!(pairs.iter().all(|difference| difference.abs() < 2e-6));
+    for dir in odd_models() {
+        let exact = load(dir.path(), InstructionSet::detect());
+        contract(&exact);
+        let options = LoadOptions { precision: Precision::F32, ..LoadOptions::default() };
+        let candle = ClipModel::load(dir.path(), &options).unwrap();
+        assert_eq!(candle.identity().precision, "f32");
+        let crops: Vec<_> = (0..9).map(|i| lcg_picture(i, ODD.image as u32)).collect();
+        let pairs = exact.encode_image(&crops).unwrap() - candle.encode_image(&crops).unwrap();
+        assert!(pairs.iter().all(|difference| difference.abs() < 2e-6));
+        let texts = ["a", "", "a small red boat on the lake"];
+        let pairs = exact.encode_text(&texts).unwrap() - candle.encode_text(&texts).unwrap();
+        assert!(pairs.iter().all(|difference| difference.abs() < 2e-6));
+    }
 }

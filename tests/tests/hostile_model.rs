@@ -160,7 +160,7 @@ fn configurations_that_do_not_fit_are_refused() {
         ("config.json", "/vision_config/patch_size", json!(4), "embeddings"),
         ("config.json", "/projection_dim", json!(25), "projection"),
         ("config.json", "/vision_config/image_size", json!(64), "image_size 64"),
-        ("preprocessor_config.json", "/resample", json!(2), "resample"),
+        ("preprocessor_config.json", "/resample", json!(1), "resample"),
         ("tokenizer.json", "/post_processor", Value::Null, "begin and end"),
         ("tokenizer.json", "/model/type", json!("Abacus"), "tokenizer.json"),
         ("tokenizer.json", "/model/merges", json!([["zz", "qq"]]), "tokenizer.json"),
@@ -177,6 +177,96 @@ fn configurations_that_do_not_fit_are_refused() {
         }
         std::fs::write(dir.path().join(file), "[".repeat(100_000)).unwrap();
         refused(dir.path(), &[file]);
+    }
+}
+
+#[test]
+fn siglip_folders_that_do_not_fit_are_refused() {
+    let huge = json!(4_000_000_000_u64);
+    for (file, pointer, value, words) in [
+        ("config.json", "/model_type", json!("siglip2"), "fixed resolution"),
+        ("config.json", "/model_type", json!("align"), "model_type"),
+        ("config.json", "/text_config/hidden_size", huge.clone(), "text_config.hidden_size"),
+        ("config.json", "/text_config/hidden_size", json!(8192), "shape"),
+        ("config.json", "/text_config/vocab_size", json!(1_048_576), "token_embedding"),
+        ("config.json", "/text_config/vocab_size", json!(50), "vocab_size 50"),
+        ("config.json", "/text_config/max_position_embeddings", json!(63), "position_embedding"),
+        ("config.json", "/text_config/projection_size", json!(41), "projection_size"),
+        ("config.json", "/text_config/hidden_act", json!("gelu_fast"), "hidden_act"),
+        ("config.json", "/text_config/num_attention_heads", json!(7), "num_attention_heads"),
+        ("config.json", "/vision_config/hidden_size", json!(80), "projection_size"),
+        ("config.json", "/vision_config/intermediate_size", json!(97), "mlp.fc1"),
+        ("config.json", "/vision_config/num_hidden_layers", huge, "num_hidden_layers"),
+        ("config.json", "/vision_config/num_hidden_layers", json!(64), "layers.2"),
+        ("config.json", "/vision_config/patch_size", json!(4), "embeddings"),
+        ("config.json", "/vision_config/vision_use_head", json!(false), "vision_use_head"),
+        ("config.json", "/vision_config/image_size", json!(64), "image_size 64"),
+        ("preprocessor_config.json", "/resample", json!(1), "resample"),
+        ("preprocessor_config.json", "/size", json!({ "shortest_edge": 32 }), "size"),
+        (
+            "preprocessor_config.json",
+            "/image_processor_type",
+            json!("Siglip2ImageProcessor"),
+            "image_processor",
+        ),
+        ("tokenizer.json", "/post_processor", Value::Null, "end token"),
+        ("tokenizer.json", "/model/unk_id", json!(500), "tokenizer.json"),
+        ("tokenizer.json", "/model/vocab", json!([]), "tokenizer.json"),
+        (
+            "tokenizer.json",
+            "/model",
+            json!({ "type": "WordLevel", "vocab": { "a": 0 }, "unk_token": "a" }),
+            "Unigram",
+        ),
+    ] {
+        let dir = copy("siglip_f32");
+        edit(&dir.path().join(file), pointer, value);
+        refused(dir.path(), &[words]);
+    }
+    // What a text is filled up with has to be a token, and has to be known.
+    let dir = copy("siglip2_bf16");
+    let path = dir.path().join("tokenizer.json");
+    let padding = json!({
+        "strategy": { "Fixed": 64 }, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 4_000_000_000_u32, "pad_type_id": 0, "pad_token": "<pad>",
+    });
+    edit(&path, "/padding", padding);
+    refused(dir.path(), &["tokenizer.json", "fill a text up"]);
+
+    let dir = copy("siglip_f32");
+    let path = dir.path().join("model.safetensors");
+    let good = std::fs::read(&path).unwrap();
+    let header = usize::try_from(u64::from_le_bytes(good[..8].try_into().unwrap())).unwrap();
+    let text = std::str::from_utf8(&good[8..8 + header]).unwrap();
+    for (from, to, words) in [
+        ("\"logit_bias\"", "\"logit_bios\"", &["logit_bias", "not in the file"][..]),
+        ("vision_model.head.probe", "vision_model.head.prope", &["head.probe"]),
+        ("text_model.head.bias", "text_model.head.bios", &["text_model.head.bias"]),
+        ("\"shape\":[120,40]", "\"shape\":[40,120]", &["in_proj_weight", "shape", "[120, 40]"]),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let bad = [&good[..8], text.replace(from, to).as_bytes(), &good[8 + header..]].concat();
+        std::fs::write(&path, bad).unwrap();
+        refused(dir.path(), &[&["model.safetensors"], words].concat());
+    }
+}
+
+#[test]
+fn a_siglip_without_what_its_file_says_of_padding_is_filled_up_all_the_same() {
+    let texts = ["a small red boat", ""];
+    for (name, pad) in [("siglip_f32", 1), ("siglip2_bf16", 0)] {
+        let plain = load(&models().join(name)).unwrap().encode_text(&texts).unwrap();
+        let dir = copy(name);
+        let padding = |id: u32| {
+            json!({
+                "strategy": { "Fixed": 9 }, "direction": "Right", "pad_to_multiple_of": null,
+                "pad_id": id, "pad_type_id": 0, "pad_token": "x",
+            })
+        };
+        edit(&dir.path().join("tokenizer.json"), "/padding", padding(pad));
+        assert_eq!(load(dir.path()).unwrap().encode_text(&texts).unwrap(), plain, "{name}");
+        edit(&dir.path().join("tokenizer.json"), "/padding", padding(3));
+        assert_ne!(load(dir.path()).unwrap().encode_text(&texts).unwrap(), plain, "{name}");
     }
 }
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use nexis_core::hash::Digest;
 use nexis_core::media::demux::Demuxed;
-use nexis_core::media::resize::resize_rgb;
+use nexis_core::media::resize::{Resample, resample_rgb, resize_rgb};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits, tiles};
+use nexis_core::model::{Fit, PreprocessSpec};
 use serde_json::Value;
 
 fn fixtures() -> PathBuf {
@@ -43,9 +44,12 @@ fn resizing_gives_pillows_bytes() {
         let [w, h] = [0, 1].map(|i| number(&case["from"][i]));
         let [tw, th] = [0, 1].map(|i| number(&case["to"][i]));
         let input = noise(w, h, case["seed"].as_u64().unwrap());
-        let output = resize_rgb(&input, w, h, tw, th).unwrap();
-        assert_eq!(output.len() as u32, tw * th * 3);
-        assert_eq!(Digest::of(&output).to_string(), case["sha256"].as_str().unwrap(), "{w}x{h} to {tw}x{th}");
+        for (key, resample) in [("sha256", Resample::Bicubic), ("bilinear", Resample::Bilinear)] {
+            let output = resample_rgb(&input, w, h, tw, th, resample).unwrap();
+            assert_eq!(output.len() as u32, tw * th * 3);
+            let digest = Digest::of(&output).to_string();
+            assert_eq!(digest, case[key].as_str().unwrap(), "{w}x{h} to {tw}x{th}, {resample:?}");
+        }
     }
 }
 
@@ -70,8 +74,29 @@ fn the_centre_square_is_transformers() {
             case["sha256"].as_str().unwrap(),
             "{width}x{height} at {size}"
         );
-        let all = tiles::tiles(&frame, size).unwrap();
+        let all = tiles::tiles(&frame, size, Resample::Bicubic).unwrap();
         assert_eq!(all[all.len() / 2], centre);
+    }
+}
+
+#[test]
+fn each_models_own_view_is_transformers() {
+    for case in cases("crops.json") {
+        let [width, height] = [0, 1].map(|i| number(&case["from"][i]));
+        let rgb = noise(width, height, case["seed"].as_u64().unwrap()).into();
+        let frame = Frame { width, height, pts_seconds: 0.0, rgb };
+        for (key, resample, fit) in [
+            ("sha256", Resample::Bicubic, Fit::Centre),
+            ("siglip", Resample::Bicubic, Fit::Squeeze),
+            ("siglip2", Resample::Bilinear, Fit::Squeeze),
+        ] {
+            let size = number(&case["size"]);
+            let spec =
+                PreprocessSpec { size, resample, fit, mean: [0.5; 3], std: [0.5; 3], rescale: 1.0 / 255.0 };
+            let view = tiles::own_view(&frame, &spec).unwrap();
+            let digest = Digest::of(&view.rgb).to_string();
+            assert_eq!(digest, case[key].as_str().unwrap(), "{width}x{height} at {size}, {key}");
+        }
     }
 }
 
@@ -96,7 +121,7 @@ fn squares_cover_the_whole_frame() {
             }
         }
         let frame = Frame { width, height, pts_seconds: 0.0, rgb: rgb.into() };
-        let squares = tiles::tiles(&frame, 224).unwrap();
+        let squares = tiles::tiles(&frame, 224, Resample::Bicubic).unwrap();
         let places: Vec<u32> =
             squares.iter().map(|s| u32::from(s.rgb[0]) + u32::from(s.rgb[1]) * 256).collect();
         assert_eq!(places, offsets, "{width}x{height}");
@@ -113,7 +138,7 @@ fn squares_cover_the_whole_frame() {
 #[test]
 fn a_frame_too_long_for_squares_is_the_clips_fault() {
     let frame = Frame { width: 1569, height: 224, pts_seconds: 0.0, rgb: vec![0; 1569 * 224 * 3].into() };
-    assert!(matches!(tiles::tiles(&frame, 224), Err(MediaFailure::Clip(_))));
+    assert!(matches!(tiles::tiles(&frame, 224, Resample::Bicubic), Err(MediaFailure::Clip(_))));
     assert!(matches!(tiles::clip_preprocess(&frame, 224), Err(MediaFailure::Clip(_))));
 }
 

@@ -4,47 +4,14 @@ use nexis_core::Error;
 use nexis_core::hash::Digest;
 use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions, Precision};
 use nexis_tests::image_text::{contract, lcg_picture};
+use nexis_tests::parity::{self, ids, list};
 use nexis_tests::random_clip::{ClipShape, TowerShape, models, write_random_clip};
 use serde_json::Value;
 
 const VARIANTS: [&str; 4] = ["quick_f32", "gelu_f16_legacy", "quick_bf16", "gelu_f32_unknown_is_end"];
 
-/// Largest difference of one component of an embedding.
-const TOLERANCE: f64 = 1e-4;
-
 fn load(name: &str) -> (ClipModel, Value) {
-    load_with(name, Precision::default())
-}
-
-fn load_with(name: &str, precision: Precision) -> (ClipModel, Value) {
-    let dir = models().join(name);
-    let model = ClipModel::load(&dir, &LoadOptions { precision, ..LoadOptions::default() }).unwrap();
-    let expected = std::fs::read(dir.join("expected.json")).unwrap();
-    (model, serde_json::from_slice(&expected).unwrap())
-}
-
-/// The pictures of the generator: six of noise, a black one and a white one.
-fn pictures(size: u32) -> Vec<Crop> {
-    let flat = |value| Crop { size, rgb: vec![value; size as usize * size as usize * 3] };
-    (0..6).map(|i| lcg_picture(i, size)).chain([flat(0), flat(255)]).collect()
-}
-
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
-}
-
-fn ids(value: &Value) -> Vec<u32> {
-    value.as_array().unwrap().iter().map(|x| u32::try_from(x.as_u64().unwrap()).unwrap()).collect()
-}
-
-fn largest_difference<'a>(found: impl IntoIterator<Item = &'a f32>, expected: &[f64]) -> f64 {
-    let found: Vec<f32> = found.into_iter().copied().collect();
-    assert_eq!(found.len(), expected.len());
-    found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max)
+    parity::load(name, Precision::default())
 }
 
 #[test]
@@ -108,14 +75,7 @@ fn unknown_symbols_are_counted() {
 fn pixel_values_are_those_of_transformers_to_the_bit() {
     for name in VARIANTS {
         let (model, expected) = load(name);
-        let pictures = pictures(model.preprocess().size);
-        assert_eq!(pictures.len(), list(&expected, "images").len());
-        for (picture, entry) in pictures.iter().zip(list(&expected, "images")) {
-            let values = model.preprocess().pixel_values(picture).unwrap();
-            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            let digest = Digest::of(bytes).to_string();
-            assert_eq!(digest, entry["sha256_of_pixel_values"].as_str().unwrap(), "{name}");
-        }
+        parity::pixel_values(name, &model, &expected);
     }
 }
 
@@ -124,34 +84,8 @@ fn embeddings_and_logits_are_those_of_transformers() {
     for (name, precision) in
         VARIANTS.iter().flat_map(|name| [(*name, Precision::Exact), (*name, Precision::F32)])
     {
-        let (model, expected) = load_with(name, precision);
-        let images = model.encode_image(&pictures(model.preprocess().size)).unwrap();
-        let mut image_error = 0.0_f64;
-        for (row, entry) in images.rows().into_iter().zip(list(&expected, "images")) {
-            image_error = image_error.max(largest_difference(row, &numbers(&entry["embedding"])));
-        }
-
-        let fit: Vec<&Value> =
-            list(&expected, "texts").iter().filter(|e| e["embedding"].is_array()).collect();
-        assert!(fit.len() >= 10);
-        let texts: Vec<&str> = fit.iter().map(|entry| entry["text"].as_str().unwrap()).collect();
-        let embedded = model.encode_text(&texts).unwrap();
-        let mut text_error = 0.0_f64;
-        for (row, entry) in embedded.rows().into_iter().zip(&fit) {
-            text_error = text_error.max(largest_difference(row, &numbers(&entry["embedding"])));
-        }
-
-        let scale = expected["logit_scale"].as_f64().unwrap();
-        assert!((f64::from(model.logit_scale()) / scale - 1.0).abs() < 1e-6);
-        let logits = images.dot(&embedded.t()) * model.logit_scale();
-        let mut logit_error = 0.0_f64;
-        for (row, reference) in logits.rows().into_iter().zip(list(&expected, "logits_per_image")) {
-            logit_error = logit_error.max(largest_difference(row, &numbers(reference)));
-        }
-        println!("{name}: images {image_error:.1e}, texts {text_error:.1e}, logits {logit_error:.1e}");
-        assert!(image_error <= TOLERANCE && text_error <= TOLERANCE, "{name}");
-        assert!(logit_error <= TOLERANCE * scale, "{name}");
-
+        let (model, expected) = parity::load(name, precision);
+        parity::embeddings_and_logits(name, &model, &expected);
         for entry in list(&expected, "texts") {
             if entry["special_inside"] == 0 && entry["embedding"].is_null() {
                 let error = model.encode_text(&[entry["text"].as_str().unwrap()]).unwrap_err();

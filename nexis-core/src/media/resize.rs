@@ -1,9 +1,9 @@
-//! Bicubic resizing, byte for byte what Pillow's `Image.resize(size, BICUBIC)` gives for 8-bit RGB.
+//! Resizing, byte for byte what Pillow's `Image.resize(size, BICUBIC)` and `BILINEAR` give for 8-bit RGB.
 //!
 //! The rules, so that another implementation (a GPU kernel) can be checked against them:
 //!
-//! - The kernel is Keys' cubic with `a = -1/2`, support 2. When shrinking by a factor `s > 1` the kernel
-//!   is stretched by `s`.
+//! - The kernel is Keys' cubic with `a = -1/2`, support 2; or the triangle `1 - |x|`, support 1. When shrinking by a
+//!   factor `s > 1` the kernel is stretched by `s`.
 //! - Output sample `i` is centred at `c = (i + 0.5) * in / out`. Its taps are the input samples
 //!   `trunc(c - support + 0.5)` (not below 0) up to, not including, `trunc(c + support + 0.5)` (not above
 //!   `in`). Taps outside the picture do not exist; the weights of the rest are divided by their sum.
@@ -14,9 +14,11 @@
 //!   left out. Pictures more than 100 times as high as wide that become lower take the vertical pass first.
 //!
 //! That is Pillow up to 12. From 13 on, Pillow takes some sizes with the vertical pass first, which changes single
-//! levels; frames of 1280x720 brought to 398x224 (or both turned) are not among them.
+//! levels; frames of 1280x720 brought to 398x224 or 682x384 (or both turned) are not among them.
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Frame, wide};
 use crate::error::{Error, Result};
@@ -30,8 +32,34 @@ const HALF: i32 = 1 << (PRECISION_BITS - 1);
 /// Longest edge that is accepted, in pixels, on either side.
 const MAX_EDGE: u32 = 1 << 16;
 
-/// Support of the cubic, in input samples at scale 1.
-const SUPPORT: f64 = 2.0;
+/// How a picture is brought to another size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resample {
+    /// Keys' cubic, Pillow's `BICUBIC`.
+    #[default]
+    Bicubic,
+    /// The triangle, Pillow's `BILINEAR`.
+    Bilinear,
+}
+
+impl Resample {
+    /// How far the kernel reaches, in input samples at scale 1.
+    const fn support(self) -> f64 {
+        match self {
+            Self::Bicubic => 2.0,
+            Self::Bilinear => 1.0,
+        }
+    }
+
+    /// The kernel.
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Bicubic => cubic(x),
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+        }
+    }
+}
 
 /// The taps of every output sample along one axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +78,7 @@ impl Taps {
     ///
     /// # Errors
     /// [`Error::Usage`] where an edge is 0 or above 65536.
-    pub fn between(input: u32, output: u32) -> Result<Self> {
+    pub fn between(input: u32, output: u32, resample: Resample) -> Result<Self> {
         check_edges("taps", &[input, output])?;
         if input == output {
             return Ok(Self {
@@ -60,7 +88,7 @@ impl Taps {
                 width: 1,
             });
         }
-        Ok(Self::new(input, output))
+        Ok(Self::new(input, output, resample))
     }
 
     /// First input sample of each output sample.
@@ -84,10 +112,10 @@ impl Taps {
     }
 
     /// The weights that take `input` samples to `output` samples.
-    pub(super) fn new(input: u32, output: u32) -> Self {
+    pub(super) fn new(input: u32, output: u32, resample: Resample) -> Self {
         let scale = f64::from(input) / f64::from(output);
         let stretch = scale.max(1.0);
-        let support = SUPPORT * stretch;
+        let support = resample.support() * stretch;
         let width = (support.ceil() as usize) * 2 + 1;
         let inverse = 1.0 / stretch;
         let mut taps = Self {
@@ -105,7 +133,7 @@ impl Taps {
             let count = end.saturating_sub(start) as usize;
             let mut sum = 0.0;
             for (x, weight) in real.iter_mut().take(count).enumerate() {
-                *weight = cubic((x as f64 + f64::from(start) - centre + 0.5) * inverse);
+                *weight = resample.weight((x as f64 + f64::from(start) - centre + 0.5) * inverse);
                 sum += *weight;
             }
             for (fixed, weight) in row.iter_mut().zip(real.iter_mut().take(count)) {
@@ -156,11 +184,26 @@ const fn to_byte(sum: i32) -> u8 {
     }
 }
 
+/// Resizes packed RGB bytes `[height, width, 3]` to `[to_height, to_width, 3]`, bicubic.
+///
+/// # Errors
+/// As [`resample_rgb`].
+pub fn resize_rgb(rgb: &[u8], width: u32, height: u32, to_width: u32, to_height: u32) -> Result<Vec<u8>> {
+    resample_rgb(rgb, width, height, to_width, to_height, Resample::Bicubic)
+}
+
 /// Resizes packed RGB bytes `[height, width, 3]` to `[to_height, to_width, 3]`.
 ///
 /// # Errors
 /// [`Error::Usage`] where an edge is 0 or above 65536, or `rgb` has another length than the size says.
-pub fn resize_rgb(rgb: &[u8], width: u32, height: u32, to_width: u32, to_height: u32) -> Result<Vec<u8>> {
+pub fn resample_rgb(
+    rgb: &[u8],
+    width: u32,
+    height: u32,
+    to_width: u32,
+    to_height: u32,
+    resample: Resample,
+) -> Result<Vec<u8>> {
     check_edges(
         &format!("resize {width}x{height} to {to_width}x{to_height}"),
         &[width, height, to_width, to_height],
@@ -172,8 +215,10 @@ pub fn resize_rgb(rgb: &[u8], width: u32, height: u32, to_width: u32, to_height:
         ));
     }
     let (row_in, row_out) = (width as usize * 3, to_width as usize * 3);
-    let across = |rows: &[u8]| wide::horizontal_pass(rows, row_in, row_out, &Taps::new(width, to_width));
-    let down = |rows: &[u8], row: usize| wide::vertical_pass(rows, row, &Taps::new(height, to_height));
+    let across =
+        |rows: &[u8]| wide::horizontal_pass(rows, row_in, row_out, &Taps::new(width, to_width, resample));
+    let down =
+        |rows: &[u8], row: usize| wide::vertical_pass(rows, row, &Taps::new(height, to_height, resample));
     Ok(match (width != to_width, height != to_height) {
         (false, false) => rgb.to_vec(),
         (true, false) => across(rgb),

@@ -1,12 +1,15 @@
 //! Square pictures of a model's size, cut from a frame.
 //!
 //! The frame's shorter edge is resized to the model's size and the longer one to `trunc(size * long / short)`, with
-//! Pillow's bicubic; squares are cut out of the result. The centre square is the one that transformers'
+//! the model's filter; squares are cut out of the result. The centre square is the one that transformers'
 //! `CLIPImageProcessor` makes (its offset is `(edge - size) / 2`, rounded down).
+//!
+//! Scores are of [`tiles`], whatever the model: they show all of a frame and nothing out of proportion. SigLIP's own
+//! processor ([`squeezed`]) sees all of a frame too, but a wide one as if it were pressed together.
 
-use super::resize::resize_rgb;
+use super::resize::{Resample, resample_rgb};
 use super::{Frame, MediaFailure};
-use crate::model::Crop;
+use crate::model::{Crop, Fit, PreprocessSpec};
 
 /// Most squares of one frame; a frame that needs more to be covered is refused.
 pub const MAX_TILES: u32 = 7;
@@ -67,9 +70,9 @@ struct Strip {
 }
 
 impl Strip {
-    fn new(frame: &Frame, size: u32) -> Result<Self, MediaFailure> {
+    fn new(frame: &Frame, size: u32, resample: Resample) -> Result<Self, MediaFailure> {
         let layout = TileLayout::new(frame.width, frame.height, size)?;
-        let rgb = resize_rgb(&frame.rgb, frame.width, frame.height, layout.width, layout.height)?;
+        let rgb = resample_rgb(&frame.rgb, frame.width, frame.height, layout.width, layout.height, resample)?;
         Ok(Self { rgb, layout })
     }
 
@@ -94,18 +97,41 @@ impl Strip {
 /// [`MediaFailure::Clip`] where the frame is more than [`MAX_TILES`] times as long as wide,
 /// [`MediaFailure::Ours`] where `size` is 0.
 pub fn clip_preprocess(frame: &Frame, size: u32) -> Result<Crop, MediaFailure> {
-    let strip = Strip::new(frame, size)?;
+    centre(frame, size, Resample::Bicubic)
+}
+
+fn centre(frame: &Frame, size: u32, resample: Resample) -> Result<Crop, MediaFailure> {
+    let strip = Strip::new(frame, size, resample)?;
     Ok(strip.cut(strip.layout.slack() / 2))
 }
 
+/// The whole frame as a square, pixel for pixel as transformers' `SiglipImageProcessor` (over Pillow) makes it.
+///
+/// # Errors
+/// [`MediaFailure::Ours`] where `size` is 0.
+pub fn squeezed(frame: &Frame, size: u32, resample: Resample) -> Result<Crop, MediaFailure> {
+    Ok(Crop { size, rgb: resample_rgb(&frame.rgb, frame.width, frame.height, size, size, resample)? })
+}
+
+/// What the model's own processor makes of a frame.
+///
+/// # Errors
+/// As [`clip_preprocess`] and [`squeezed`].
+pub fn own_view(frame: &Frame, spec: &PreprocessSpec) -> Result<Crop, MediaFailure> {
+    match spec.fit {
+        Fit::Centre => centre(frame, spec.size, spec.resample),
+        Fit::Squeeze => squeezed(frame, spec.size, spec.resample),
+    }
+}
+
 /// Squares that together cover the whole frame, left to right or top to bottom: one where the frame is square,
-/// else the smallest odd number from three on that leaves no gap, evenly spread. The middle one is
-/// [`clip_preprocess`]'s.
+/// else the smallest odd number from three on that leaves no gap, evenly spread. With the same filter the middle one
+/// is [`clip_preprocess`]'s.
 ///
 /// # Errors
 /// As [`clip_preprocess`].
-pub fn tiles(frame: &Frame, size: u32) -> Result<Vec<Crop>, MediaFailure> {
-    let strip = Strip::new(frame, size)?;
+pub fn tiles(frame: &Frame, size: u32, resample: Resample) -> Result<Vec<Crop>, MediaFailure> {
+    let strip = Strip::new(frame, size, resample)?;
     Ok(offsets(strip.layout.slack(), size).map(|offset| strip.cut(offset)).collect())
 }
 

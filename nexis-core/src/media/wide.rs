@@ -46,6 +46,7 @@ widest! {
 
 #[cfg(test)]
 mod tests {
+    use crate::media::resize::Resample::{Bicubic, Bilinear};
     use crate::media::yuv::{Chroma, Depth, Matrix, Plane};
 
     use super::*;
@@ -95,12 +96,13 @@ mod tests {
                 }
             }
             let rgb = noise(w * h * 3);
-            for to in [1, 5, 16, 33, 200] {
-                let taps = Taps::new(width, to);
+            for (to, resample) in [1, 5, 16, 33, 200].into_iter().zip([Bicubic, Bilinear].into_iter().cycle())
+            {
+                let taps = Taps::new(width, to, resample);
                 let row_out = to as usize * 3;
                 let wide = horizontal_pass(&rgb, w * 3, row_out, &taps);
                 assert_eq!(wide, resize::horizontal_pass(&rgb, w * 3, row_out, &taps), "{width} to {to}");
-                let taps = Taps::new(height, to);
+                let taps = Taps::new(height, to, resample);
                 let wide = vertical_pass(&rgb, w * 3, &taps);
                 assert_eq!(wide, resize::vertical_pass(&rgb, w * 3, &taps), "{height} to {to}");
             }

@@ -1,4 +1,4 @@
-//! CLIP from a Hugging Face directory, on the CPU.
+//! CLIP and SigLIP from a Hugging Face directory, on the CPU.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,14 +10,15 @@ use std::str::FromStr;
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use super::config::{self, ClipConfig, Pooling};
+use super::config::{self, Architecture, ClipConfig, Pooling};
 use super::exact::InstructionSet;
-use super::tokenizer::{ClipTokenizer, TOKENIZER, Tokens};
+use super::tokenizer::{TOKENIZER, TextTokenizer, Tokens};
 use super::towers::{Blueprint, Towers};
 use super::weights::{WEIGHTS, Weights};
 use super::{Crop, ImageText, ModelIdentity, PreprocessSpec, candle, exact};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
+use crate::media::resize::Resample;
 use crate::media::{Frame, MediaFailure};
 
 const MAX_JSON: u64 = 1 << 20;
@@ -122,13 +123,14 @@ enum Network {
     Elsewhere(Box<dyn Towers>),
 }
 
-/// A CLIP: a vision tower, a text tower and its tokenizer.
+/// A CLIP or a SigLIP: a vision tower, a text tower and its tokenizer.
 pub struct ClipModel {
     identity: ModelIdentity,
     spec: PreprocessSpec,
     config: ClipConfig,
-    tokenizer: ClipTokenizer,
+    tokenizer: TextTokenizer,
     logit_scale: f32,
+    logit_bias: f32,
     network: Network,
 }
 
@@ -163,20 +165,24 @@ fn missing(model: &str, dir: &Path, name: &str) -> Error {
     let remedy = match name {
         WEIGHTS if has("model.safetensors.index.json") => {
             "the weights are in several files; save them as one \
-             (CLIPModel.save_pretrained with a large max_shard_size)"
+             (save_pretrained with a large max_shard_size)"
         }
         WEIGHTS if has("pytorch_model.bin") => {
-            "the weights are in PyTorch's pickle format; save them as safetensors (CLIPModel.save_pretrained)"
+            "the weights are in PyTorch's pickle format; save them as safetensors (save_pretrained)"
         }
         TOKENIZER if has("vocab.json") => {
             "only vocab.json and merges.txt are there; save with CLIPTokenizerFast.save_pretrained"
         }
+        TOKENIZER if has("spiece.model") => {
+            "only spiece.model is there; take tokenizer.json from the model's repository on the hub"
+        }
         config::PREPROCESSOR if has("processor_config.json") => {
-            "only processor_config.json is there; save with CLIPImageProcessor.save_pretrained"
+            "only processor_config.json is there; save with CLIPImageProcessor.save_pretrained \
+             (SiglipImageProcessor for a SigLIP)"
         }
         _ => {
-            "a Hugging Face CLIP directory has config.json, model.safetensors, tokenizer.json and \
-              preprocessor_config.json"
+            "a Hugging Face directory of a CLIP or a SigLIP has config.json, model.safetensors, tokenizer.json and \
+             preprocessor_config.json"
         }
     };
     Error::model(model, format!("{name} is missing from {}; {remedy}", dir.display()))
@@ -223,6 +229,14 @@ impl ClipModel {
         build: impl FnOnce(&Blueprint<'_>) -> Result<Box<dyn Towers>>,
     ) -> Result<Self> {
         Self::assemble(dir.as_ref(), id.as_ref(), |plan| {
+            if plan.config.architecture != Architecture::Clip || plan.preprocess.resample != Resample::Bicubic
+            {
+                let what = format!("a {} elsewhere than on the processor", plan.config.architecture.name());
+                return Err(Error::usage(
+                    what,
+                    "only a CLIP with bicubic pictures runs there; choose device cpu",
+                ));
+            }
             let towers = build(plan)?;
             let (precision, device) = (towers.precision().to_owned(), towers.device());
             Ok((Network::Elsewhere(towers), precision, device))
@@ -247,14 +261,15 @@ impl ClipModel {
         };
 
         let config = config::parse_config(&id, &read(config::CONFIG, MAX_JSON)?)?;
-        let spec = config::parse_preprocessor(&id, &read(config::PREPROCESSOR, MAX_JSON)?, config.image)?;
-        let tokenizer = ClipTokenizer::parse(&id, &read(TOKENIZER, MAX_TOKENIZER)?, config.vocabulary)?;
+        let spec = config::parse_preprocessor(&id, &read(config::PREPROCESSOR, MAX_JSON)?, &config)?;
+        let bytes = read(TOKENIZER, MAX_TOKENIZER)?;
+        let tokenizer = TextTokenizer::parse(&id, &bytes, config.architecture, config.vocabulary)?;
         if let Pooling::FirstOf(end) = config.pooling
-            && tokenizer.end()? != Some(end)
+            && tokenizer.end() != Some(end)
         {
             let why = format!(
                 "config.json says text_config.eos_token_id {end}, but {TOKENIZER} ends texts with {:?}",
-                tokenizer.end()?.unwrap_or_default()
+                tokenizer.end().unwrap_or_default()
             );
             return Err(Error::model(&id, why));
         }
@@ -264,10 +279,15 @@ impl ClipModel {
         if !logit_scale.is_finite() {
             return Err(Error::model(&id, format!("{WEIGHTS}: logit_scale is too large to exponentiate")));
         }
+        let logit_bias = match config.architecture {
+            Architecture::Clip => 0.0,
+            Architecture::Siglip => weights.scalar("logit_bias")?,
+        };
         let plan = Blueprint { weights: &weights, config: &config, preprocess: &spec };
         let (network, precision, device) = build(&plan)?;
-        let identity = ModelIdentity { id, architecture: "clip".to_owned(), digests, precision, device };
-        Ok(Self { identity, spec, config, tokenizer, logit_scale, network })
+        let architecture = config.architecture.name().to_owned();
+        let identity = ModelIdentity { id, architecture, digests, precision, device };
+        Ok(Self { identity, spec, config, tokenizer, logit_scale, logit_bias, network })
     }
 
     /// Length of an embedding.
@@ -304,15 +324,20 @@ impl ClipModel {
         Ok(())
     }
 
-    /// Ids up to the token whose state stands for the text; what follows it is invisible to it.
-    fn pooled<'a>(&self, ids: &'a [u32]) -> Result<&'a [u32]> {
-        let at = match self.config.pooling {
+    /// What the text tower reads of a text's ids: up to the token whose state stands for the text, since what follows
+    /// it is invisible to it; or all of them, filled up to the context.
+    fn sequence(&self, mut ids: Vec<u32>) -> Result<Vec<u32>> {
+        let end = match self.config.pooling {
             Pooling::FirstOf(end) => ids.iter().position(|id| *id == end),
             Pooling::HighestId => ids.iter().max().and_then(|most| ids.iter().position(|id| id == most)),
+            Pooling::LastPlace => self.tokenizer.pad().and_then(|pad| {
+                ids.resize(self.config.context.max(ids.len()), pad);
+                ids.len().checked_sub(1)
+            }),
         };
-        at.and_then(|at| ids.get(..=at)).ok_or_else(|| {
-            Error::model(&self.identity.id, format!("{TOKENIZER} gave a text without its end token"))
-        })
+        let without = || format!("{TOKENIZER} gave a text without its end token");
+        ids.truncate(end.ok_or_else(|| Error::model(&self.identity.id, without()))? + 1);
+        Ok(ids)
     }
 }
 
@@ -346,6 +371,10 @@ impl ImageText for ClipModel {
 
     fn logit_scale(&self) -> f32 {
         self.logit_scale
+    }
+
+    fn logit_bias(&self) -> f32 {
+        self.logit_bias
     }
 
     fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
@@ -391,7 +420,7 @@ impl ImageText for ClipModel {
                     );
                     return Err(Error::usage("text", why));
                 }
-                Ok(self.pooled(&ids)?.to_vec())
+                self.sequence(ids)
             })
             .collect::<Result<Vec<_>>>()?;
         self.unit_rows(match &self.network {

@@ -1,14 +1,15 @@
-//! What a Hugging Face CLIP directory says about itself, checked before anything is built from it.
+//! What a Hugging Face directory of a CLIP or a SigLIP says about itself, checked before anything is built from it.
 //!
-//! Defaults are those of transformers' `CLIPConfig` and `CLIPImageProcessor`. Every size is bounded, so
-//! that a mistaken or hostile file cannot make the loader allocate: shapes are compared with the weight
-//! file before a tensor is made.
+//! Defaults are those of transformers' `CLIPConfig` and `CLIPImageProcessor`, `SiglipConfig` and
+//! `SiglipImageProcessor`. Every size is bounded, so that a mistaken or hostile file cannot make the loader allocate:
+//! shapes are compared with the weight file before a tensor is made.
 
 use serde_json::{Map, Value};
 
-use super::PreprocessSpec;
 use super::exact::Activation;
+use super::{Fit, PreprocessSpec};
 use crate::error::{Error, Result};
+use crate::media::resize::Resample;
 
 /// Name of the file with the architecture.
 pub(super) const CONFIG: &str = "config.json";
@@ -34,6 +35,40 @@ pub(super) struct TowerConfig {
     pub(super) eps: f32,
 }
 
+/// What a tower is like where its file does not say.
+struct TowerDefaults {
+    width: usize,
+    intermediate: usize,
+    heads: usize,
+    activation: Activation,
+    eps: f64,
+}
+
+/// Both towers of a SigLIP.
+const SIGLIP_TOWER: TowerDefaults =
+    TowerDefaults { width: 768, intermediate: 3072, heads: 12, activation: Activation::GeluTanh, eps: 1e-6 };
+
+/// What stands around the towers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Architecture {
+    /// A class row and a normalisation before the blocks of the vision tower, a causal text tower, a projection without
+    /// bias behind each.
+    Clip,
+    /// Attention pooling behind the vision tower; a text tower without a mask, over texts that are filled up to the
+    /// context, and a linear layer behind it. SigLIP 2 of fixed resolution is the same network.
+    Siglip,
+}
+
+impl Architecture {
+    /// Its name in evidence, and in `config.json`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Clip => "clip",
+            Self::Siglip => "siglip",
+        }
+    }
+}
+
 /// Which token's state stands for the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pooling {
@@ -42,11 +77,15 @@ pub(super) enum Pooling {
     HighestId,
     /// The first token with this id.
     FirstOf(u32),
+    /// The last of a text that is filled up to the context.
+    LastPlace,
 }
 
-/// A whole CLIP.
+/// A whole model.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ClipConfig {
+    pub(super) architecture: Architecture,
+    /// Length of an embedding.
     pub(super) projection: usize,
     pub(super) text: TowerConfig,
     pub(super) vocabulary: usize,
@@ -173,22 +212,24 @@ impl<'a> Section<'a> {
             .ok_or_else(|| self.wrong(key, value, expected()))
     }
 
-    fn tower(&self, width: usize, intermediate: usize, heads: usize) -> Result<TowerConfig> {
-        let width = self.size("hidden_size", width, MAX_WIDTH)?;
-        let heads = self.size("num_attention_heads", heads, MAX_WIDTH)?;
+    fn tower(&self, default: &TowerDefaults) -> Result<TowerConfig> {
+        let width = self.size("hidden_size", default.width, MAX_WIDTH)?;
+        let heads = self.size("num_attention_heads", default.heads, MAX_WIDTH)?;
         if !width.is_multiple_of(heads) {
             let why = format!("{heads} does not divide hidden_size, which is {width}");
             return Err(self.error("num_attention_heads", why));
         }
-        let activation = match self.text("hidden_act")?.unwrap_or("quick_gelu") {
-            "quick_gelu" => Activation::QuickGelu,
-            "gelu" => Activation::Gelu,
-            other => {
-                let why = format!("{other:?} is not supported; quick_gelu and gelu are");
+        let activation = match self.text("hidden_act")? {
+            None => default.activation,
+            Some("quick_gelu") => Activation::QuickGelu,
+            Some("gelu") => Activation::Gelu,
+            Some("gelu_pytorch_tanh") => Activation::GeluTanh,
+            Some(other) => {
+                let why = format!("{other:?} is not supported; quick_gelu, gelu and gelu_pytorch_tanh are");
                 return Err(self.error("hidden_act", why));
             }
         };
-        let eps = self.number("layer_norm_eps", 1e-5)?;
+        let eps = self.number("layer_norm_eps", default.eps)?;
         if !(0.0..1.0).contains(&eps) {
             return Err(
                 self.error("layer_norm_eps", format!("{eps} where a small positive number is expected"))
@@ -196,7 +237,7 @@ impl<'a> Section<'a> {
         }
         Ok(TowerConfig {
             width,
-            intermediate: self.size("intermediate_size", intermediate, MAX_INTERMEDIATE)?,
+            intermediate: self.size("intermediate_size", default.intermediate, MAX_INTERMEDIATE)?,
             layers: self.size("num_hidden_layers", 12, MAX_LAYERS)?,
             heads,
             activation,
@@ -208,18 +249,33 @@ impl<'a> Section<'a> {
 /// Reads `config.json`.
 pub(super) fn parse_config(model: &str, bytes: &[u8]) -> Result<ClipConfig> {
     let root = Section::parse(model, CONFIG, bytes)?;
-    if let Some(kind) = root.text("model_type")?.filter(|kind| *kind != "clip") {
-        return Err(root.error("model_type", format!("{kind:?} is not supported; \"clip\" is")));
+    match root.text("model_type")? {
+        None | Some("clip") => parse_clip(&root),
+        Some("siglip") => parse_siglip(&root),
+        Some("siglip2") => Err(root.error(
+            "model_type",
+            "\"siglip2\", which reads pictures of any proportions, is not supported; SigLIP 2 of fixed resolution, \
+             whose model_type is \"siglip\", is",
+        )),
+        Some(kind) => {
+            Err(root.error("model_type", format!("{kind:?} is not supported; \"clip\" and \"siglip\" are")))
+        }
     }
+}
+
+fn parse_clip(root: &Section<'_>) -> Result<ClipConfig> {
     // The first converted checkpoints carry a second copy of each section, which transformers prefers.
     let pick = |plain: &'static str, legacy: &'static str| match root.fields.get(legacy) {
         None | Some(Value::Null) => root.section(plain),
         Some(_) => root.section(legacy),
     };
+    let tower = |width, intermediate, heads| {
+        let (activation, eps) = (Activation::QuickGelu, 1e-5);
+        TowerDefaults { width, intermediate, heads, activation, eps }
+    };
 
     let text = pick("text_config", "text_config_dict")?;
-    let text_tower = text.tower(512, 2048, 8)?;
-    let vocabulary = text.size("vocab_size", 49_408, MAX_VOCABULARY)?;
+    let text_tower = text.tower(&tower(512, 2048, 8))?;
     let pooling = match text.fields.get("eos_token_id") {
         None => Pooling::FirstOf(49_407),
         Some(value) => match value.as_u64().and_then(|id| u32::try_from(id).ok()) {
@@ -230,78 +286,162 @@ pub(super) fn parse_config(model: &str, bytes: &[u8]) -> Result<ClipConfig> {
     };
 
     let vision = pick("vision_config", "vision_config_dict")?;
-    let vision_tower = vision.tower(768, 3072, 12)?;
-    let channels = vision.size("num_channels", 3, 4)?;
-    if channels != 3 {
-        return Err(vision.error("num_channels", format!("{channels} is not supported; 3 (RGB) is")));
-    }
-    let image = vision.size("image_size", 224, MAX_EDGE)?;
-    let patch = vision.size("patch_size", 32, image)?;
-    let config = ClipConfig {
+    let vision_tower = vision.tower(&tower(768, 3072, 12))?;
+    let (image, patch) = vision.picture(32)?;
+    Ok(ClipConfig {
+        architecture: Architecture::Clip,
         projection: root.size("projection_dim", 512, MAX_WIDTH)?,
         text: text_tower,
-        vocabulary,
+        vocabulary: text.size("vocab_size", 49_408, MAX_VOCABULARY)?,
         context: text.size("max_position_embeddings", 77, MAX_CONTEXT)?,
         pooling,
         vision: vision_tower,
         image,
         patch,
-    };
-    let patches = config.grid().saturating_mul(config.grid());
-    if patches > MAX_PATCHES {
-        return Err(
-            vision.error("patch_size", format!("{patches} patches; at most {MAX_PATCHES} are supported"))
-        );
-    }
-    Ok(config)
+    })
 }
 
-/// Reads `preprocessor_config.json`; its crop has to be the edge that the vision tower takes.
-pub(super) fn parse_preprocessor(model: &str, bytes: &[u8], image: usize) -> Result<PreprocessSpec> {
-    let root = Section::parse(model, PREPROCESSOR, bytes)?;
-    for key in ["image_processor_type", "feature_extractor_type"] {
-        if let Some(kind) = root.text(key)?.filter(|kind| !kind.starts_with("CLIP")) {
-            return Err(root.error(key, format!("{kind:?} is not supported; CLIP's own processors are")));
-        }
-    }
-    for key in ["do_resize", "do_center_crop"] {
-        if !root.flag(key, true)? {
-            return Err(root.error(key, "false is not supported; pictures are always resized and cropped"));
-        }
-    }
-    if let Some(resample) = root.fields.get("resample").filter(|v| !v.is_null())
-        && resample.as_u64() != Some(3)
-    {
-        return Err(root.wrong("resample", resample, "3 (bicubic), the only supported filter,"));
-    }
-    let shortest = root.edge("size", &["shortest_edge"], 224)?;
-    let crop = root.edge("crop_size", &["height", "width"], 224)?;
-    if shortest != crop {
-        let why = format!("{shortest} is not supported beside crop_size {crop}; the two have to be equal");
-        return Err(root.error("size", why));
-    }
-    if crop != image {
-        let why =
-            format!("{crop} pixels, but {CONFIG} says vision_config.image_size {image}; make them equal");
-        return Err(root.error("crop_size", why));
-    }
-    let (mean, std) = if root.flag("do_normalize", true)? {
-        let mean = root.triple("image_mean", [0.481_454_66, 0.457_827_5, 0.408_210_73])?;
-        let std = root.triple("image_std", [0.268_629_54, 0.261_302_58, 0.275_777_11])?;
-        if mean.iter().any(|x| !x.is_finite()) {
-            return Err(root.error("image_mean", "three numbers within the range of f32 are expected"));
-        }
-        if std.iter().any(|x| !x.is_normal() || *x < 0.0) {
-            return Err(root.error("image_std", "three numbers above zero are expected"));
-        }
-        (mean, std)
-    } else {
-        ([0.0; 3], [1.0; 3])
+fn parse_siglip(root: &Section<'_>) -> Result<ClipConfig> {
+    let (text, vision) = (root.section("text_config")?, root.section("vision_config")?);
+    let (text_tower, vision_tower) = (text.tower(&SIGLIP_TOWER)?, vision.tower(&SIGLIP_TOWER)?);
+    let projection = match text.fields.get("projection_size") {
+        Some(Value::Null) => text_tower.width,
+        _ => text.size("projection_size", text_tower.width, MAX_WIDTH)?,
     };
-    let rescale =
-        if root.flag("do_rescale", true)? { root.number("rescale_factor", 1.0 / 255.0)? } else { 1.0 };
-    let size = u32::try_from(crop).map_err(|_| root.error("crop_size", "too large"))?;
-    Ok(PreprocessSpec { size, mean, std, rescale })
+    if projection != vision_tower.width {
+        let why = format!(
+            "{projection}, but vision_config.hidden_size is {}; embeddings of texts and pictures have one length",
+            vision_tower.width
+        );
+        return Err(text.error("projection_size", why));
+    }
+    if !vision.flag("vision_use_head", true)? {
+        return Err(
+            vision.error("vision_use_head", "false is not supported; without its head it embeds nothing")
+        );
+    }
+    let (image, patch) = vision.picture(16)?;
+    Ok(ClipConfig {
+        architecture: Architecture::Siglip,
+        projection,
+        text: text_tower,
+        vocabulary: text.size("vocab_size", 32_000, MAX_VOCABULARY)?,
+        context: text.size("max_position_embeddings", 64, MAX_CONTEXT)?,
+        pooling: Pooling::LastPlace,
+        vision: vision_tower,
+        image,
+        patch,
+    })
+}
+
+impl Section<'_> {
+    /// Edges of a picture and of a patch.
+    fn picture(&self, patch: usize) -> Result<(usize, usize)> {
+        let channels = self.size("num_channels", 3, 4)?;
+        if channels != 3 {
+            return Err(self.error("num_channels", format!("{channels} is not supported; 3 (RGB) is")));
+        }
+        let image = self.size("image_size", 224, MAX_EDGE)?;
+        let patch = self.size("patch_size", patch, image)?;
+        let patches = (image / patch).saturating_mul(image / patch);
+        if patches > MAX_PATCHES {
+            let why = format!("{patches} patches; at most {MAX_PATCHES} are supported");
+            return Err(self.error("patch_size", why));
+        }
+        Ok((image, patch))
+    }
+
+    /// The filter of resizing.
+    fn resample(&self) -> Result<Resample> {
+        let Some(resample) = self.fields.get("resample").filter(|v| !v.is_null()) else {
+            return Ok(Resample::Bicubic);
+        };
+        match resample.as_u64() {
+            Some(2) => Ok(Resample::Bilinear),
+            Some(3) => Ok(Resample::Bicubic),
+            _ => Err(self.wrong("resample", resample, "2 (bilinear) or 3 (bicubic)")),
+        }
+    }
+
+    /// Mean, standard deviation and factor of a picture's values, where the file does not say what they are by default.
+    fn values(&self, mean: [f64; 3], std: [f64; 3]) -> Result<([f32; 3], [f32; 3], f64)> {
+        let (mean, std) = if self.flag("do_normalize", true)? {
+            let (mean, std) = (self.triple("image_mean", mean)?, self.triple("image_std", std)?);
+            if mean.iter().any(|x| !x.is_finite()) {
+                return Err(self.error("image_mean", "three numbers within the range of f32 are expected"));
+            }
+            if std.iter().any(|x| !x.is_normal() || *x < 0.0) {
+                return Err(self.error("image_std", "three numbers above zero are expected"));
+            }
+            (mean, std)
+        } else {
+            ([0.0; 3], [1.0; 3])
+        };
+        let rescale =
+            if self.flag("do_rescale", true)? { self.number("rescale_factor", 1.0 / 255.0)? } else { 1.0 };
+        Ok((mean, std, rescale))
+    }
+}
+
+/// Reads `preprocessor_config.json`; its picture has to have the edge that the vision tower takes.
+pub(super) fn parse_preprocessor(model: &str, bytes: &[u8], config: &ClipConfig) -> Result<PreprocessSpec> {
+    let root = Section::parse(model, PREPROCESSOR, bytes)?;
+    let (own, other) = match config.architecture {
+        Architecture::Clip => ("CLIP", None),
+        // Siglip2ImageProcessor makes pictures of any proportions.
+        Architecture::Siglip => ("Siglip", Some("Siglip2")),
+    };
+    for key in ["image_processor_type", "feature_extractor_type"] {
+        let ours = |kind: &str| kind.starts_with(own) && other.is_none_or(|other| !kind.starts_with(other));
+        if let Some(kind) = root.text(key)?.filter(|kind| !ours(kind)) {
+            return Err(root.error(key, format!("{kind:?} is not supported; {own}'s own processors are")));
+        }
+    }
+    if !root.flag("do_resize", true)? {
+        return Err(root.error("do_resize", "false is not supported; pictures are always resized"));
+    }
+    let (key, edge, fit, [mean, std]) = match config.architecture {
+        Architecture::Clip => {
+            if !root.flag("do_center_crop", true)? {
+                return Err(
+                    root.error("do_center_crop", "false is not supported; pictures are always cropped")
+                );
+            }
+            let shortest = root.edge("size", &["shortest_edge"], 224)?;
+            let crop = root.edge("crop_size", &["height", "width"], 224)?;
+            if shortest != crop {
+                let why =
+                    format!("{shortest} is not supported beside crop_size {crop}; the two have to be equal");
+                return Err(root.error("size", why));
+            }
+            let mean = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+            let std = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+            ("crop_size", crop, Fit::Centre, [mean, std])
+        }
+        Architecture::Siglip => {
+            if root.flag("do_center_crop", false)? {
+                return Err(
+                    root.error("do_center_crop", "true is not supported; SigLIP reads whole pictures")
+                );
+            }
+            // A number alone is the shortest edge to this processor, and pictures keep their proportions.
+            if let Some(size) = root.fields.get("size").filter(|v| v.is_number()) {
+                return Err(root.wrong("size", size, "an object with height and width"));
+            }
+            let edge = root.edge("size", &["height", "width"], 224)?;
+            ("size", edge, Fit::Squeeze, [[0.5; 3]; 2])
+        }
+    };
+    if edge != config.image {
+        let why = format!(
+            "{edge} pixels, but {CONFIG} says vision_config.image_size {}; make them equal",
+            config.image
+        );
+        return Err(root.error(key, why));
+    }
+    let (mean, std, rescale) = root.values(mean, std)?;
+    let size = u32::try_from(edge).map_err(|_| root.error(key, "too large"))?;
+    Ok(PreprocessSpec { size, resample: root.resample()?, fit, mean, std, rescale })
 }
 
 #[cfg(test)]
@@ -313,7 +453,69 @@ mod tests {
     }
 
     fn preprocessor(text: &str) -> Result<PreprocessSpec> {
-        parse_preprocessor("m", text.as_bytes(), 224)
+        parse_preprocessor("m", text.as_bytes(), &config("{}").unwrap())
+    }
+
+    const SIGLIP: &str = r#"{"model_type": "siglip"}"#;
+
+    fn siglip_preprocessor(text: &str) -> Result<PreprocessSpec> {
+        parse_preprocessor("m", text.as_bytes(), &config(SIGLIP).unwrap())
+    }
+
+    #[test]
+    fn a_siglip_that_says_nothing_is_b_16() {
+        let config = config(SIGLIP).unwrap();
+        for tower in [&config.vision, &config.text] {
+            assert_eq!((tower.width, tower.intermediate, tower.layers, tower.heads), (768, 3072, 12, 12));
+            assert_eq!((tower.activation, tower.eps), (Activation::GeluTanh, 1e-6));
+        }
+        assert_eq!((config.image, config.patch, config.grid(), config.projection), (224, 16, 14, 768));
+        assert_eq!((config.vocabulary, config.context, config.pooling), (32_000, 64, Pooling::LastPlace));
+        let spec = siglip_preprocessor("{}").unwrap();
+        assert_eq!((spec.size, spec.resample, spec.fit), (224, Resample::Bicubic, Fit::Squeeze));
+        assert_eq!((spec.mean, spec.std), ([0.5; 3], [0.5; 3]));
+        let second = r#"{"resample": 2, "size": {"height": 224, "width": 224}, "do_convert_rgb": null,
+                         "image_processor_type": "SiglipImageProcessor"}"#;
+        assert_eq!(siglip_preprocessor(second).unwrap().resample, Resample::Bilinear);
+    }
+
+    #[test]
+    fn what_is_no_siglip_of_fixed_resolution_is_refused() {
+        for (text, field) in [
+            (r#"{"model_type": "siglip2"}"#, "model_type"),
+            (
+                r#"{"model_type": "siglip", "text_config": {"projection_size": 512}}"#,
+                "text_config.projection_size",
+            ),
+            (
+                r#"{"model_type": "siglip", "vision_config": {"hidden_size": 1152}}"#,
+                "text_config.projection_size",
+            ),
+            (r#"{"model_type": "siglip", "vision_config": {"vision_use_head": false}}"#, "vision_use_head"),
+            (
+                r#"{"model_type": "siglip", "vision_config": {"image_size": [224, 224]}}"#,
+                "vision_config.image_size",
+            ),
+            (r#"{"model_type": "siglip", "vision_config": {"patch_size": 1}}"#, "vision_config.patch_size"),
+            (r#"{"model_type": "siglip", "text_config": {"max_position_embeddings": 1e9}}"#, "max_position"),
+        ] {
+            let error = config(text).unwrap_err().to_string();
+            assert!(error.contains(field) && error.contains("config.json"), "{text}: {error}");
+        }
+        for (text, field) in [
+            (r#"{"resample": 1}"#, "resample"),
+            (r#"{"size": 224}"#, "size"),
+            (r#"{"size": {"height": 224, "width": 112}}"#, "size"),
+            (r#"{"size": {"height": 384, "width": 384}}"#, "image_size 224"),
+            (r#"{"size": {"shortest_edge": 224}}"#, "size"),
+            (r#"{"do_center_crop": true}"#, "do_center_crop"),
+            (r#"{"do_resize": false}"#, "do_resize"),
+            (r#"{"image_processor_type": "Siglip2ImageProcessor"}"#, "image_processor_type"),
+            (r#"{"image_processor_type": "CLIPImageProcessor"}"#, "image_processor_type"),
+        ] {
+            let error = siglip_preprocessor(text).unwrap_err().to_string();
+            assert!(error.contains(field) && error.contains("preprocessor_config.json"), "{text}: {error}");
+        }
     }
 
     #[test]
@@ -346,7 +548,7 @@ mod tests {
         for (text, parts) in [
             ("[]", "config.json is not a JSON object"),
             ("{", "config.json is not JSON"),
-            (r#"{"model_type": "siglip"}"#, "model_type"),
+            (r#"{"model_type": "align"}"#, "model_type"),
             (r#"{"projection_dim": 0}"#, "projection_dim"),
             (r#"{"text_config": {"hidden_size": 1e30}}"#, "text_config.hidden_size"),
             (r#"{"text_config": {"hidden_size": 18446744073709551615}}"#, "text_config.hidden_size"),
@@ -384,7 +586,7 @@ mod tests {
     #[test]
     fn unsupported_preprocessing_is_refused() {
         for (text, field) in [
-            (r#"{"resample": 2}"#, "resample"),
+            (r#"{"resample": 0}"#, "resample"),
             (r#"{"size": {"height": 224, "width": 224}}"#, "size"),
             (r#"{"size": 256}"#, "size"),
             (r#"{"size": 0}"#, "size"),

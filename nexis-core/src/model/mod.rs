@@ -1,6 +1,6 @@
 //! Image-text models.
 //!
-//! [`ImageText`] is the seam: pictures and texts into one space. [`ClipModel`] is CLIP from a Hugging
+//! [`ImageText`] is the seam: pictures and texts into one space. [`ClipModel`] is a CLIP or a SigLIP from a Hugging
 //! Face directory; [`registry`] finds directories by name.
 
 mod candle;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use clip::{ClipModel, LoadOptions, ModelDevice, Precision};
 pub use exact::InstructionSet;
-pub use preprocess::{Crop, PreprocessSpec};
+pub use preprocess::{Crop, Fit, PreprocessSpec};
 pub use tokenizer::Tokens;
 
 use crate::error::{Error, Result};
@@ -58,7 +58,16 @@ pub trait ImageText: Send + Sync {
     /// The factor on cosine similarities, already exponentiated.
     fn logit_scale(&self) -> f32;
 
-    /// Token ids of a text, begin and end tokens included, never cut.
+    /// What is added to a scaled similarity before a sigmoid makes it a probability, by SigLIP; 0 where nothing is.
+    ///
+    /// It is the same for every pair, so that it cancels out of differences and softmaxes, and what compares texts or
+    /// pictures with one another leaves it out.
+    fn logit_bias(&self) -> f32 {
+        0.0
+    }
+
+    /// Token ids of a text, begin and end tokens included, never cut, and not filled up. Those of an empty text are
+    /// the tokens that stand around every text: two of CLIP's, one of SigLIP's.
     ///
     /// # Errors
     /// Where the tokenizer fails, which is ours.
@@ -96,9 +105,9 @@ fn encode_tiles_here<M: ImageText + ?Sized>(
     frames: &[Frame],
     batch: usize,
 ) -> std::result::Result<Array2<f32>, MediaFailure> {
-    let size = model.preprocess().size;
-    let tiled =
-        frames.par_iter().map(|frame| tiles(frame, size)).collect::<std::result::Result<Vec<_>, _>>()?;
+    let spec = model.preprocess();
+    let cut = |frame| tiles(frame, spec.size, spec.resample);
+    let tiled = frames.par_iter().map(cut).collect::<std::result::Result<Vec<_>, _>>()?;
     let crops: Vec<_> = tiled.into_iter().flatten().collect();
     let rows = crops.chunks(batch.max(1)).map(|part| model.encode_image(part)).collect::<Result<Vec<_>>>()?;
     let views: Vec<_> = rows.iter().map(|r| r.view()).collect();

@@ -4,12 +4,30 @@ use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::media::resize::Resample;
+
+/// How a model's own processor makes a picture square.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// Its shorter side is resized, and the square in the middle cut out.
+    #[default]
+    Centre,
+    /// Both sides are resized, whatever becomes of its proportions.
+    Squeeze,
+}
 
 /// How a model wants its pictures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PreprocessSpec {
-    /// Edge of the square picture, in pixels; the shorter side is resized to it (Pillow BICUBIC).
+    /// Edge of the square picture, in pixels.
     pub size: u32,
+    /// How pictures are resized.
+    #[serde(default)]
+    pub resample: Resample,
+    /// How its own processor makes pictures square. Scores are of [tiles](crate::media::tiles::tiles) instead.
+    #[serde(default)]
+    pub fit: Fit,
     /// Mean per channel, in 0..1.
     pub mean: [f32; 3],
     /// Standard deviation per channel, in 0..1.

@@ -1,13 +1,20 @@
-//! Captions to token ids, as transformers' CLIP tokenizer gives them.
+//! Captions to token ids, as transformers' tokenizers of CLIP and SigLIP give them.
 //!
-//! A caption is data. Where it spells a special token (`<|endoftext|>`), that spelling is read as
+//! A caption is data. Where it spells a special token (`<|endoftext|>`, `</s>`), that spelling is read as
 //! ordinary text, which is what transformers does with `split_special_tokens=True`: the begin and end
 //! tokens of a sequence are those that the tokenizer's own template puts there, and no others.
+//!
+//! SigLIP was trained on texts in lower case, the first one without ASCII punctuation too. Its files do not all say so,
+//! hence it is done here; where a file does it again, nothing is left to be done.
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
 use tokenizers::Tokenizer;
+use tokenizers::models::ModelWrapper;
+use tokenizers::models::unigram::Unigram;
 
+use super::config::Architecture;
 use crate::error::{Error, Result};
 
 /// Name of the tokenizer's file.
@@ -25,20 +32,82 @@ pub struct Tokens {
     pub unknown: usize,
 }
 
-/// A `tokenizer.json`.
-pub(super) struct ClipTokenizer {
-    model: String,
-    tokenizer: Tokenizer,
-    /// Ids that the template adds around a text.
-    template: BTreeSet<u32>,
-    unknown: Option<u32>,
+/// What happens to a text before the file's own normalisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    /// SigLIP 2: lower case, character by character.
+    LowerCase,
+    /// SigLIP: lower case, no ASCII punctuation, single spaces.
+    Canonical,
 }
 
-impl ClipTokenizer {
+impl Before {
+    fn apply(self, text: &str) -> String {
+        match self {
+            Self::Nothing => text.to_owned(),
+            Self::LowerCase => text.chars().flat_map(char::to_lowercase).collect(),
+            Self::Canonical => {
+                let lower = text.to_lowercase();
+                let kept: String = lower.chars().filter(|c| !c.is_ascii_punctuation()).collect();
+                let words: Vec<&str> = kept.split(is_space).filter(|word| !word.is_empty()).collect();
+                words.join(" ")
+            }
+        }
+    }
+}
+
+/// White space to Python's regular expressions: Unicode's, and four separators of ASCII; and the underline that
+/// SentencePiece writes for a space.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c) || c == '\u{2581}'
+}
+
+/// What is read of the file beside what the `tokenizers` crate reads.
+#[derive(Deserialize)]
+struct File {
+    model: FileModel,
+    #[serde(default)]
+    padding: Option<FilePadding>,
+}
+
+#[derive(Deserialize)]
+struct FileModel {
+    #[serde(default)]
+    unk_token: Option<String>,
+    #[serde(default)]
+    unk_id: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct FilePadding {
+    pad_id: u32,
+}
+
+/// A `tokenizer.json`.
+pub(super) struct TextTokenizer {
+    model: String,
+    tokenizer: Tokenizer,
+    before: Before,
+    /// Ids that the template adds around a text.
+    template: Vec<u32>,
+    unknown: Option<u32>,
+    /// What a text is filled up with, where the architecture fills texts up.
+    pad: Option<u32>,
+}
+
+impl TextTokenizer {
     /// Parses `tokenizer.json` for a model that knows `vocabulary` ids.
-    pub(super) fn parse(model: &str, bytes: &[u8], vocabulary: usize) -> Result<Self> {
+    pub(super) fn parse(
+        model: &str,
+        bytes: &[u8],
+        architecture: Architecture,
+        vocabulary: usize,
+    ) -> Result<Self> {
         let wrong = |why: String| Error::model(model, format!("{TOKENIZER}: {why}"));
         let mut tokenizer = Tokenizer::from_bytes(bytes)
+            .map_err(|e| wrong(format!("cannot be read ({e}); fetch the file again")))?;
+        let file: File = serde_json::from_slice(bytes)
             .map_err(|e| wrong(format!("cannot be read ({e}); fetch the file again")))?;
         // Files often carry the truncation and padding of the last training run.
         tokenizer.with_truncation(None).map_err(|e| wrong(e.to_string()))?;
@@ -52,21 +121,58 @@ impl ClipTokenizer {
             return Err(wrong(why));
         }
         let empty = tokenizer.encode("", true).map_err(|e| wrong(e.to_string()))?;
-        if empty.get_ids().len() < 2 {
-            let why =
-                "puts no begin and end tokens around a text; save it with CLIPTokenizer's post-processor";
+        let template = empty.get_ids().to_vec();
+        let (least, why) = match architecture {
+            Architecture::Clip => {
+                (2, "puts no begin and end tokens around a text; save it with CLIPTokenizer's post-processor")
+            }
+            Architecture::Siglip => {
+                (1, "puts no end token behind a text; save it with one in its post-processor")
+            }
+        };
+        if template.len() < least {
             return Err(wrong(why.to_owned()));
         }
-        let unknown = serde_json::from_slice::<serde_json::Value>(bytes)
-            .ok()
-            .and_then(|file| tokenizer.token_to_id(file.pointer("/model/unk_token")?.as_str()?));
-        let template = empty.get_ids().iter().copied().collect();
-        Ok(Self { model: model.to_owned(), tokenizer, template, unknown })
+
+        let before = match (architecture, tokenizer.get_model()) {
+            (Architecture::Clip, _) => Before::Nothing,
+            (Architecture::Siglip, ModelWrapper::Unigram(_)) => Before::Canonical,
+            (Architecture::Siglip, ModelWrapper::BPE(_)) => Before::LowerCase,
+            (Architecture::Siglip, _) => {
+                let why = "is neither the Unigram of SigLIP nor the BPE of SigLIP 2, so that it is not known how \
+                           texts are prepared for it";
+                return Err(wrong(why.to_owned()));
+            }
+        };
+        let named = file.model.unk_token.and_then(|token| tokenizer.token_to_id(&token));
+        let unknown = named.or(file.model.unk_id.and_then(|id| u32::try_from(id).ok()));
+        let stated = file.padding.map(|padding| padding.pad_id);
+        let pad = match before {
+            Before::Nothing => None,
+            // SigLIP's tokenizer fills up with the end token, SigLIP 2's with a token for it.
+            Before::Canonical => stated.or(template.last().copied()),
+            Before::LowerCase => stated.or_else(|| tokenizer.token_to_id("<pad>")),
+        };
+        if before != Before::Nothing && pad.is_none_or(|pad| pad as usize >= vocabulary) {
+            return Err(wrong("names no token of the vocabulary to fill a text up with".to_owned()));
+        }
+        if let ModelWrapper::Unigram(unigram) = tokenizer.get_model() {
+            let special = tokenizer.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special);
+            let special = special.map(|(id, _)| id).chain(template.iter().copied()).chain(unknown).collect();
+            let plain = without_special(unigram, &special, file.model.unk_id);
+            tokenizer.with_model(plain.map_err(|e| wrong(e.to_string()))?);
+        }
+        Ok(Self { model: model.to_owned(), tokenizer, before, template, unknown, pad })
     }
 
     /// The last id that the template puts after every text.
-    pub(super) fn end(&self) -> Result<Option<u32>> {
-        Ok(self.encode("")?.ids.last().copied())
+    pub(super) fn end(&self) -> Option<u32> {
+        self.template.last().copied()
+    }
+
+    /// What a text is filled up with.
+    pub(super) fn pad(&self) -> Option<u32> {
+        self.pad
     }
 
     /// The tokens of a text.
@@ -81,7 +187,7 @@ impl ClipTokenizer {
         }
         let encoding = self
             .tokenizer
-            .encode_fast(text, true)
+            .encode_fast(self.before.apply(text), true)
             .map_err(|e| Error::model(&self.model, format!("{TOKENIZER}: cannot tokenize a text ({e})")))?;
         let mut ids = Vec::with_capacity(encoding.len());
         let mut unknown = 0;
@@ -95,5 +201,49 @@ impl ClipTokenizer {
             }
         }
         Ok(Tokens { ids, unknown })
+    }
+}
+
+/// A Unigram whose special pieces no text can spell. SentencePiece looks for ordinary pieces alone; the `tokenizers`
+/// crate looks for all of them, and finds `</s>` in a text that its normaliser turned into that.
+fn without_special(
+    unigram: &Unigram,
+    special: &BTreeSet<u32>,
+    unknown: Option<usize>,
+) -> tokenizers::Result<Unigram> {
+    let pieces = (0_u32..).zip(unigram.iter()).map(|(id, (piece, score))| {
+        // Spaces are turned into another character before pieces are looked for.
+        let piece = if special.contains(&id) { format!(" {piece}") } else { piece.clone() };
+        (piece, *score)
+    });
+    Unigram::from(pieces.collect(), unknown, unigram.byte_fallback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_prepared_as_they_were_for_training() {
+        // What Python's SiglipTokenizer.canonicalize_text and the crate's Lowercase give.
+        for (text, canonical, lower) in [
+            ("A red-and-white boat.", "a redandwhite boat", "a red-and-white boat."),
+            ("  Two\t\n clouds\u{a0}!  ", "two clouds", "  two\t\n clouds\u{a0}!  "),
+            ("\u{1c}a\u{1f}b\u{85}", "a b", "\u{1c}a\u{1f}b\u{85}"),
+            ("</s> <EOS>", "s eos", "</s> <eos>"),
+            (
+                "\u{ff1c}/S\u{ff1e} \u{201c}Q\u{201d}",
+                "\u{ff1c}s\u{ff1e} \u{201c}q\u{201d}",
+                "\u{ff1c}/s\u{ff1e} \u{201c}q\u{201d}",
+            ),
+            // The end of a word makes another sigma only where whole texts are lowered.
+            ("\u{39f}\u{3a3}", "\u{3bf}\u{3c2}", "\u{3bf}\u{3c3}"),
+            ("?!", "", "?!"),
+            ("a\u{2581}\u{2581}b", "a b", "a\u{2581}\u{2581}b"),
+        ] {
+            assert_eq!(Before::Canonical.apply(text), canonical);
+            assert_eq!(Before::LowerCase.apply(text), lower);
+            assert_eq!(Before::Nothing.apply(text), text);
+        }
     }
 }

@@ -45,7 +45,7 @@ pub enum Activation {
     QuickGelu,
     /// `x * (1 + erf(x / sqrt 2)) / 2`.
     Gelu,
-    /// The same with `erf` by way of `tanh`, which SigLIP has.
+    /// The same with a hyperbolic tangent in the place of the error function.
     GeluTanh,
 }
 
@@ -76,6 +76,7 @@ impl From<&TowerConfig> for TowerSizes {
             activation: match config.activation {
                 exact::Activation::QuickGelu => Activation::QuickGelu,
                 exact::Activation::Gelu => Activation::Gelu,
+                exact::Activation::GeluTanh => Activation::GeluTanh,
             },
             eps: config.eps,
         }

@@ -26,7 +26,10 @@ impl<'a> Weights<'a> {
 
     fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView<'a>> {
         let view = self.tensors.tensor(name).map_err(|_| {
-            self.error(name, "is not in the file; a whole CLIP (CLIPModel.save_pretrained) is expected")
+            self.error(
+                name,
+                "is not in the file; a whole model (CLIPModel or SiglipModel, save_pretrained) is expected",
+            )
         })?;
         if view.shape() != shape {
             let why = format!("has shape {:?} where config.json asks for {shape:?}", view.shape());

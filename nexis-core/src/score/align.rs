@@ -114,13 +114,15 @@ pub struct Measurer {
     bank: Vec<Arc<[f32]>>,
     budget: SwapBudget,
     logit_scale: f64,
+    /// Tokens that the model puts around every text.
+    framing: usize,
 }
 
 impl Measurer {
     /// A measurer with these generic and distractor captions.
     ///
     /// # Errors
-    /// Where the model fails or one of the captions exceeds its context.
+    /// Where the model fails.
     pub fn new(
         texts: Arc<TextEncoder>,
         generic: &[String],
@@ -130,12 +132,21 @@ impl Measurer {
         let generic = texts.embed_all(generic)?;
         let bank = texts.embed_all(distractors)?;
         let logit_scale = f64::from(texts.model().logit_scale());
-        Ok(Self { texts, generic, bank, budget, logit_scale })
+        let framing = texts.model().tokenize("")?.len();
+        Ok(Self { texts, generic, bank, budget, logit_scale, framing })
     }
 
     /// The encoder in use.
     pub fn texts(&self) -> &Arc<TextEncoder> {
         &self.texts
+    }
+
+    /// How many tokens the model's tokenizer makes of a text, those that it puts around every text not counted.
+    ///
+    /// # Errors
+    /// Where the tokenizer fails, or the text is too long for it.
+    pub fn count_tokens(&self, text: &str) -> Result<usize> {
+        Ok(self.texts.model().tokenize(text)?.len().saturating_sub(self.framing))
     }
 
     /// Reads a caption: units, swaps and their embeddings.
@@ -172,7 +183,7 @@ impl Measurer {
         let mut tokens = 0_usize;
         let mut words = 0_usize;
         for unit in if whole { units.get(..1).unwrap_or_default() } else { &units } {
-            tokens += self.texts.model().tokenize(&unit.text)?.len().saturating_sub(2);
+            tokens += self.count_tokens(&unit.text)?;
             words += unit.text.split_whitespace().count();
         }
         if let Some(error) = failure.into_inner() {
@@ -299,6 +310,8 @@ impl Measurer {
     }
 
     /// `-ln(1 + sum(exp(-scale * margin)))`: 0 where every margin is wide, steeply down where one is negative.
+    ///
+    /// A margin is a difference of similarities, out of which a model's `logit_bias` cancels.
     fn log_share(&self, margins: impl Iterator<Item = f64>) -> f64 {
         // The largest exponent is taken out, so that nothing overflows.
         let exponents: Vec<f64> = margins.map(|margin| -self.logit_scale * margin).collect();

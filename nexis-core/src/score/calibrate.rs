@@ -184,12 +184,15 @@ fn newton(rows: &[Row], size: usize, c: f64) -> Result<(Vec<f64>, usize)> {
     let mut at = vec![0.0; size];
     let mut here = objective(rows, &at, c);
     let tolerance = 1e-10 * (1.0 + c * rows.iter().map(|row| row.weight).sum::<f64>());
+    // What the last step promised to gain.
+    let mut promised = f64::INFINITY;
     for step_number in 0..MOST_STEPS {
         if here.gradient.iter().all(|g| g.abs() <= tolerance) {
             return Ok((at, step_number));
         }
         let step = solve_spd(&here.hessian, &here.gradient)
             .ok_or_else(|| Error::Internal("the calibration fit met a singular system".into()))?;
+        promised = here.gradient.iter().zip(&step).map(|(g, s)| g * s).sum::<f64>() / 2.0;
         let mut length = 1.0;
         loop {
             let next: Vec<f64> = at.iter().zip(&step).map(|(x, s)| x - length * s).collect();
@@ -201,6 +204,11 @@ fn newton(rows: &[Row], size: usize, c: f64) -> Result<(Vec<f64>, usize)> {
             }
             length /= 2.0;
         }
+    }
+    // Where a feature hardly varies but among the pairs, its standardised values are so large that the rounding of the
+    // gradient exceeds the tolerance. Then it is the best that floating point knows once nothing is left to be gained.
+    if promised <= 1e-10 * (1.0 + here.value.abs()) {
+        return Ok((at, MOST_STEPS));
     }
     Err(Error::usage("the calibration fit", "it did not converge"))
 }
@@ -253,6 +261,24 @@ mod tests {
             Feature::SwapColour => colour,
             _ => 0.0,
         })
+    }
+
+    #[test]
+    fn a_feature_that_varies_among_the_pairs_alone_is_fitted() {
+        let noise = |i: usize| ((i * 7919) % 101) as f64 / 101.0 - 0.5;
+        let samples: Vec<_> = (0..40)
+            .map(|i| sample(noise(i) + if i % 2 == 0 { 0.3 } else { 0.0 }, noise(i + 5) * 4e-12, i % 2 == 0))
+            .collect();
+        let pairs: Vec<_> = (0..20)
+            .map(|i| RankedFeatures {
+                better: features(0.1, noise(i)),
+                worse: features(0.0, noise(i + 3)),
+                weight: 1.0,
+            })
+            .collect();
+        let fitted = fit(&[Feature::Whole, Feature::SwapColour], &samples, &pairs, 1.0).unwrap();
+        assert!(fitted.features.iter().all(|term| term.coefficient.is_finite()));
+        assert!(fitted.features[0].coefficient > 0.0);
     }
 
     fn sample(whole: f64, colour: f64, matched: bool) -> LabelledFeatures {

@@ -8,7 +8,8 @@ use ndarray::Array2;
 use super::FrameEmbeddings;
 use crate::error::{Error, Result};
 use crate::hash::Digest;
-use crate::model::{Crop, ImageText, ModelIdentity, PreprocessSpec};
+use crate::media::resize::Resample;
+use crate::model::{Crop, Fit, ImageText, ModelIdentity, PreprocessSpec};
 
 const WIDTH: usize = 96;
 
@@ -29,7 +30,14 @@ impl ConceptSpace {
                 precision: "f32".into(),
                 device: "cpu".into(),
             },
-            preprocess: PreprocessSpec { size: 1, mean: [0.0; 3], std: [1.0; 3], rescale: 1.0 },
+            preprocess: PreprocessSpec {
+                size: 1,
+                resample: Resample::Bicubic,
+                fit: Fit::Centre,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+                rescale: 1.0,
+            },
             context,
             encoded: AtomicUsize::new(0),
         }

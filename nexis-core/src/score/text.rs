@@ -1,8 +1,10 @@
 //! Text embeddings, kept for the length of a run.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::units::caption_units;
 use crate::error::{Error, Result};
 use crate::hash::Digest;
 use crate::model::ImageText;
@@ -111,12 +113,37 @@ impl TextEncoder {
             .collect()
     }
 
-    /// Embeddings of owned texts.
+    /// Embeddings of texts of any length, one each: of a text that the model cannot read at once, the centre of its
+    /// [units](caption_units), as of a caption. None is cut.
     ///
     /// # Errors
-    /// As [`embed`](Self::embed).
+    /// Where the model fails, or gives what is no embedding.
     pub fn embed_all(&self, texts: &[String]) -> Result<Vec<Arc<[f32]>>> {
-        self.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+        let fits = texts.iter().map(|text| self.fits(text)).collect::<Result<Vec<_>>>()?;
+        let short: Vec<&str> =
+            texts.iter().zip(&fits).filter(|(_, fits)| **fits).map(|(text, _)| text.as_str()).collect();
+        let mut rows = self.embed(&short)?.into_iter();
+        let lost = || Error::Internal("a text lost its embedding".into());
+        let row = |(text, fits): (&String, bool)| {
+            if fits { rows.next().ok_or_else(lost) } else { self.embed_units(text) }
+        };
+        texts.iter().zip(fits).map(row).collect()
+    }
+
+    fn embed_units(&self, text: &str) -> Result<Arc<[f32]>> {
+        let failure = RefCell::new(None);
+        let fits = |text: &str| {
+            self.fits(text).unwrap_or_else(|error| {
+                failure.borrow_mut().get_or_insert(error);
+                false
+            })
+        };
+        let units = caption_units(text, &fits);
+        if let Some(error) = failure.into_inner() {
+            return Err(error);
+        }
+        let units: Vec<&str> = units.iter().map(|unit| unit.text.as_str()).collect();
+        Ok(centre(&self.embed(&units)?).into())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::evidence::{
     EVIDENCE_VERSION, Evidence, PackageEvidence, RowEvidence, SamplingEvidence, canonical_digest,
 };
 use crate::media::jpeg::{SAME_PICTURE, StillLimits, first_frame_similarity, read_still};
-use crate::media::tiles::clip_preprocess;
+use crate::media::tiles::own_view;
 use crate::media::{ClipProbe, DecodedClip, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits};
 use crate::model::ImageText;
 use crate::model::card::ModelCard;
@@ -312,8 +312,7 @@ impl RowJudge {
     /// # Errors
     /// Where the tokenizer fails, or the text is too long for it.
     pub fn count_tokens(&self, text: &str) -> Result<usize> {
-        let model = self.aligner.measurer().texts().model();
-        Ok(model.tokenize(text)?.len().saturating_sub(2))
+        self.aligner.measurer().count_tokens(text)
     }
 
     /// Scores one clip against a caption, outside any package.
@@ -503,15 +502,15 @@ impl RowJudge {
         }
     }
 
-    /// Embeddings of frames as the model's own processor sees them, the centre square of each: `[N, D]`, each
-    /// row of unit length.
+    /// Embeddings of frames as the model's own processor sees them (CLIP's: the centre square of each; SigLIP's: the
+    /// whole, squeezed): `[N, D]`, each row of unit length.
     ///
     /// # Errors
     /// [`MediaFailure::Clip`] where a picture's shape is too extreme; else the model's failure.
     pub fn encode_image(&self, frames: &[Frame]) -> Result<Array2<f32>, MediaFailure> {
         let model = self.aligner.measurer().texts().model();
-        let size = model.preprocess().size;
-        let crops = frames.iter().map(|frame| clip_preprocess(frame, size)).collect::<Result<Vec<_>, _>>()?;
+        let spec = model.preprocess();
+        let crops = frames.iter().map(|frame| own_view(frame, spec)).collect::<Result<Vec<_>, _>>()?;
         let rows =
             crops.chunks(self.batch).map(|part| model.encode_image(part)).collect::<Result<Vec<_>>>()?;
         let views: Vec<_> = rows.iter().map(|r| r.view()).collect();

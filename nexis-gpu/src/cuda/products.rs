@@ -1,6 +1,7 @@
 //! Large products by cuBLASLt, with one algorithm for each kind of product.
 //!
-//! The algorithm is chosen when a kind first comes and kept. Those that split the sum of an element, and so add it up in an
+//! The algorithm is chosen when a kind first comes, for a number of items that is always the same, and kept: the choice
+//! must not depend on which batch came first. Those that split the sum of an element, and so add it up in an
 //! order that depends on the number of rows, are not among the choices. The library is asked again only whether the
 //! algorithm takes another number of items.
 
@@ -21,6 +22,9 @@ const WORKSPACE: usize = 32 << 20;
 
 /// Algorithms that are looked at for each kind.
 const CANDIDATES: usize = 16;
+
+/// Rows that an algorithm is chosen for, as near as whole items come: those of a batch that fills a device.
+const CHOSEN_FOR: usize = 4096;
 
 /// What decides on the algorithm: format, width of the result, rows of an item, columns, depth.
 type Kind = (Format, bool, usize, usize, usize);
@@ -102,8 +106,13 @@ impl Products {
         }
         let kind = (format, wide, rows, columns, depth);
         if !self.layouts.contains_key(&(kind, items)) {
+            if !self.algorithms.contains_key(&kind) {
+                let items = (CHOSEN_FOR / rows).max(1);
+                let chosen = self.choose(kind, &layouts(&Product { items, ..*product })?)?;
+                self.algorithms.insert(kind, chosen);
+            }
             let layouts = layouts(product)?;
-            self.decide(kind, &layouts)?;
+            self.check(kind, &layouts)?;
             self.layouts.insert((kind, items), layouts);
         }
         let (Some(layouts), Some(algorithm)) = (self.layouts.get(&(kind, items)), self.algorithms.get(&kind))
@@ -137,41 +146,42 @@ impl Products {
         .map_err(fail("a product was refused"))
     }
 
-    /// Chooses an algorithm for a kind, or asks whether the one chosen takes these layouts too.
-    fn decide(&mut self, kind: Kind, layouts: &Layouts) -> Result<()> {
-        if let Some(chosen) = self.algorithms.get(&kind) {
-            let mut found = no_result();
-            // SAFETY: all handles live, and the result has room.
-            let status = unsafe {
-                sys::cublasLtMatmulAlgoCheck(
-                    self.handle,
-                    self.operation,
-                    layouts.weights,
-                    layouts.rows,
-                    layouts.out,
-                    layouts.out,
-                    chosen,
-                    &raw mut found,
-                )
-            };
-            status.result().map_err(fail("the chosen algorithm does not take another batch"))?;
-            if found.workspaceSize > WORKSPACE {
-                return Err(failed("cuBLASLt", "the chosen algorithm wants more memory for another batch"));
-            }
-            return Ok(());
+    /// Asks whether the algorithm of a kind takes these layouts.
+    fn check(&self, kind: Kind, layouts: &Layouts) -> Result<()> {
+        let Some(chosen) = self.algorithms.get(&kind) else {
+            return Err(Error::Internal("a product without an algorithm".to_owned()));
+        };
+        let mut found = no_result();
+        // SAFETY: all handles live, and the result has room.
+        let status = unsafe {
+            sys::cublasLtMatmulAlgoCheck(
+                self.handle,
+                self.operation,
+                layouts.weights,
+                layouts.rows,
+                layouts.out,
+                layouts.out,
+                chosen,
+                &raw mut found,
+            )
+        };
+        status.result().map_err(fail("the chosen algorithm does not take this batch"))?;
+        if found.workspaceSize > WORKSPACE {
+            return Err(failed("cuBLASLt", "the chosen algorithm wants more memory for this batch"));
         }
-        let found = self.candidates(layouts)?;
-        let chosen = found
-            .iter()
-            .find(|one| one.workspaceSize <= WORKSPACE && whole_sums(&one.algo))
-            .ok_or_else(|| {
-                let (format, _, rows, columns, depth) = kind;
-                let what =
-                    format!("a product of {rows} rows, {columns} columns over {depth} in {}", format.name());
-                failed(format!("cuBLASLt: {what}"), "no algorithm adds up each element in one piece")
-            })?;
-        self.algorithms.insert(kind, chosen.algo);
         Ok(())
+    }
+
+    /// Chooses an algorithm for a kind.
+    fn choose(&self, kind: Kind, layouts: &Layouts) -> Result<sys::cublasLtMatmulAlgo_t> {
+        let found = self.candidates(layouts)?;
+        let chosen = found.iter().find(|one| one.workspaceSize <= WORKSPACE && whole_sums(&one.algo));
+        chosen.map(|one| one.algo).ok_or_else(|| {
+            let (format, _, rows, columns, depth) = kind;
+            let what =
+                format!("a product of {rows} rows, {columns} columns over {depth} in {}", format.name());
+            failed(format!("cuBLASLt: {what}"), "no algorithm adds up each element in one piece")
+        })
     }
 
     /// Algorithms, the fastest first by the library's estimate.

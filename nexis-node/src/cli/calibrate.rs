@@ -46,7 +46,7 @@ const SWAP_ATTEMPTS: u64 = 14;
 /// Fit a model's card on rendered scenes, measure it on others, and write it
 #[derive(Args)]
 pub(crate) struct Calibrate {
-    /// The model: an id of `nexis models list`, or a folder in Hugging Face's CLIP format
+    /// The model: an id of `nexis models list`, or a folder of a CLIP or a SigLIP in Hugging Face's format
     #[arg(value_name = "ID_OR_DIR")]
     model: String,
     /// Folder that holds registry.toml and the models; searched for where not given

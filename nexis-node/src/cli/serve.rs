@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use nexis_node::observe::{LogFormat, LogOptions, Metrics, init};
-use nexis_node::serve::{ApiKeys, Limits, ServeOptions, Server};
+use nexis_node::serve::{ApiKeys, Limits, ServeOptions, Server, TILES_PER_REQUEST};
 
 use super::validator::{runtime, stop_token};
 use super::{EngineArguments, in_terminal};
@@ -61,9 +61,6 @@ pub(crate) struct Serve {
     #[arg(long)]
     log_json: bool,
 }
-
-/// Pictures of a request of the usual kind, in tiles: seven frames of three.
-const TILES_PER_REQUEST: usize = 21;
 
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<u8> {

@@ -1,11 +1,11 @@
-//! Writing into the cache of Hugging Face's clients, and taking out again what was put there.
+//! Writing into the cache of Hugging Face's clients.
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use nexis_core::model::registry::{HubRepository, LockedModel};
+use nexis_core::model::registry::{HubRepository, write_whole};
 
 use super::{HubError, Result};
 
@@ -78,109 +78,5 @@ pub(super) fn refer(repository: &HubRepository, revision: &str, commit: &str) ->
     if revision == commit || repository.commit(revision).as_deref() == Some(commit) {
         return Ok(());
     }
-    write_whole(&repository.reference(revision), commit.as_bytes())
-}
-
-/// Writes a small file, which is there whole or not at all.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    make_folder(folder)?;
-    let local = |e: io::Error| HubError::local(path, &e);
-    let mut file = tempfile::Builder::new()
-        .prefix(".fresh-")
-        .make_in(folder, |path| File::options().write(true).create_new(true).open(path))
-        .map_err(local)?;
-    io::Write::write_all(&mut file, bytes).map_err(local)?;
-    file.as_file().sync_all().map_err(local)?;
-    file.into_temp_path().persist(path).map_err(|e| local(e.error))
-}
-
-/// What removing a model takes away.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Removal {
-    /// Files, in the order in which they go.
-    pub files: Vec<PathBuf>,
-    /// Bytes that are freed.
-    pub bytes: u64,
-}
-
-/// What removing a fetched model would take away: the files that we fetched, and their contents where no other commit
-/// in the cache has them. What was there before us stays.
-///
-/// # Errors
-/// Where the cache cannot be read.
-pub fn removal(cache: &Path, locked: &LockedModel) -> Result<Removal> {
-    let Some(hub) = &locked.hub else { return Ok(Removal::default()) };
-    let repository = HubRepository::new(cache, &hub.repository);
-    let snapshot = repository.snapshot(&hub.commit);
-    let ours = locked.files.iter().filter(|(_, file)| file.fetched).map(|(name, _)| snapshot.join(name));
-    let links: Vec<PathBuf> = ours.filter(|path| path.symlink_metadata().is_ok()).collect();
-    let mut kept = Vec::new();
-    files_below(&repository.snapshots(), &mut kept)?;
-    let blobs = repository.blobs();
-    let content = |link: &PathBuf| Some(blobs.join(fs::read_link(link).ok()?.file_name()?));
-    let others: Vec<PathBuf> = kept.iter().filter(|path| !links.contains(path)).filter_map(content).collect();
-    let mut removal = Removal::default();
-    for link in &links {
-        let file = content(link).filter(|content| !others.contains(content)).unwrap_or_else(|| link.clone());
-        if file.symlink_metadata().is_ok_and(|m| m.is_file()) && !removal.files.contains(&file) {
-            removal.bytes += file.metadata().map_or(0, |m| m.len());
-            if &file != link {
-                removal.files.push(file);
-            }
-        }
-    }
-    if !kept.iter().any(|path| path.starts_with(&snapshot) && !links.contains(path)) {
-        // A name for a commit that is not there would look like a damaged cache.
-        let mut names = Vec::new();
-        files_below(&repository.reference(""), &mut names)?;
-        let ours = |name: &PathBuf| fs::read_to_string(name).is_ok_and(|commit| commit.trim() == hub.commit);
-        removal.files.extend(names.into_iter().filter(ours));
-    }
-    // So would a link without its content: links go first.
-    removal.files.splice(0..0, links);
-    Ok(removal)
-}
-
-impl Removal {
-    /// Does it, and removes the folders that are empty then.
-    ///
-    /// # Errors
-    /// Where a file cannot be removed.
-    pub fn run(&self) -> Result<()> {
-        for path in &self.files {
-            match fs::remove_file(path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(HubError::local(path, &e)),
-                _ => {}
-            }
-            // Folders that are empty now, up to the repository's.
-            for folder in path.ancestors().skip(1) {
-                let last =
-                    folder.file_name().is_none_or(|name| name.to_string_lossy().starts_with("models--"));
-                if fs::remove_dir(folder).is_err() || last {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Every file below a folder, links not followed.
-fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let local = |e: &io::Error| HubError::local(folder, e);
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(local(&e)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(|e| local(&e))?;
-        if entry.file_type().map_err(|e| local(&e))?.is_dir() {
-            files_below(&entry.path(), found)?;
-        } else {
-            found.push(entry.path());
-        }
-    }
-    Ok(())
+    Ok(write_whole(&repository.reference(revision), commit.as_bytes())?)
 }

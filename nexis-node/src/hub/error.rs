@@ -67,6 +67,15 @@ impl HubError {
     }
 }
 
+impl From<nexis_core::Error> for HubError {
+    fn from(error: nexis_core::Error) -> Self {
+        match error {
+            nexis_core::Error::Io { path, source } => Self::local(&path, &source),
+            other => Self::new(HubErrorKind::Local, other.to_string()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

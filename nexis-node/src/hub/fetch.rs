@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use nexis_core::hash::Digest;
 use nexis_core::model::registry::{
     HubFile, HubRepository, HubSource, LockedFile, LockedModel, LockedRevision, ModelEntry, ModelPlaces,
+    Records,
 };
 
 use super::client::HubClient;
 use super::file::{Content, RemoteFile, Target, announced, download};
-use super::records::Records;
 use super::{HubError, HubErrorKind, HubSettings, Result, cache};
 
 /// Hears how a fetch goes.
@@ -84,7 +84,7 @@ pub async fn fetch(
     let cache = places.hub.as_deref().ok_or_else(|| {
         local("no folder for models is known: set HOME, or HF_HOME to a folder with room for them".to_owned())
     })?;
-    let lock = places.lock().map_err(|e| local(e.to_string()))?;
+    let lock = places.lock()?;
     let locked = lock.find(&entry.id, Some((&source.repository, &source.revision)));
     let fetch = Fetch {
         entry,

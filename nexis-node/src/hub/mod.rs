@@ -15,16 +15,11 @@ mod client;
 mod error;
 mod fetch;
 mod file;
-mod import;
-mod records;
 mod settings;
 mod tls;
 
-pub use cache::{Removal, removal};
 pub use error::{HubError, HubErrorKind};
 pub use fetch::{FetchObserver, Fetched, FetchedFile, How, fetch};
-pub use import::{Imported, import};
-pub use records::Records;
 pub use settings::HubSettings;
 
 /// Result of everything here.

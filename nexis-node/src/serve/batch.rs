@@ -118,6 +118,10 @@ impl ImageText for BatchedModel {
         self.model.logit_scale()
     }
 
+    fn logit_bias(&self) -> f32 {
+        self.model.logit_bias()
+    }
+
     fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
         self.model.tokenize(text)
     }

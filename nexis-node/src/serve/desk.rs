@@ -47,8 +47,9 @@ pub(super) async fn work<T: Send + 'static>(
     let stop = Stop::default();
     let _raise = RaiseOnDrop(stop.clone());
     let task = spawn_blocking(move || {
-        let _desk = desk;
-        stop.check().and_then(|()| job(&stop))
+        let done = stop.check().and_then(|()| job(&stop))?;
+        desk.done();
+        Ok(done)
     });
     match timeout_at(until, task).await {
         Ok(Ok(answer)) => answer,

@@ -1,5 +1,7 @@
 //! What a request is answered with where it is not answered: one JSON shape, the one that OpenAI's clients read.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use nexis_core::Error;
@@ -19,8 +21,8 @@ pub(super) struct Refusal {
 /// Result of everything that answers a request.
 pub(super) type Answer<T> = Result<T, Refusal>;
 
-/// Seconds after which a request that met a full server may be worth another try.
-const RETRY_AFTER: u64 = 1;
+/// Seconds after which a request that met a full server may be worth another try, at least and at most.
+const RETRY_AFTER: (u64, u64) = (1, 60);
 
 impl Refusal {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
@@ -88,11 +90,13 @@ impl Refusal {
             .coded("unsupported_media_type")
     }
 
-    /// As many requests are in hand as may be.
-    pub(super) fn busy(why: &str) -> Self {
-        let message = format!("{why}; ask again in {RETRY_AFTER} s");
+    /// As many requests are in hand as may be, for so long.
+    pub(super) fn busy(why: &str, wait: Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil() as u64;
+        let seconds = seconds.clamp(RETRY_AFTER.0, RETRY_AFTER.1);
+        let message = format!("{why}; ask again in {seconds} s");
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
-        Self { retry_after: Some(RETRY_AFTER), ..refusal.coded("rate_limit_exceeded") }
+        Self { retry_after: Some(seconds), ..refusal.coded("rate_limit_exceeded") }
     }
 
     pub(super) fn took_too_long(seconds: u64) -> Self {
@@ -102,7 +106,7 @@ impl Refusal {
 
     pub(super) fn stopping() -> Self {
         let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the server is stopping");
-        Self { retry_after: Some(RETRY_AFTER), ..refusal.coded("unavailable") }
+        Self { retry_after: Some(RETRY_AFTER.0), ..refusal.coded("unavailable") }
     }
 
     pub(super) fn defect(why: impl std::fmt::Display) -> Self {

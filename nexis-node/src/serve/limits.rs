@@ -1,7 +1,6 @@
 //! How much is taken on at once, and how much of one request.
 
-use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -76,9 +75,31 @@ pub(super) enum Room {
     Disk,
 }
 
+/// How long a request takes once it is begun: a moving mean. By it, whoever would wait in vain is told at once.
+#[derive(Debug, Default)]
+struct Pace(Mutex<Option<Duration>>);
+
+impl Pace {
+    /// Weight of the latest in the mean, as a divisor.
+    const MEMORY: u32 = 8;
+
+    fn mean(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or_default()
+    }
+
+    fn took(&self, time: Duration) {
+        let mut mean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *mean =
+            Some(mean.map_or(time, |mean| {
+                mean.saturating_mul(Self::MEMORY - 1).saturating_add(time) / Self::MEMORY
+            }));
+    }
+}
+
 /// Lets requests in.
 pub(super) struct Admission {
     pub(super) limits: Limits,
+    pace: Arc<Pace>,
     in_hand: Arc<Semaphore>,
     workers: Arc<Semaphore>,
     verifications: Arc<Semaphore>,
@@ -104,9 +125,21 @@ pub(super) struct Admitted {
 /// A request that is being worked on.
 #[derive(Debug)]
 pub(super) struct AtDesk {
+    began: Instant,
+    pace: Arc<Pace>,
     _admitted: Admitted,
     _worker: Option<OwnedSemaphorePermit>,
     _working: Working,
+}
+
+impl AtDesk {
+    /// That the work came to its end, and so took its time.
+    pub(super) fn done(self) {
+        // A verification takes minutes and holds no worker.
+        if self._worker.is_some() {
+            self.pace.took(self.began.elapsed());
+        }
+    }
 }
 
 fn permits(bytes: u64) -> u32 {
@@ -123,9 +156,22 @@ impl Admission {
             verifications: semaphore(1),
             memory: budget(limits.memory_bytes.max(limits.body_bytes)),
             disk: budget(limits.disk_bytes.max(limits.upload_bytes)),
+            pace: Arc::default(),
             limits,
             at_work,
         }
+    }
+
+    /// What is known of the pace before the first request: how long the model took for the pictures of one. Those at
+    /// work share it.
+    pub(super) fn expect(&self, one: Duration) {
+        self.pace.took(one.saturating_mul(u32::try_from(self.limits.workers).unwrap_or(u32::MAX)));
+    }
+
+    /// How long a request will take that comes after so many others.
+    fn expected(&self, others: usize) -> Duration {
+        let rounds = others / self.limits.workers.max(1) + 1;
+        self.pace.mean().saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX))
     }
 
     /// Lets a request in by its headers, before its body is read. Refused ones can be answered at once, or after
@@ -141,14 +187,23 @@ impl Admission {
             let why = format!("the body has {:.1} MiB; at most {:.1} MiB are taken", mib(length), mib(most));
             return Err(Refusal::too_large(why));
         }
-        let full = || Refusal::busy("the server has as many requests in hand as it takes");
+        let full = || Refusal::busy("the server has as many requests in hand as it takes", Duration::ZERO);
+        let others = self.in_hand();
+        let over = self.expected(others).checked_sub(self.limits.request_time);
+        // Whoever finds nobody before it is let in, however long others took.
+        if let Some(over) = over.filter(|_| !verification && others > 0) {
+            return Err(Refusal::busy(
+                "the requests in hand will take all of the time that this one has",
+                over,
+            ));
+        }
         let in_hand = Arc::clone(&self.in_hand).try_acquire_owned().map_err(|_| full())?;
         let bytes = Arc::clone(budget).try_acquire_many_owned(permits(length)).map_err(|_| full())?;
         let verification = match verification {
             true => Some(
                 Arc::clone(&self.verifications)
                     .try_acquire_owned()
-                    .map_err(|_| Refusal::busy("packages are being verified already"))?,
+                    .map_err(|_| Refusal::busy("packages are being verified already", Duration::ZERO))?,
             ),
             false => None,
         };
@@ -162,15 +217,22 @@ impl Admission {
         })
     }
 
-    /// Waits until the request may be worked on.
+    /// Waits until the request may be worked on. Where that comes too late for it to be done in time, it is not begun.
     pub(super) async fn desk(&self, admitted: Admitted) -> Answer<AtDesk> {
         let worker = if admitted.verification.is_some() {
             None
         } else {
-            let permit = admitted.in_time(Arc::clone(&self.workers).acquire_owned()).await?;
-            Some(permit.map_err(|_| Refusal::stopping())?)
+            let late = || Refusal::busy("its turn came too late", self.pace.mean());
+            let permit = timeout_at(admitted.until, Arc::clone(&self.workers).acquire_owned()).await;
+            let permit = permit.map_err(|_| late())?.map_err(|_| Refusal::stopping())?;
+            let needed = self.pace.mean().min(self.limits.request_time / 2);
+            if admitted.until.saturating_duration_since(Instant::now()) < needed {
+                return Err(late());
+            }
+            Some(permit)
         };
-        Ok(AtDesk { _admitted: admitted, _worker: worker, _working: self.at_work.begin() })
+        let (began, pace) = (Instant::now(), Arc::clone(&self.pace));
+        Ok(AtDesk { began, pace, _admitted: admitted, _worker: worker, _working: self.at_work.begin() })
     }
 
     /// Requests in hand, at most.
@@ -193,11 +255,6 @@ impl Admitted {
     /// The time it got, in seconds.
     pub(super) fn seconds(&self) -> u64 {
         self.seconds
-    }
-
-    /// What is done in time.
-    pub(super) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Answer<T> {
-        timeout_at(self.until, work).await.map_err(|_| Refusal::took_too_long(self.seconds))
     }
 
     /// A body in memory: as long as was announced, within the request's time.
@@ -295,15 +352,55 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_too_long_is_told_so() {
+    async fn who_waits_too_long_is_told_to_come_back() {
         let admission = admission(|limits| limits.request_time = Duration::from_millis(20));
         let first = admission.admit(&length(1), Room::Memory, false).unwrap();
         let _desk = admission.desk(first).await.unwrap();
         let second = admission.admit(&length(1), Room::Memory, false).unwrap();
-        assert_eq!(status(admission.desk(second).await), 504);
+        assert_eq!(status(admission.desk(second).await), 429);
         // A verification needs no worker, but there is one at a time.
         let verification = admission.admit(&length(1), Room::Memory, true).unwrap();
         assert_eq!(status(admission.admit(&length(1), Room::Memory, true)), 429);
         admission.desk(verification).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_would_wait_in_vain_is_told_at_once() {
+        let admission = admission(|limits| {
+            limits.request_time = Duration::from_secs(10);
+            limits.queue = 100;
+        });
+        // Four seconds a request: two of them fit, one after the other, and a third does not.
+        admission.expect(Duration::from_secs(4));
+        let admit = || admission.admit(&length(1), Room::Memory, false);
+        let first = admit().unwrap();
+        let _second = admit().unwrap();
+        assert_eq!(status(admit()), 429);
+        assert!(admission.admit(&length(1), Room::Memory, true).is_ok(), "verifications have their own time");
+        // They turn out to be quick, and so there is room again.
+        admission.desk(first).await.unwrap().done();
+        for _ in 0..20 {
+            admission.desk(admit().unwrap()).await.unwrap().done();
+        }
+        assert!(admission.expected(1) < Duration::from_secs(2));
+        let _third = admit().unwrap();
+    }
+
+    #[tokio::test]
+    async fn however_long_others_took_somebody_is_let_in() {
+        let admission = admission(|limits| limits.request_time = Duration::from_secs(10));
+        admission.expect(Duration::from_secs(3600));
+        let first = admission.admit(&length(1), Room::Memory, false).unwrap();
+        assert_eq!(status(admission.admit(&length(1), Room::Memory, false)), 429);
+        admission.desk(first).await.unwrap().done();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_done_in_time_is_not_begun() {
+        let admission = admission(|limits| limits.request_time = Duration::from_millis(200));
+        admission.expect(Duration::from_millis(150));
+        let admitted = admission.admit(&length(1), Room::Memory, false).unwrap();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert_eq!(status(admission.desk(admitted).await), 429);
     }
 }

@@ -30,11 +30,11 @@ mod why;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use nexis_core::Result as CoreResult;
-use nexis_core::model::ImageText;
+use nexis_core::model::{Crop, ImageText};
 use nexis_core::verifier::RowJudge;
 use nexis_gpu::EngineOptions;
 use tokio::net::TcpListener;
@@ -55,6 +55,9 @@ use crate::observe::{Condition, Health, Metrics};
 /// Between two signs of life, and the silence after which the server counts as dead.
 const BEAT: Duration = Duration::from_secs(10);
 const MAX_SILENCE: Duration = Duration::from_secs(120);
+
+/// Pictures of a request of the usual kind, in tiles: seven frames of three.
+pub const TILES_PER_REQUEST: usize = 21;
 
 /// What a server is to be.
 #[derive(Clone, Debug)]
@@ -145,16 +148,18 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let failed = |source| ServeError::Address { address: options.address, source };
         let at_work = AtWork::default();
-        let judge = load(&options, &at_work, &metrics)?;
+        let (judge, warm) = load(&options, &at_work, &metrics)?;
         let listener = TcpListener::bind(options.address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let health = Health::new(MAX_SILENCE, [Condition::Model]);
         health.holds(Condition::Model);
         let notices = notices(&judge, address, &options.keys);
+        let admission = Admission::new(options.limits.clone(), at_work);
+        admission.expect(warm);
         let app = App::new(Parts {
             judge,
             pictures: Pictures::new(options.remembered_pictures, metrics.clone()),
-            admission: Admission::new(options.limits.clone(), at_work),
+            admission,
             names: Names::new(address, &options.keys),
             keys: options.keys,
             roots: Roots::new(&options.roots)?,
@@ -196,25 +201,36 @@ impl Server {
     }
 }
 
-/// The judge, its picture calls gathered across requests.
-fn load(options: &ServeOptions, at_work: &AtWork, metrics: &Metrics) -> CoreResult<RowJudge> {
+/// The judge, its picture calls gathered across requests, and the time of one request's.
+fn load(options: &ServeOptions, at_work: &AtWork, metrics: &Metrics) -> CoreResult<(RowJudge, Duration)> {
     let batching = BatchOptions {
         most: options.engine.batch.max(1),
         max_wait: options.max_wait,
         threads: options.threads,
     };
     let engine = EngineOptions { batch: WHOLE, ..options.engine.clone() };
-    let mut failure = None;
+    let mut warm = Ok(Duration::ZERO);
     let judge = engine.judge_through(|model| {
+        warm = time_of_one(model.as_ref());
         match BatchedModel::new(Arc::clone(&model), batching, at_work.clone(), metrics.clone()) {
             Ok(batched) => Arc::new(batched) as Arc<dyn ImageText>,
             Err(error) => {
-                failure = Some(error);
+                warm = Err(error);
                 model
             }
         }
     })?;
-    failure.map_or(Ok(judge), Err)
+    Ok((judge, warm?))
+}
+
+/// How long the model takes for the pictures of a request. They are black; the first request finds the weights where it
+/// needs them.
+fn time_of_one(model: &dyn ImageText) -> CoreResult<Duration> {
+    let size = model.preprocess().size;
+    let black = Crop { size, rgb: vec![0; size as usize * size as usize * 3] };
+    let started = Instant::now();
+    model.encode_image(&vec![black; TILES_PER_REQUEST])?;
+    Ok(started.elapsed())
 }
 
 fn notices(judge: &RowJudge, address: SocketAddr, keys: &ApiKeys) -> Vec<String> {

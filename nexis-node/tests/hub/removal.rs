@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use nexis_node::hub::removal;
+use nexis_core::model::registry::{ModelLock, Removal};
 
 use crate::server::{git_sha1, sha256};
 use crate::world::{COMMIT, LARGE, REPOSITORY, World, noise, repo, tree};
@@ -17,20 +17,25 @@ async fn all_that_was_fetched_and_nothing_else() {
     fs::create_dir_all(other.parent().unwrap()).unwrap();
     fs::write(&other, "another program's").unwrap();
     let lock = world.lock();
-    let removal = removal(&cache, &lock.models()[0]).unwrap();
-    assert!(removal.bytes >= LARGE as u64);
-    removal.run().unwrap();
+    let id = &world.entry.id;
+    let removal = Removal::of(id, &world.places).unwrap();
+    assert!(removal.bytes >= LARGE as u64 && removal.why_not.is_none());
+    removal.run(&world.places, false).unwrap();
     let left = tree(&cache);
     assert!(left.iter().all(|path| path.starts_with(".locks/") || path.contains("other")), "{left:?}");
     assert!(other.exists() && !world.repository().folder().exists());
-    assert_eq!(world.lock(), lock, "what is on record stays");
+    let digests = |lock: &ModelLock| {
+        let files = lock.models()[0].files.iter();
+        files.map(|(name, file)| (name.clone(), file.sha256)).collect::<Vec<_>>()
+    };
+    assert_eq!(digests(&world.lock()), digests(&lock), "what is on record stays");
+    assert!(world.lock().models()[0].files.values().all(|file| !file.fetched));
     world.fetch().await.unwrap();
 }
 
 #[tokio::test]
 async fn contents_of_other_commits_and_files_of_others_stay() {
     let world = World::new().await;
-    let cache = world.places.hub.clone().unwrap();
     // Another program has the configuration of this commit, and all of a later one that shares the weights.
     let snapshot = world.repository().snapshot(COMMIT);
     let newer = world.repository().snapshot(&"f".repeat(40));
@@ -48,8 +53,7 @@ async fn contents_of_other_commits_and_files_of_others_stay() {
     }
     world.fetch().await.unwrap();
     assert_eq!(world.hub.large_ranges().len(), 0, "the content was there");
-    let lock = world.lock();
-    removal(&cache, &lock.models()[0]).unwrap().run().unwrap();
+    Removal::of(&world.entry.id, &world.places).unwrap().run(&world.places, false).unwrap();
     let left: Vec<PathBuf> = ["config.json"].map(|name| snapshot.join(name)).into();
     assert!(left.iter().all(|path| fs::read(path).is_ok()));
     assert!(fs::read(newer.join("model.safetensors")).is_ok());

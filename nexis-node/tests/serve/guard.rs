@@ -85,8 +85,10 @@ fn a_slow_body_and_slow_work_are_given_up() {
     let clip = &made().clips[0];
     let reply =
         impatient.post("/v1/score", &json!({ "caption": clip.caption, "frames": clip.pictures[..6] }));
-    assert!(matches!(reply.status, 408 | 504), "{}", reply.text());
-    assert_eq!(reply.json()["error"]["type"], "timeout_error");
+    // By where the millisecond was over: in the body, before the work or in it.
+    let kinds = [(408, "timeout_error"), (429, "rate_limit_error"), (504, "timeout_error")];
+    let kind = reply.json()["error"]["type"].as_str().unwrap().to_owned();
+    assert!(kinds.contains(&(reply.status, kind.as_str())), "{}", reply.text());
 }
 
 #[test]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging as _logging
 
-from . import protocol
+from . import models, protocol
 from ._nexis import __version__
 from .errors import (
     CouldNotCheck,
@@ -76,6 +76,7 @@ __all__ = [
     "decode",
     "encode_image",
     "encode_text",
+    "models",
     "pack",
     "probe",
     "protocol",

@@ -18,8 +18,10 @@ __all__ = [
     "encode_commitment",
     "hard_checks",
     "has_injection_keyword",
+    "import_model",
     "interval_seed",
     "is_allowed_source",
+    "known_models",
     "latest_eligible_interval",
     "middle_three",
     "overlap_index_keys",
@@ -29,12 +31,16 @@ __all__ = [
     "probe",
     "prune_overlaps",
     "record_info_key",
+    "record_model",
+    "remove_model",
     "score",
     "select_miners",
     "select_row_indices",
     "serialize_record_info",
     "source_identity_key",
     "validate_row",
+    "verify_model",
+    "wanted_files",
     "weights",
 ]
 
@@ -142,6 +148,11 @@ def has_injection_keyword(caption: str) -> bool:
     Whether a caption has words that are meant for the judge.
     """
 
+def import_model(folder: str | PathLike[str], model: str, models_roots: Sequence[str | PathLike[str]]) -> dict[str, Any]:
+    """
+    Copies a model's folder to the user's own models: `{"id", "kind", "directory", "files"}`.
+    """
+
 def interval_seed(interval_id: int) -> str:
     """
     Lower-case hex SHA-256 of `interval:{id}`.
@@ -150,6 +161,11 @@ def interval_seed(interval_id: int) -> str:
 def is_allowed_source(url: str) -> bool:
     """
     Whether a URL is a source that the network takes.
+    """
+
+def known_models(models_roots: Sequence[str | PathLike[str]]) -> list[dict[str, Any]]:
+    """
+    Every model that is known, as `nexis models list --json` prints it.
     """
 
 def latest_eligible_interval(block: int) -> int | None:
@@ -203,6 +219,17 @@ def record_info_key(url: str) -> str:
     The key under which accepted clips of a source are written to the global index.
     """
 
+def record_model(model: str, models_roots: Sequence[str | PathLike[str]], commit: str, fetched: Sequence[str]) -> None:
+    """
+    Holds what was brought to what is stated and on record, and puts on record what was not; `fetched` names the files
+    that were not there before.
+    """
+
+def remove_model(model: str, models_roots: Sequence[str | PathLike[str]], forget: bool = False) -> dict[str, Any]:
+    """
+    Takes away what came by our doing: `{"removed", "bytes", "why"}`. With `forget`, what is on record goes too.
+    """
+
 def score(passed_sample_count: int) -> float:
     """
     Score of an accepted interval: the cube of the sampled rows that passed.
@@ -232,6 +259,16 @@ def source_identity_key(url: str, source_video_id: str = "") -> str:
 def validate_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """
     A row as the network reads it; raises `InvalidRow` where it does not hold.
+    """
+
+def verify_model(model: str, models_roots: Sequence[str | PathLike[str]]) -> list[dict[str, Any]]:
+    """
+    Compares a model's files with what is on record: one dict a file.
+    """
+
+def wanted_files(model: str, models_roots: Sequence[str | PathLike[str]]) -> dict[str, Any]:
+    """
+    What a client of the hub is to bring for a model, and where to.
     """
 
 def weights(previous_interval_accepted: dict[str, bool], scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:

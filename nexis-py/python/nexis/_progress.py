@@ -18,14 +18,18 @@ def _in_notebook() -> bool:
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
 
 
+def looked_at() -> bool:
+    """Whether somebody sees what is shown."""
+    return (sys.stderr is not None and sys.stderr.isatty()) or _in_notebook()
+
+
 def watcher(progress: Progress, doing: str = "judging") -> Callable[[int, int], None] | None:
     """What to call with (rows done, rows); None where nothing is to be shown. `doing` is the label."""
     if callable(progress):
         return progress
     if progress is False:
         return None
-    looked_at = sys.stderr is not None and (sys.stderr.isatty() or _in_notebook())
-    if not looked_at and progress is not True:
+    if not looked_at() and progress is not True:
         return None
     return _bar(doing) or partial(_lines, doing)
 

@@ -46,9 +46,9 @@ def _models_roots(models_dir: PathLike | None) -> list[str]:
 class Verifier:
     """A model, loaded once, and the checks that use it. Threads may share one.
 
-    `model` is an id or a folder in Hugging Face's CLIP format with a card.toml; ids are looked for in `models_dir`,
-    else in the folder that the environment variable NEXIS_MODELS names, else in the package. `device` is `auto`,
-    `cpu` or `cuda:N`. `policy` is the default of `verify`. `threads` (all cores where None) and `batch` change
+    `model` is an id or a folder of a CLIP or a SigLIP in Hugging Face's format with a card.toml; ids are looked for in
+    `models_dir`, else in the folder that the environment variable NEXIS_MODELS names, else in the package. `device` is
+    `auto`, `cpu` or `cuda:N`. `policy` is the default of `verify`. `threads` (all cores where None) and `batch` change
     speed and memory, never a score. `max_wall_s` is the longest wall time for one clip. `precision` is that of the
     forward pass: `exact` gives the same bits on every processor; `fast` rounds to bfloat16, for a first look, and needs
     AVX512-BF16; `f32` is another library's composition, to compare with; `bf16` and `f16` run on a GPU. Their scores
@@ -194,8 +194,8 @@ class Verifier:
 
     def encode_image(self, frames: Any) -> NDArray[np.float32]:
         """Embeddings of frames `[N, H, W, 3]` (uint8; an array, anything with `__array__` or DLPack, or a list of
-        frames): float32 `[N, D]`, each row of unit length, of the centre square that the model's own processor
-        would take.
+        frames): float32 `[N, D]`, each row of unit length, of what the model's own processor makes of a frame: of
+        CLIP the centre square, of SigLIP the whole, squeezed into a square. Scores are of squares that cover the frame.
         """
         return self._engine.encode_image(pixels(frames))
 

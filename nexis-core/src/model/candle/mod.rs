@@ -12,8 +12,9 @@ mod tower;
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
-use self::tower::{Norm, Tower};
-use super::config::ClipConfig;
+use self::ops::AddBias;
+use self::tower::{AttentionPooling, Linear, Norm, Tower};
+use super::config::{Architecture, ClipConfig};
 use super::weights::Weights;
 use crate::error::Error;
 
@@ -68,35 +69,46 @@ struct TextHead {
     positions: Tensor,
     tower: Tower,
     norm: Norm,
-    projection: Tensor,
+    projection: Projection,
 }
 
-struct VisionHead {
-    patches: Tensor,
-    class: Tensor,
-    positions: Tensor,
-    before: Norm,
-    tower: Tower,
-    after: Norm,
-    projection: Tensor,
+/// From a text's final state into the common space.
+enum Projection {
+    Plain(Tensor),
+    Biased(Linear),
+}
+
+impl Projection {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => x.matmul(weight),
+            Self::Biased(linear) => linear.forward(x, None),
+        }
+    }
 }
 
 impl TextHead {
     fn load(weights: &Weights<'_>, config: &ClipConfig) -> crate::Result<Self> {
         let (tower, width) = (&config.text, config.text.width);
         let embeddings = "text_model.embeddings";
+        let (causal, projection) = match config.architecture {
+            Architecture::Clip => {
+                let name = ["text_projection.weight".to_owned()];
+                (true, Projection::Plain(weights.transposed(&name, width, config.projection)?))
+            }
+            Architecture::Siglip => {
+                let name = ["text_model.head".to_owned()];
+                (false, Projection::Biased(Linear::load(weights, &name, width, config.projection)?))
+            }
+        };
         Ok(Self {
             tokens: weights
                 .tensor(&format!("{embeddings}.token_embedding.weight"), &[config.vocabulary, width])?,
             positions: weights
                 .tensor(&format!("{embeddings}.position_embedding.weight"), &[config.context, width])?,
-            tower: Tower::load(weights, "text_model.encoder.layers", tower, true)?,
+            tower: Tower::load(weights, "text_model.encoder.layers", tower, causal)?,
             norm: Norm::load(weights, "text_model.final_layer_norm", tower)?,
-            projection: weights.transposed(
-                &["text_projection.weight".to_owned()],
-                width,
-                config.projection,
-            )?,
+            projection,
         })
     }
 
@@ -105,9 +117,23 @@ impl TextHead {
         let ids = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
         let rows = ids.dim(0)?;
         let x = (self.tokens.index_select(&ids, 0)? + self.positions.narrow(0, 0, rows)?)?;
-        let x = self.tower.forward(&x, rows.saturating_sub(1))?;
-        self.norm.forward(&x)?.matmul(&self.projection)
+        let x = self.tower.forward(&x, Some(rows.saturating_sub(1)))?;
+        self.projection.forward(&self.norm.forward(&x)?)
     }
+}
+
+struct VisionHead {
+    patches: Tensor,
+    positions: Tensor,
+    tower: Tower,
+    after: Norm,
+    ends: Ends,
+}
+
+/// What stands around a vision tower.
+enum Ends {
+    Clip { class: Tensor, before: Norm, projection: Tensor },
+    Siglip { bias: Tensor, pooling: Box<AttentionPooling> },
 }
 
 impl VisionHead {
@@ -116,32 +142,46 @@ impl VisionHead {
         let inputs = 3 * config.patch * config.patch;
         let embeddings = "vision_model.embeddings";
         let kernel = [format!("{embeddings}.patch_embedding.weight")];
-        let positions = config.grid() * config.grid() + 1;
+        let patches = config.grid() * config.grid();
+        let (rows, ends) = match config.architecture {
+            Architecture::Clip => {
+                let class = weights.tensor(&format!("{embeddings}.class_embedding"), &[width])?;
+                let projection = ["visual_projection.weight".to_owned()];
+                let ends = Ends::Clip {
+                    class: class.unsqueeze(0).map_err(internal)?,
+                    // The name is spelt like this in every checkpoint.
+                    before: Norm::load(weights, "vision_model.pre_layrnorm", tower)?,
+                    projection: weights.transposed(&projection, width, config.projection)?,
+                };
+                (patches + 1, ends)
+            }
+            Architecture::Siglip => {
+                let bias = weights.tensor(&format!("{embeddings}.patch_embedding.bias"), &[width])?;
+                let pooling = Box::new(AttentionPooling::load(weights, "vision_model.head", tower)?);
+                (patches, Ends::Siglip { bias, pooling })
+            }
+        };
         Ok(Self {
             patches: weights.transposed(&kernel, inputs, width)?,
-            class: weights
-                .tensor(&format!("{embeddings}.class_embedding"), &[width])?
-                .unsqueeze(0)
-                .map_err(internal)?,
-            positions: weights
-                .tensor(&format!("{embeddings}.position_embedding.weight"), &[positions, width])?,
-            // The name is spelt like this in every checkpoint.
-            before: Norm::load(weights, "vision_model.pre_layrnorm", tower)?,
+            positions: weights.tensor(&format!("{embeddings}.position_embedding.weight"), &[rows, width])?,
             tower: Tower::load(weights, "vision_model.encoder.layers", tower, false)?,
             after: Norm::load(weights, "vision_model.post_layernorm", tower)?,
-            projection: weights.transposed(
-                &["visual_projection.weight".to_owned()],
-                width,
-                config.projection,
-            )?,
+            ends,
         })
     }
 
     /// The embedding `[1, D]` of unfolded patches `[grid * grid, 3 * patch * patch]`.
     fn embed(&self, patches: &Tensor) -> Result<Tensor> {
-        let x = Tensor::cat(&[&self.class, &patches.matmul(&self.patches)?], 0)?;
-        let x = self.before.forward(&(x + &self.positions)?)?;
-        let x = self.tower.forward(&x, 0)?;
-        self.after.forward(&x)?.matmul(&self.projection)
+        let x = patches.matmul(&self.patches)?;
+        match &self.ends {
+            Ends::Clip { class, before, projection } => {
+                let x = before.forward(&(Tensor::cat(&[class, &x], 0)? + &self.positions)?)?;
+                self.after.forward(&self.tower.forward(&x, Some(0))?)?.matmul(projection)
+            }
+            Ends::Siglip { bias, pooling } => {
+                x.inplace_op2(bias, &AddBias(None))?;
+                pooling.forward(&self.after.forward(&self.tower.forward(&(x + &self.positions)?, None)?)?)
+            }
+        }
     }
 }

@@ -153,6 +153,7 @@ fn add_bias(row: &mut [f32], bias: &[f32], activation: Option<Activation>) {
         // One loop for each, so that the choice is not made per number.
         Some(Activation::QuickGelu) => pairs.for_each(|(x, b)| *x = Activation::QuickGelu.of(*x + b)),
         Some(Activation::Gelu) => pairs.for_each(|(x, b)| *x = Activation::Gelu.of(*x + b)),
+        Some(Activation::GeluTanh) => pairs.for_each(|(x, b)| *x = Activation::GeluTanh.of(*x + b)),
     }
 }
 
@@ -205,6 +206,10 @@ mod tests {
         let fused = x.copy()?;
         fused.inplace_op2(&bias, &AddBias(Some(Activation::Gelu)))?;
         assert!(close(&fused, &x.broadcast_add(&bias)?.gelu_erf()?)? < 2e-6);
+
+        let fused = x.copy()?;
+        fused.inplace_op2(&bias, &AddBias(Some(Activation::GeluTanh)))?;
+        assert!(close(&fused, &x.broadcast_add(&bias)?.gelu()?)? < 2e-6);
 
         let fused = x.copy()?;
         fused.inplace_op2(&bias, &AddBias(Some(Activation::QuickGelu)))?;

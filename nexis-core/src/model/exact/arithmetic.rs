@@ -13,6 +13,8 @@ pub(crate) enum Activation {
     QuickGelu,
     /// `x * (1 + erf(x / sqrt 2)) / 2`.
     Gelu,
+    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`, which is `x * sigmoid` of twice that argument.
+    GeluTanh,
 }
 
 impl Activation {
@@ -21,6 +23,8 @@ impl Activation {
         match self {
             Self::QuickGelu => x / (1.0 + exp(-1.702 * x)),
             Self::Gelu => 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+            // 2 sqrt(2 / pi)
+            Self::GeluTanh => x / (1.0 + exp(-1.595_769 * (x + 0.044_715 * x * x * x))),
         }
     }
 }

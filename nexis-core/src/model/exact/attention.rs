@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::super::config::TowerConfig;
 use super::instructions::InstructionSet;
 use super::operand::Operand;
 use super::product::{Product, Then};
@@ -13,11 +14,11 @@ use super::slabs::{Block, Slabs};
 #[derive(Clone, Copy)]
 pub(super) struct Attention {
     /// Number of heads.
-    pub(super) heads: usize,
+    heads: usize,
     /// Columns of one head.
-    pub(super) size: usize,
+    size: usize,
     /// Whether a row sees itself and the rows before it alone.
-    pub(super) causal: bool,
+    causal: bool,
 }
 
 /// One sequence's rows, of which queries may be fewer than keys.
@@ -39,6 +40,10 @@ pub(super) struct HeadSpace {
 }
 
 impl Attention {
+    pub(super) fn new(config: &TowerConfig, causal: bool) -> Self {
+        Self { heads: config.heads, size: config.width / config.heads.max(1), causal }
+    }
+
     /// The columns of all heads.
     fn width(&self) -> usize {
         self.heads * self.size

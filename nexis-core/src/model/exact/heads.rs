@@ -4,12 +4,13 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::super::config::ClipConfig;
+use super::super::config::{Architecture, ClipConfig};
 use super::super::weights::Weights;
 use super::operand::Operand;
-use super::product::{Factor, Product, Then};
+use super::pooling::AttentionPooling;
+use super::product::Then;
 use super::slabs::Slabs;
-use super::tower::{Norm, On, Pool, Tower, Workspace};
+use super::tower::{Linear, Norm, On, Pool, Tower, Workspace};
 use crate::error::{Error, Result};
 
 /// Rows that one thread works on at once: enough to use each slab of weights often, few enough to stay in the cache.
@@ -29,19 +30,29 @@ struct Text<T: Operand> {
     positions: Vec<f32>,
     tower: Tower<T>,
     norm: Norm,
-    projection: Factor<T>,
+    projection: Linear<T>,
     width: usize,
 }
 
 struct Vision<T: Operand> {
-    patches: Factor<T>,
-    class: Vec<f32>,
+    patches: Linear<T>,
+    /// The first row, where there is one beside those of the patches.
+    class: Option<Vec<f32>>,
     positions: Vec<f32>,
-    before: Norm,
+    /// The normalisation before the tower, where there is one.
+    before: Option<Norm>,
     tower: Tower<T>,
     after: Norm,
-    projection: Factor<T>,
+    end: End<T>,
     width: usize,
+}
+
+/// What makes an embedding of a picture's final states.
+enum End<T: Operand> {
+    /// A projection of the first.
+    Projection(Linear<T>),
+    /// Attention over all of them.
+    Pooling(Box<AttentionPooling<T>>),
 }
 
 impl<T: Operand> Heads<T> {
@@ -103,15 +114,24 @@ impl<T: Operand> Text<T> {
     fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
         let (tower, width) = (&config.text, config.text.width);
         let embeddings = "text_model.embeddings";
-        let projection = weights.matrix("text_projection.weight", width, config.projection)?;
+        let (pool, projection) = match config.architecture {
+            Architecture::Clip => {
+                let name = "text_projection";
+                (Pool::LastCausal, Linear::load_plain(weights, name, width, config.projection)?)
+            }
+            Architecture::Siglip => {
+                let names = ["text_model.head".to_owned()];
+                (Pool::Last, Linear::load(weights, &names, width, config.projection)?)
+            }
+        };
         Ok(Self {
             tokens: weights
                 .values(&format!("{embeddings}.token_embedding.weight"), &[config.vocabulary, width])?,
             positions: weights
                 .values(&format!("{embeddings}.position_embedding.weight"), &[config.context, width])?,
-            tower: Tower::load(weights, "text_model.encoder.layers", tower, Pool::LastCausal)?,
+            tower: Tower::load(weights, "text_model.encoder.layers", tower, pool)?,
             norm: Norm::load(weights, "text_model.final_layer_norm", tower)?,
-            projection: Factor::from_outputs(width, config.projection, &projection),
+            projection,
             width,
         })
     }
@@ -148,20 +168,39 @@ impl<T: Operand> Vision<T> {
         let (tower, width) = (&config.vision, config.vision.width);
         let inputs = 3 * config.patch * config.patch;
         let embeddings = "vision_model.embeddings";
-        let patches = weights.matrix(&format!("{embeddings}.patch_embedding.weight"), inputs, width)?;
-        let positions = config.grid() * config.grid() + 1;
-        let projection = weights.matrix("visual_projection.weight", width, config.projection)?;
-        Ok(Self {
-            patches: Factor::from_outputs(inputs, width, &patches),
-            class: weights.values(&format!("{embeddings}.class_embedding"), &[width])?,
-            positions: weights
-                .values(&format!("{embeddings}.position_embedding.weight"), &[positions, width])?,
-            // The name is spelt like this in every checkpoint.
-            before: Norm::load(weights, "vision_model.pre_layrnorm", tower)?,
-            tower: Tower::load(weights, "vision_model.encoder.layers", tower, Pool::First)?,
-            after: Norm::load(weights, "vision_model.post_layernorm", tower)?,
-            projection: Factor::from_outputs(width, config.projection, &projection),
-            width,
+        let patches = format!("{embeddings}.patch_embedding");
+        let positions =
+            |rows| weights.values(&format!("{embeddings}.position_embedding.weight"), &[rows, width]);
+        let grid = config.grid() * config.grid();
+        let blocks = |pool| Tower::load(weights, "vision_model.encoder.layers", tower, pool);
+        let after = Norm::load(weights, "vision_model.post_layernorm", tower)?;
+        Ok(match config.architecture {
+            Architecture::Clip => Self {
+                patches: Linear::load_plain(weights, &patches, inputs, width)?,
+                class: Some(weights.values(&format!("{embeddings}.class_embedding"), &[width])?),
+                positions: positions(grid + 1)?,
+                // The name is spelt like this in every checkpoint.
+                before: Some(Norm::load(weights, "vision_model.pre_layrnorm", tower)?),
+                tower: blocks(Pool::First)?,
+                after,
+                end: End::Projection(Linear::load_plain(
+                    weights,
+                    "visual_projection",
+                    width,
+                    config.projection,
+                )?),
+                width,
+            },
+            Architecture::Siglip => Self {
+                patches: Linear::load(weights, &[patches], inputs, width)?,
+                class: None,
+                positions: positions(grid)?,
+                before: None,
+                tower: blocks(Pool::All)?,
+                after,
+                end: End::Pooling(Box::new(AttentionPooling::load(weights, "vision_model.head", tower)?)),
+                width,
+            },
         })
     }
 
@@ -171,30 +210,39 @@ impl<T: Operand> Vision<T> {
     }
 
     fn embed(&self, on: On<T>, pictures: &[Vec<f32>], work: &mut Workspace<T>) -> Vec<Vec<f32>> {
-        let (rows, inputs) = (self.rows(), self.patches.depth());
+        let (rows, inputs) = (self.rows(), self.patches.inputs());
         let count = rows * pictures.len();
+        let first = usize::from(self.class.is_some());
+        let Workspace { x, embedded, inner, moments, .. } = work;
         // The row of the class has no patch; it is computed from what is there and written over.
-        work.inner.shape(count, inputs);
+        inner.shape(count, inputs);
         for (i, patches) in pictures.iter().enumerate() {
             for (place, patch) in patches.chunks_exact(inputs.max(1)).enumerate() {
-                work.inner.set_row(i * rows + 1 + place, patch);
+                inner.set_row(i * rows + first + place, patch);
             }
         }
-        work.embedded.shape(count, self.width);
-        let product =
-            Product { left: &work.inner, right: self.patches.steps(), bias: &[], then: Then::Store };
-        product.share(on.set, on.parts, work.embedded.runs_mut());
+        let states = if self.before.is_some() { &mut *embedded } else { &mut *x };
+        self.patches.forward(on, inner, Then::Store, states);
         for (place, position) in self.positions.chunks_exact(self.width.max(1)).enumerate() {
             for row in (place..count).step_by(rows.max(1)) {
-                if place == 0 {
-                    work.embedded.set_row(row, &self.class);
+                if let Some(class) = self.class.as_ref().filter(|_| place == 0) {
+                    states.set_row(row, class);
                 }
-                work.embedded.add_to_row(row, position);
+                states.add_to_row(row, position);
             }
         }
-        self.before.forward(on.set.into(), &work.embedded, &mut work.moments, &mut work.x);
+        if let Some(before) = &self.before {
+            before.forward(on.set.into(), embedded, moments, x);
+        }
         self.tower.forward(on, &vec![rows; pictures.len()], work);
-        project(on, &self.after, &self.projection, work)
+        match &self.end {
+            End::Projection(projection) => project(on, &self.after, projection, work),
+            End::Pooling(head) => {
+                self.after.forward(on.set.into(), &work.x, &mut work.moments, &mut work.normed);
+                head.forward(on, rows, work);
+                (0..work.x.rows()).map(|row| work.x.row_values(row)).collect()
+            }
+        }
     }
 }
 
@@ -202,13 +250,11 @@ impl<T: Operand> Vision<T> {
 fn project<T: Operand>(
     on: On<T>,
     norm: &Norm,
-    projection: &Factor<T>,
+    projection: &Linear<T>,
     work: &mut Workspace<T>,
 ) -> Vec<Vec<f32>> {
     norm.forward(on.set.into(), &work.x, &mut work.moments, &mut work.normed);
     let mut out = Slabs::<f32>::default();
-    out.shape(work.normed.rows(), projection.columns());
-    let product = Product { left: &work.normed, right: projection.steps(), bias: &[], then: Then::Store };
-    product.share(on.set, on.parts, out.runs_mut());
+    projection.forward(on, &work.normed, Then::Store, &mut out);
     (0..out.rows()).map(|row| out.row_values(row)).collect()
 }

@@ -13,6 +13,7 @@ mod heads;
 mod instructions;
 mod operand;
 mod passes;
+mod pooling;
 mod product;
 mod slabs;
 mod tower;

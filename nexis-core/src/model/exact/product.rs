@@ -165,6 +165,9 @@ fn finish<U: Operand>(out: &mut Run<U>, sums: &Run<f32>, then: Then) {
         Then::Activate(Activation::Gelu) => {
             pairs.for_each(|(out, sum)| *out = U::rounded(Activation::Gelu.of(*sum)));
         }
+        Then::Activate(Activation::GeluTanh) => {
+            pairs.for_each(|(out, sum)| *out = U::rounded(Activation::GeluTanh.of(*sum)));
+        }
         Then::Add => pairs.for_each(|(out, sum)| *out = U::rounded(out.widened() + sum)),
     }
 }

@@ -56,6 +56,7 @@ fn functions() {
     same_bits(&of(&erf), &numbers(&vectors["erf"]), "erf");
     same_bits(&of(&|x| Activation::QuickGelu.of(x)), &numbers(&vectors["quick_gelu"]), "quick_gelu");
     same_bits(&of(&|x| Activation::Gelu.of(x)), &numbers(&vectors["gelu"]), "gelu");
+    same_bits(&of(&|x| Activation::GeluTanh.of(x)), &numbers(&vectors["gelu_tanh"]), "gelu_tanh");
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn products() {
         product(m, 2, &start, Then::Add, &mut out);
         let sums: Vec<_> = from_zero.iter().zip(&from_bias).map(|(there, added)| there + added).collect();
         same_bits(&values(&out), &sums, set.name());
-        for activation in [Activation::QuickGelu, Activation::Gelu] {
+        for activation in [Activation::QuickGelu, Activation::Gelu, Activation::GeluTanh] {
             product(m, 1, &start, Then::Activate(activation), &mut out);
             let expected: Vec<_> = from_bias.iter().map(|x| activation.of(*x)).collect();
             same_bits(&values(&out), &expected, set.name());
@@ -225,5 +226,16 @@ fn error_function_agrees_with_candle() {
         let x = i as f32 / 10_000.0;
         let expected = candle_core::cpu::erf::erf_f64(f64::from(x));
         assert!((f64::from(erf(x)) - expected).abs() < 6e-7, "{x}");
+    }
+}
+
+#[test]
+fn gelu_by_tanh_agrees_with_its_definition() {
+    for i in -60_000..=60_000 {
+        let x = i as f32 / 5_000.0;
+        let (found, x) = (f64::from(Activation::GeluTanh.of(x)), f64::from(x));
+        let expected =
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
+        assert!((found - expected).abs() < 1e-6, "{x}: {found} for {expected}");
     }
 }

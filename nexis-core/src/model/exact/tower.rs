@@ -1,4 +1,4 @@
-//! The transformer that both towers of a CLIP share, over several sequences at once (models/EXACT.md, 4).
+//! The transformer that both towers share, over several sequences at once (models/EXACT.md, 4).
 
 use super::super::config::TowerConfig;
 use super::super::weights::Weights;
@@ -41,24 +41,51 @@ impl Norm {
 }
 
 /// Linear layers side by side.
-struct Linear<T: Operand> {
+pub(super) struct Linear<T: Operand> {
     weight: Factor<T>,
+    /// Empty where there is none.
     bias: Vec<Run<f32>>,
 }
 
 impl<T: Operand> Linear<T> {
-    fn load(weights: &Weights<'_>, names: &[String], inputs: usize, outputs: usize) -> Result<Self> {
+    pub(super) fn load(
+        weights: &Weights<'_>,
+        names: &[String],
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self> {
         let mut rows = Vec::with_capacity(names.len() * inputs * outputs);
         let mut bias = Vec::with_capacity(names.len() * outputs);
         for name in names {
             rows.extend(weights.matrix(&format!("{name}.weight"), inputs, outputs)?);
             bias.extend(weights.values(&format!("{name}.bias"), &[outputs])?);
         }
-        Ok(Self { weight: Factor::from_outputs(inputs, bias.len(), &rows), bias: runs(&bias) })
+        Ok(Self::from_outputs(inputs, &rows, &bias))
+    }
+
+    /// A layer without bias.
+    pub(super) fn load_plain(
+        weights: &Weights<'_>,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self> {
+        let rows = weights.matrix(&format!("{name}.weight"), inputs, outputs)?;
+        Ok(Self { weight: Factor::from_outputs(inputs, outputs, &rows), bias: Vec::new() })
+    }
+
+    /// From rows of outputs, as many as there are biases.
+    pub(super) fn from_outputs(inputs: usize, rows: &[f32], bias: &[f32]) -> Self {
+        Self { weight: Factor::from_outputs(inputs, bias.len(), rows), bias: runs(bias) }
+    }
+
+    /// How many numbers it reads.
+    pub(super) fn inputs(&self) -> usize {
+        self.weight.depth()
     }
 
     /// Of the rows of `x`. What is to be added to has to be there already.
-    fn forward<U: Operand>(&self, on: On<T>, x: &Slabs<T>, then: Then, out: &mut Slabs<U>) {
+    pub(super) fn forward<U: Operand>(&self, on: On<T>, x: &Slabs<T>, then: Then, out: &mut Slabs<U>) {
         if then != Then::Add {
             out.shape(x.rows(), self.weight.columns());
         }
@@ -75,41 +102,69 @@ pub(crate) struct On<T: Operand> {
     pub(crate) parts: usize,
 }
 
+/// What is added to each row after attention.
+pub(super) struct FeedForward<T: Operand> {
+    norm: Norm,
+    up: Linear<T>,
+    down: Linear<T>,
+    activation: Activation,
+}
+
+impl<T: Operand> FeedForward<T> {
+    pub(super) fn load(weights: &Weights<'_>, norm: &str, mlp: &str, config: &TowerConfig) -> Result<Self> {
+        let (width, inner) = (config.width, config.intermediate);
+        Ok(Self {
+            norm: Norm::load(weights, norm, config)?,
+            up: Linear::load(weights, &[format!("{mlp}.fc1")], width, inner)?,
+            down: Linear::load(weights, &[format!("{mlp}.fc2")], inner, width)?,
+            activation: config.activation,
+        })
+    }
+
+    /// Of the rows of `work.x`.
+    pub(super) fn forward(&self, on: On<T>, work: &mut Workspace<T>) {
+        let Workspace { x, inner, normed, moments, .. } = work;
+        self.norm.forward(on.set.into(), x, moments, normed);
+        self.up.forward(on, normed, Then::Activate(self.activation), inner);
+        self.down.forward(on, inner, Then::Add, x);
+    }
+}
+
 struct Block<T: Operand> {
-    norm1: Norm,
+    norm: Norm,
     query: Linear<T>,
     /// Keys and values side by side.
     key_value: Linear<T>,
     out: Linear<T>,
-    norm2: Norm,
-    up: Linear<T>,
-    down: Linear<T>,
+    feed_forward: FeedForward<T>,
 }
 
 impl<T: Operand> Block<T> {
     fn load(weights: &Weights<'_>, name: &str, config: &TowerConfig) -> Result<Self> {
-        let (width, inner) = (config.width, config.intermediate);
+        let width = config.width;
         let attention = |part: &str| format!("{name}.self_attn.{part}_proj");
-        let mlp = |part: &str| [format!("{name}.mlp.{part}")];
+        let (norm, mlp) = (format!("{name}.layer_norm2"), format!("{name}.mlp"));
         Ok(Self {
-            norm1: Norm::load(weights, &format!("{name}.layer_norm1"), config)?,
+            norm: Norm::load(weights, &format!("{name}.layer_norm1"), config)?,
             query: Linear::load(weights, &[attention("q")], width, width)?,
             key_value: Linear::load(weights, &["k", "v"].map(attention), width, width)?,
             out: Linear::load(weights, &[attention("out")], width, width)?,
-            norm2: Norm::load(weights, &format!("{name}.layer_norm2"), config)?,
-            up: Linear::load(weights, &mlp("fc1"), width, inner)?,
-            down: Linear::load(weights, &mlp("fc2"), inner, width)?,
+            feed_forward: FeedForward::load(weights, &norm, &mlp, config)?,
         })
     }
 }
 
-/// Which row of a sequence is wanted at the end; a causal tower's last row is the only one that has seen all.
+/// Which rows of a sequence are wanted at the end; a causal tower's last row is the only one that has seen all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pool {
     /// The first, which sees and is seen by all.
     First,
     /// The last, in a tower where a row sees itself and the rows before it.
     LastCausal,
+    /// The last, which sees and is seen by all.
+    Last,
+    /// All of them, each of which sees all.
+    All,
 }
 
 /// Memory of a forward pass, kept from layer to layer and from pass to pass.
@@ -123,17 +178,16 @@ pub(crate) struct Workspace<T> {
     pub(crate) inner: Slabs<T>,
     pub(crate) normed: Slabs<T>,
     pub(crate) moments: Vec<Moments>,
-    query: Slabs<f32>,
-    key_value: Slabs<f32>,
-    attended: Slabs<T>,
-    heads: Vec<HeadSpace>,
+    pub(super) query: Slabs<f32>,
+    pub(super) key_value: Slabs<f32>,
+    pub(super) attended: Slabs<T>,
+    pub(super) heads: Vec<HeadSpace>,
 }
 
 /// A stack of blocks.
 pub(crate) struct Tower<T: Operand> {
     blocks: Vec<Block<T>>,
     attention: Attention,
-    activation: Activation,
     pool: Pool,
 }
 
@@ -143,33 +197,32 @@ impl<T: Operand> Tower<T> {
         let blocks = (0..config.layers)
             .map(|i| Block::load(weights, &format!("{name}.{i}"), config))
             .collect::<Result<Vec<_>>>()?;
-        let size = config.width / config.heads.max(1);
-        let attention = Attention { heads: config.heads, size, causal: pool == Pool::LastCausal };
-        Ok(Self { blocks, attention, activation: config.activation, pool })
+        let attention = Attention::new(config, pool == Pool::LastCausal);
+        Ok(Self { blocks, attention, pool })
     }
 
-    /// Turns the states of sequences of these lengths, one after another in `work.x`, into the final states of one row of
-    /// each. No row sees another sequence.
+    /// Turns the states of sequences of these lengths, one after another in `work.x`, into the final states of the wanted
+    /// rows. No row sees another sequence.
     ///
     /// In the last block only the wanted rows are computed beyond the keys and values.
     pub(crate) fn forward(&self, on: On<T>, lengths: &[usize], work: &mut Workspace<T>) {
         let set = on.set.into();
         let wanted = self.wanted(lengths);
-        let Workspace { x, inner, normed, moments, query, key_value, attended, heads, .. } = work;
-        heads.resize_with(on.parts.max(1), HeadSpace::default);
+        work.heads.resize_with(on.parts.max(1), HeadSpace::default);
         for (i, block) in self.blocks.iter().enumerate() {
-            block.norm1.forward(set, x, moments, normed);
+            let Workspace { x, normed, moments, query, key_value, attended, heads, .. } = work;
+            block.norm.forward(set, x, moments, normed);
             block.key_value.forward(on, normed, Then::Store, key_value);
             let last = i + 1 == self.blocks.len();
-            if last {
-                x.pick(&wanted);
-                normed.pick(&wanted);
+            if let Some(wanted) = wanted.as_ref().filter(|_| last) {
+                x.pick(wanted);
+                normed.pick(wanted);
             }
             block.query.forward(on, normed, Then::Store, query);
             attended.shape(query.rows(), query.columns());
             let (mut first_key, mut first_query) = (0, 0);
             for length in lengths {
-                let queries = if last { 1 } else { *length };
+                let queries = if last && wanted.is_some() { 1 } else { *length };
                 let sequence = Sequence {
                     queries: first_query..first_query + queries,
                     keys: first_key..first_key + length,
@@ -178,24 +231,23 @@ impl<T: Operand> Tower<T> {
                 self.attention.attend(set, query, key_value, &sequence, heads, attended);
             }
             block.out.forward(on, attended, Then::Add, x);
-            block.norm2.forward(set, x, moments, normed);
-            block.up.forward(on, normed, Then::Activate(self.activation), inner);
-            block.down.forward(on, inner, Then::Add, x);
+            block.feed_forward.forward(on, work);
         }
-        if self.blocks.is_empty() {
-            x.pick(&wanted);
+        if let Some(wanted) = wanted.filter(|_| self.blocks.is_empty()) {
+            work.x.pick(&wanted);
         }
     }
 
-    /// The wanted row of each sequence.
-    fn wanted(&self, lengths: &[usize]) -> Vec<usize> {
+    /// The wanted row of each sequence; `None` where all are.
+    fn wanted(&self, lengths: &[usize]) -> Option<Vec<usize>> {
         let ends = lengths.iter().scan(0, |end, length| {
             *end += length;
             Some((*length, *end))
         });
         let row = |(length, end): (usize, usize)| match self.pool {
-            Pool::First => end - length,
-            Pool::LastCausal => end.saturating_sub(1),
+            Pool::First => Some(end - length),
+            Pool::LastCausal | Pool::Last => Some(end.saturating_sub(1)),
+            Pool::All => None,
         };
         ends.map(row).collect()
     }

@@ -18,7 +18,7 @@ const UNSTATED_FILE: u64 = 64 << 20;
 pub enum ModelKind {
     /// A Hugging Face CLIP directory: [`ClipModel`](crate::model::ClipModel).
     Clip,
-    /// SigLIP and SigLIP 2 in Hugging Face's format.
+    /// A Hugging Face SigLIP directory, SigLIP 2 of fixed resolution included: [`ClipModel`](crate::model::ClipModel).
     Siglip,
     /// MobileCLIP in OpenCLIP's format.
     Mobileclip,
@@ -60,7 +60,7 @@ impl ModelKind {
 
     /// Whether this version can run it.
     pub const fn runs(self) -> bool {
-        matches!(self, Self::Clip)
+        matches!(self, Self::Clip | Self::Siglip)
     }
 }
 
@@ -125,7 +125,7 @@ pub struct ModelEntry {
     /// Whether it is a demonstration and not a judge of real footage.
     #[serde(default)]
     pub demonstration: bool,
-    /// Why this version cannot run the hub's files, though it can run their kind.
+    /// Why this version cannot run the hub's files, though it can run their kind; or more about why it cannot run these.
     #[serde(default)]
     pub obstacle: Option<String>,
     /// Most tokens of a text that it reads.

@@ -26,8 +26,13 @@
 //! clients. Nothing here fetches anything.
 
 mod entry;
+mod files;
 mod hub;
+mod import;
 mod lock;
+mod outside;
+mod records;
+mod removal;
 mod report;
 mod verify;
 
@@ -35,8 +40,13 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 pub use entry::{HubFile, HubSource, ModelEntry, ModelKind, ModelRole, is_id, parse};
+pub use files::write_whole;
 pub use hub::{HubRepository, Lookup, expanded, hub_cache, hub_home, is_commit, nexis_home};
+pub use import::{Imported, import};
 pub use lock::{LOCK, LockedFile, LockedModel, LockedRevision, ModelLock};
+pub use outside::{Wanted, WantedFile, record_fetched};
+pub use records::Records;
+pub use removal::Removal;
 pub use report::ModelReport;
 pub use verify::{FileCheck, FileState, verify};
 
@@ -215,7 +225,9 @@ impl ModelLocation {
     /// Why this version cannot run it; `None` where it can.
     pub fn obstacle(&self) -> Option<String> {
         if !self.kind.runs() {
-            return Some(format!("models of the kind {} are not implemented yet", self.kind.name()));
+            let why = format!("models of the kind {} are not implemented yet", self.kind.name());
+            let more = self.entry.as_ref().and_then(|entry| entry.obstacle.as_ref());
+            return Some(more.map_or(why.clone(), |more| format!("{why}: {more}")));
         }
         let of_the_hub = !self.present || matches!(self.place, ModelPlace::Hub { .. });
         self.entry.as_ref().filter(|_| of_the_hub)?.obstacle.clone()
@@ -368,7 +380,7 @@ pub fn resolve(id_or_dir: &str, places: &ModelPlaces) -> Result<ModelLocation> {
     let remedy = if path.is_dir() {
         format!("{id_or_dir} is a directory without config.json, so not a model; known ids: {ids}")
     } else {
-        format!("give a directory with a Hugging Face CLIP, or one of the known ids: {ids}")
+        format!("give a directory with a Hugging Face CLIP or SigLIP, or one of the known ids: {ids}")
     };
     Err(Error::Missing { what: format!("model {id_or_dir}"), remedy })
 }

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use nexis_core::Error;
-use nexis_core::model::registry::{is_id, list};
-use nexis_node::hub;
+use nexis_core::model::registry::{import, is_id, list};
 
 use super::super::OutputArguments;
 use super::PlacesArguments;
@@ -41,7 +40,7 @@ impl Import {
         let known = list(&places)?.into_iter().find(|location| location.id == id);
         let progress = self.output.progress();
         progress.stage(&format!("Copying {id}"), 0);
-        let imported = hub::import(&self.dir, &id, known.and_then(|known| known.entry).as_ref(), &places)?;
+        let imported = import(&self.dir, &id, known.and_then(|known| known.entry).as_ref(), &places)?;
         progress.finish();
         let mut out = io::stdout().lock();
         if self.output.json {

@@ -1,13 +1,10 @@
 //! `nexis models remove`: takes away what was fetched or imported, and nothing else.
 
-use std::fs;
 use std::io::{self, IsTerminal as _, Write};
-use std::path::PathBuf;
 
 use clap::Args;
 use nexis_core::Error;
-use nexis_core::model::registry::{ModelPlace, find};
-use nexis_node::hub::{self, Records, Removal};
+use nexis_core::model::registry::Removal;
 use serde_json::json;
 
 use super::super::OutputArguments;
@@ -37,25 +34,9 @@ pub(crate) struct Remove {
 impl Remove {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
         let places = self.places.places();
-        let location = find(&self.id, &places)?;
-        let lock = places.lock()?;
-        let source = location.entry.as_ref().and_then(|entry| entry.hub.as_ref());
-        let source = source.map(|hub| (hub.repository.as_str(), hub.revision.as_str()));
-        let imported = location.place == ModelPlace::Imported;
-        let key = if imported { None } else { source };
-        let locked = lock.find(&self.id, key);
-        let removal = match (locked, &places.hub) {
-            (Some(locked), _) if imported => of_folder(&location.directory, locked.files.keys()),
-            (Some(locked), Some(cache)) if key.is_some() => hub::removal(cache, locked)?,
-            _ => Removal::default(),
-        };
+        let removal = Removal::of(&self.id, &places)?;
         let mut out = io::stdout().lock();
-        if removal.files.is_empty() && !(self.forget && locked.is_some()) {
-            let why = match location.place {
-                _ if !location.present => "it is not here".to_owned(),
-                ModelPlace::Root => format!("{} was put there by hand", location.directory.display()),
-                _ => "it was in the cache before, and other programs may use it".to_owned(),
-            };
+        if let Some(why) = removal.why_not.as_ref().filter(|_| !(self.forget && removal.recorded)) {
             if self.output.json {
                 writeln!(out, "{}", json!({ "id": self.id, "removed": [], "why": why }))?;
             } else {
@@ -71,13 +52,7 @@ impl Remove {
                 return Ok(EXIT_UNCHECKED);
             }
         }
-        removal.run()?;
-        let records = Records::new(places.home.as_deref())?;
-        if self.forget {
-            records.forget(&self.id, key)?;
-        } else {
-            records.removed(&self.id, key)?;
-        }
+        removal.run(&places, self.forget)?;
         if self.output.json {
             writeln!(out, "{}", json!({ "id": self.id, "removed": removal.files, "bytes": removal.bytes }))?;
         } else {
@@ -99,12 +74,4 @@ impl Remove {
         io::stdin().read_line(&mut answer)?;
         Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
-}
-
-/// The imported files of a folder; the model's mark goes first, so that nobody takes half of it for a model.
-fn of_folder<'a>(folder: &std::path::Path, names: impl Iterator<Item = &'a String>) -> Removal {
-    let mut files: Vec<PathBuf> = names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect();
-    files.sort_by_key(|path| !path.ends_with("config.json"));
-    let bytes = files.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum();
-    Removal { files, bytes }
 }

@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use nexis_core::model::registry::{LOCK, LockedModel, ModelLock};
-
-use super::cache::{make_folder, write_whole};
-use super::{HubError, HubErrorKind, Result};
+use super::files::{make_folder, write_whole};
+use super::{LOCK, LockedModel, ModelLock};
+use crate::error::{Error, Result};
 
 /// The lock file in a folder.
 #[derive(Clone, Debug)]
@@ -18,11 +17,11 @@ impl Records {
     /// The lock file of the user's own folder.
     ///
     /// # Errors
-    /// [`HubErrorKind::Local`] where no such folder is known.
+    /// [`Error::Missing`] where no such folder is known.
     pub fn new(home: Option<&Path>) -> Result<Self> {
-        let folder = home.ok_or_else(|| {
-            let what = "no folder for models.lock is known: set HOME, or NEXIS_HOME";
-            HubError::new(HubErrorKind::Local, what)
+        let folder = home.ok_or_else(|| Error::Missing {
+            what: format!("a folder for {LOCK}"),
+            remedy: "set HOME, or NEXIS_HOME".to_owned(),
         })?;
         Ok(Self { folder: folder.to_path_buf() })
     }
@@ -71,15 +70,14 @@ impl Records {
         make_folder(&self.folder)?;
         let path = self.folder.join(LOCK);
         let guard_path = self.folder.join(".models.lock.guard");
-        let local = |e: std::io::Error| HubError::local(&guard_path, &e);
+        let local = |e: std::io::Error| Error::io(&guard_path, e);
         let guard =
             File::options().create(true).truncate(false).write(true).open(&guard_path).map_err(local)?;
         guard.lock().map_err(local)?;
-        let unreadable = |e: nexis_core::Error| HubError::new(HubErrorKind::Local, e.to_string());
-        let mut lock = ModelLock::read(&path).map_err(unreadable)?;
+        let mut lock = ModelLock::read(&path)?;
         let changed = change(&mut lock);
         if changed {
-            write_whole(&path, lock.to_toml().map_err(unreadable)?.as_bytes())?;
+            write_whole(&path, lock.to_toml()?.as_bytes())?;
         }
         Ok(changed)
     }
@@ -87,10 +85,9 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
-    use nexis_core::hash::Digest;
-    use nexis_core::model::registry::{LockedFile, ModelKind};
-
+    use super::super::{LockedFile, ModelKind};
     use super::*;
+    use crate::hash::Digest;
 
     fn model(id: String) -> LockedModel {
         let file = LockedFile { bytes: 1, sha256: Digest::of(&id), fetched: false };
