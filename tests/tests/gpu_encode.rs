@@ -2,6 +2,7 @@
 
 use nexis_core::Result;
 use nexis_core::media::Frame;
+use nexis_core::media::resize::Resample;
 use nexis_core::media::tiles::tiles;
 use nexis_core::model::towers::Activation;
 use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions};
@@ -93,7 +94,8 @@ fn tiles_cut_on_the_device_are_the_processors<C: Compute>(open: impl Fn() -> C) 
     let frames = [(80, 45), (80, 45), (45, 80), (64, 64), (32, 32), (200, 31), (20, 33), (80, 45)];
     let frames: Vec<Frame> =
         frames.iter().zip(0..).map(|((width, height), i)| frame(i, *width, *height)).collect();
-    let crops: Vec<Crop> = frames.iter().flat_map(|frame| tiles(frame, size).unwrap()).collect();
+    let crops: Vec<Crop> =
+        frames.iter().flat_map(|frame| tiles(frame, size, Resample::Bicubic).unwrap()).collect();
     assert!(crops.len() > 20);
     let expected = model.encode_image(&crops).unwrap();
     assert_eq!(bits(&model.encode_tiles(&frames, 16).unwrap()), bits(&expected));
@@ -341,6 +343,15 @@ fn where_memory_is_short_the_batch_is_halved_and_the_bits_stay() {
     assert!(bits(&tight.encode_image(&pictures).unwrap()) == bits(&expected));
     let (none, _) = memory(Emulated::with_room(full.weights / 2));
     assert!(none.err().unwrap().to_string().contains("there is no room"));
+}
+
+#[test]
+fn what_the_device_has_no_tower_for_is_refused_with_advice() {
+    for name in ["siglip_f32", "siglip2_bf16"] {
+        let found = load(Emulated::default(), &models().join(name), options(Format::Bf16));
+        let error = found.err().unwrap().to_string();
+        assert!(error.contains("siglip") && error.contains("choose precision exact"), "{name}: {error}");
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The kernels before the network, on an emulated device: every byte equals the processor's.
 
-use nexis_core::media::resize::resize_rgb;
+use nexis_core::media::resize::{Resample, resize_rgb};
 use nexis_core::media::tiles::{TileLayout, tiles};
 use nexis_core::media::yuv::{Chroma, Coefficients, Depth, Matrix, Plane, Yuv, rotate};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits};
-use nexis_core::model::PreprocessSpec;
+use nexis_core::model::{Fit, PreprocessSpec};
 use nexis_gpu::compute::{Compute, Format, Span};
 use nexis_gpu::kernels::{DeviceChroma, DeviceTaps, DeviceYuv, InputFormat, Kernels, TilePlan};
 use nexis_tests::emulated::{Emulated, rounded};
@@ -246,7 +246,7 @@ fn conversion_and_rows_in_one_pass_give_the_same<C: Compute>(open: impl Fn() -> 
 fn expected_input(spec: &PreprocessSpec, frame: &Frame, patch: usize, row: usize) -> Vec<f32> {
     let grid = spec.size as usize / patch;
     let mut out = Vec::new();
-    for crop in tiles(frame, spec.size).unwrap() {
+    for crop in tiles(frame, spec.size, spec.resample).unwrap() {
         let values = spec.pixel_values(&crop).unwrap();
         for (y, x) in (0..grid).flat_map(|y| (0..grid).map(move |x| (y * patch, x * patch))) {
             let end = out.len() + row;
@@ -296,8 +296,8 @@ fn input_on_device<C: Compute>(
 }
 
 fn spec(size: u32) -> PreprocessSpec {
-    let (mean, std) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
-    PreprocessSpec { size, mean, std, rescale: 1.0 / 255.0 }
+    let (mean, std) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
+    PreprocessSpec { size, resample: Resample::Bicubic, fit: Fit::Centre, mean, std, rescale: 1.0 / 255.0 }
 }
 
 fn the_networks_input_is_the_processors_to_the_bit<C: Compute>(open: impl Fn() -> C) {
