@@ -123,16 +123,6 @@ impl Blueprint<'_> {
         }
     }
 
-    /// The architecture, by its name in evidence, for example `clip`.
-    pub const fn architecture(&self) -> &'static str {
-        self.config.architecture.name()
-    }
-
-    /// How the model wants its pictures.
-    pub const fn preprocess(&self) -> &PreprocessSpec {
-        self.preprocess
-    }
-
     /// The input value of each byte, for each channel.
     pub fn levels(&self) -> [[f32; 256]; 3] {
         self.preprocess.levels()

@@ -19,7 +19,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
-use nexis_core::media::resize::Resample;
 use nexis_core::media::tiles::TileLayout;
 use nexis_core::media::{Frame, MediaFailure};
 use nexis_core::model::Crop;
@@ -129,11 +128,6 @@ impl<C: Compute> DeviceTowers<C> {
     /// # Errors
     /// Where the weights do not fit the sizes or the format, a size has no kernel, or the device has no room.
     pub fn load(compute: C, plan: &Blueprint<'_>, options: EncodeOptions) -> Result<Self> {
-        let (architecture, resample) = (plan.architecture(), plan.preprocess().resample);
-        if architecture != "clip" || resample != Resample::Bicubic {
-            let why = "on a GPU, a CLIP whose pictures are resized by the bicubic filter is expected; choose precision exact";
-            return Err(Error::usage(format!("a {architecture} resized by {resample:?}"), why));
-        }
         let sizes = plan.sizes();
         for (name, tower) in [("vision", sizes.vision), ("text", sizes.text)] {
             let size = tower.width / tower.heads.max(1);
