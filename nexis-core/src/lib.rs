@@ -66,6 +66,7 @@
 //! # }
 //! ```
 
+pub mod bench;
 pub mod check;
 pub mod commitment;
 pub mod error;
@@ -78,6 +79,7 @@ pub mod overlap;
 #[cfg(feature = "encode")]
 pub mod pack;
 pub mod package;
+pub mod pairs;
 pub mod protocol;
 pub mod python;
 pub mod report;

@@ -9,6 +9,7 @@ use crate::check::Violation;
 use crate::hash::Digest;
 use crate::media::ClipProbe;
 use crate::model::ModelIdentity;
+use crate::model::judge::JudgeIdentity;
 use crate::protocol::{Category, Hotkey, IntervalId};
 
 /// The end of a check: of a submission, of a row, of a score.
@@ -40,6 +41,63 @@ pub struct Environment {
     pub card: Option<Digest>,
     /// A notice that must stand beside every result of this model, such as that it is a demonstration.
     pub notice: Option<String>,
+    /// The judge that decides what is in doubt, where one is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeInUse>,
+}
+
+/// A judge behind the encoder, and the numbers that its use depends on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JudgeInUse {
+    /// Model and prompt.
+    pub identity: JudgeIdentity,
+    /// P(yes) from which its answer is a yes.
+    pub threshold: f64,
+    /// How many questions of one interval it is asked at most.
+    pub budget: u32,
+}
+
+/// What decided a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decider {
+    /// The encoder: its score was not in doubt.
+    Encoder,
+    /// The judge.
+    Judge,
+    /// The encoder's threshold, for the interval's calls of the judge were spent.
+    BudgetSpent,
+    /// The encoder's threshold, for the question is longer than the judge reads.
+    TooLong,
+}
+
+/// How a question was decided where a judge is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CascadeReport {
+    /// What decided.
+    pub decided_by: Decider,
+    /// What the encoder's threshold says.
+    pub encoder: Verdict,
+    /// The judge's P(yes), where it was asked.
+    pub yes: Option<f64>,
+}
+
+impl CascadeReport {
+    /// What decided, in words for people.
+    pub fn words(&self) -> String {
+        match (self.decided_by, self.yes) {
+            (Decider::Judge, Some(yes)) => format!("in doubt; the judge says yes with {yes:.3}"),
+            (Decider::Judge, None) => "in doubt; decided by the judge".to_owned(),
+            (Decider::BudgetSpent, _) => {
+                "in doubt; the interval's calls of the judge were spent, so the threshold decides".to_owned()
+            }
+            (Decider::TooLong, _) => {
+                "in doubt; longer than the judge reads, so the threshold decides".to_owned()
+            }
+            (Decider::Encoder, _) => "clear; the judge was not asked".to_owned(),
+        }
+    }
 }
 
 /// Everything found in one run over one interval.
@@ -151,7 +209,7 @@ pub struct AlignmentReport {
     pub probability: f64,
     /// The card's threshold.
     pub threshold: f64,
-    /// Accept where the probability reaches the threshold.
+    /// Accept where the probability reaches the threshold, or as the judge said.
     pub verdict: Verdict,
     /// Whether the probability is nearer to the threshold than devices differ.
     pub borderline: bool,
@@ -159,6 +217,25 @@ pub struct AlignmentReport {
     pub units: Vec<UnitReport>,
     /// The features behind the probability, by name.
     pub features: BTreeMap<String, f64>,
+    /// What decided, where a judge is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<CascadeReport>,
+}
+
+impl AlignmentReport {
+    /// Why the caption does not match, for people.
+    pub fn mismatch(&self) -> String {
+        let below = |threshold_decided: bool| {
+            let relation = if threshold_decided { "is below" } else { "against" };
+            format!("P(match) {:.3} {relation} {:.3}", self.probability, self.threshold)
+        };
+        match self.cascade.filter(|cascade| cascade.decided_by != Decider::Encoder) {
+            Some(cascade) => {
+                format!("{}: {}", below(cascade.decided_by != Decider::Judge), cascade.words())
+            }
+            None => below(true),
+        }
+    }
 }
 
 /// One sentence or clause of a caption against the frames.
@@ -179,7 +256,7 @@ pub struct CategoryReport {
     pub caption_nature: f64,
     /// The three middle frames.
     pub frames: Vec<FrameCategoryReport>,
-    /// Accept, or reject by the strict rule or by the caption gate.
+    /// Accept, or reject by the strict rule or by the caption gate; or as the judge said.
     pub decision: Verdict,
     /// Whether a figure is nearer to its threshold than devices differ.
     pub borderline: bool,
@@ -189,6 +266,24 @@ pub struct CategoryReport {
     pub rival_score: Option<f64>,
     /// Their difference.
     pub margin: Option<f64>,
+    /// What decided, where a judge is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<CascadeReport>,
+}
+
+impl CategoryReport {
+    /// Why the strict rule rejects, for people.
+    pub fn rejection(&self) -> String {
+        let figures = format!(
+            "nature {:.3}, best rival {:.3} over the middle three frames",
+            self.nature_score.unwrap_or_default(),
+            self.rival_score.unwrap_or_default()
+        );
+        match self.cascade.filter(|cascade| cascade.decided_by != Decider::Encoder) {
+            Some(cascade) => format!("{figures}: {}", cascade.words()),
+            None => figures,
+        }
+    }
 }
 
 /// The seven scores of one frame.

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexis_core::Result;
 use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
 use nexis_core::model::card::ModelCard;
-use nexis_core::model::registry::{ModelLocation, ModelPlaces, resolve};
+use nexis_core::model::judge::{self, Judge, JudgeOptions};
+use nexis_core::model::registry::{ModelLocation, ModelPlaces, ModelRole, resolve};
 use nexis_core::model::{ClipModel, ImageText, LoadOptions, Precision};
 use nexis_core::verifier::RowJudge;
+use nexis_core::{Error, Result};
 
 use crate::compute::Format;
 use crate::cuda;
@@ -31,6 +32,17 @@ pub struct EngineOptions {
     pub batch: usize,
     /// Longest wall time for one clip.
     pub max_wall: Duration,
+    /// The judge behind the encoder, if any.
+    pub judge: Option<JudgeChoice>,
+}
+
+/// A judge, and how often it may be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgeChoice {
+    /// Registry id or model folder.
+    pub id: String,
+    /// Questions of one interval at most.
+    pub budget: u32,
 }
 
 impl EngineOptions {
@@ -59,6 +71,10 @@ impl EngineOptions {
         let choice: DeviceChoice = self.device.parse()?;
         let device = crate::resolve(choice, self.precision)?;
         let location = resolve(&self.model, &self.models_roots)?;
+        if location.kind.role() == ModelRole::Judge {
+            let why = "it answers questions and embeds nothing; `nexis models list` shows the encoders";
+            return Err(Error::usage(format!("model {}", location.id), why));
+        }
         let (id, precision) = (Some(location.id.clone()), self.precision);
         let model = match device.kind {
             DeviceKind::Cpu => {
@@ -75,6 +91,18 @@ impl EngineOptions {
         };
         location.check(&model.identity().digests)?;
         Ok((Arc::new(model), location))
+    }
+
+    /// Loads a judge alone. It runs on the processor, wherever the encoder does; its identity says so.
+    ///
+    /// # Errors
+    /// As [`load_model`](Self::load_model).
+    pub fn load_judge(&self, id: &str) -> Result<Arc<dyn Judge>> {
+        let location = resolve(id, &self.models_roots)?;
+        let options = JudgeOptions { id: Some(location.id.clone()), ..JudgeOptions::default() };
+        let judge = judge::load(location.kind, &location.directory, &options)?;
+        location.check(&judge.identity().model.digests)?;
+        Ok(judge)
     }
 
     /// Everything that judges a row.
@@ -96,6 +124,10 @@ impl EngineOptions {
     ) -> Result<RowJudge> {
         let (model, location) = self.load_model()?;
         let card = ModelCard::load(&location.card)?;
-        RowJudge::new(self.decoder(), between(model), Arc::new(card), self.limits(), self.batch)
+        let judge = RowJudge::new(self.decoder(), between(model), Arc::new(card), self.limits(), self.batch)?;
+        Ok(match &self.judge {
+            Some(JudgeChoice { id, budget }) => judge.with_judge(self.load_judge(id)?, *budget),
+            None => judge,
+        })
     }
 }

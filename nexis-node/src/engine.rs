@@ -1,11 +1,14 @@
 //! The judging model: loaded, and held against what the operator pinned, before anything is judged.
 
+use std::collections::BTreeMap;
+
+use nexis_core::hash::Digest;
 use nexis_core::model::registry::ModelPlaces;
 use nexis_core::verifier::RowJudge;
 use nexis_core::{Error, Result};
-use nexis_gpu::EngineOptions;
+use nexis_gpu::{EngineOptions, JudgeChoice};
 
-use crate::config::{Config, ModelPin, Network};
+use crate::config::{Config, JudgePin, ModelPin, Network};
 
 /// Loads the judge that a configuration asks for, with its limits on clips.
 ///
@@ -19,9 +22,14 @@ pub fn load(config: &Config, models_roots: ModelPlaces) -> Result<RowJudge> {
         precision: config.model.precision,
         batch: config.model.batch,
         max_wall: config.model.max_wall,
+        judge: (config.model.judge.as_ref())
+            .map(|judge| JudgeChoice { id: judge.id.clone(), budget: judge.budget }),
     };
     let judge = options.judge()?;
     admit(&judge, config.network, &config.model.pin)?;
+    if let Some(pinned) = &config.model.judge {
+        admit_judge(&judge, config.network, &pinned.pin)?;
+    }
     let mut limits = judge.limits().clone();
     limits.max_bytes = config.validator.max_clip_bytes;
     Ok(judge.with_limits(limits))
@@ -48,17 +56,7 @@ pub fn admit(judge: &RowJudge, network: Network, pin: &ModelPin) -> Result<()> {
             format!("it is not pinned; if it is the one agreed upon, pin it so:\n{}", pin_lines(&found));
         return Err(Error::model(id, why));
     }
-    let mut differs = Vec::new();
-    for (file, digest) in &found.files {
-        match pin.files.get(file) {
-            Some(pinned) if pinned == digest => {}
-            Some(pinned) => differs.push(format!("{file} has SHA-256 {digest}, not {pinned} as pinned")),
-            None => differs.push(format!("{file} (SHA-256 {digest}) is not pinned in model.digests")),
-        }
-    }
-    for file in pin.files.keys().filter(|file| !found.files.contains_key(*file)) {
-        differs.push(format!("{file} is pinned, and the model has no such file"));
-    }
+    let mut differs = differing(&found.files, &pin.files, "model.digests");
     match (pin.card, found.card) {
         (Some(pinned), Some(card)) if pinned == card => {}
         (Some(pinned), Some(card)) => {
@@ -68,6 +66,71 @@ pub fn admit(judge: &RowJudge, network: Network, pin: &ModelPin) -> Result<()> {
         (None, _) => differs.push("its card is not pinned in model.card".to_owned()),
     }
     if differs.is_empty() { Ok(()) } else { Err(Error::model(id, differs.join("; "))) }
+}
+
+/// Whether the judge behind the model may decide on a network: outside of the devnet exactly the one that is pinned, file
+/// by file, and its prompt. On the devnet a pin holds where there is one.
+///
+/// # Errors
+/// As [`admit`].
+pub fn admit_judge(judge: &RowJudge, network: Network, pin: &JudgePin) -> Result<()> {
+    let Some(used) = &judge.environment().judge else {
+        return Err(Error::Internal("a judge is configured, and none is loaded".into()));
+    };
+    let (id, found) = (&used.identity.model.id, judge_pin_of(judge));
+    if pin.files.is_empty() && pin.prompt.is_none() {
+        if network == Network::Devnet {
+            return Ok(());
+        }
+        let lines = judge_pin_lines(&found);
+        let why = format!("the judge is not pinned; if it is the one agreed upon, pin it so:\n{lines}");
+        return Err(Error::model(id, why));
+    }
+    let mut differs = differing(&found.files, &pin.files, "model.judge_digests");
+    match (pin.prompt, used.identity.prompt) {
+        (Some(pinned), prompt) if pinned == prompt => {}
+        (Some(pinned), prompt) => {
+            let pinned = format!("{pinned} as pinned in model.judge_prompt");
+            differs.push(format!("its prompt has SHA-256 {prompt}, not {pinned}"));
+        }
+        (None, _) => differs.push("its prompt is not pinned in model.judge_prompt".to_owned()),
+    }
+    if differs.is_empty() { Ok(()) } else { Err(Error::model(id, differs.join("; "))) }
+}
+
+/// What differs between files and their pins, which stand under this key.
+fn differing(found: &BTreeMap<String, Digest>, pinned: &BTreeMap<String, Digest>, key: &str) -> Vec<String> {
+    let mut differs = Vec::new();
+    for (file, digest) in found {
+        match pinned.get(file) {
+            Some(pinned) if pinned == digest => {}
+            Some(pinned) => differs.push(format!("{file} has SHA-256 {digest}, not {pinned} as pinned")),
+            None => differs.push(format!("{file} (SHA-256 {digest}) is not pinned in {key}")),
+        }
+    }
+    for file in pinned.keys().filter(|file| !found.contains_key(*file)) {
+        differs.push(format!("{file} is pinned, and the model has no such file"));
+    }
+    differs
+}
+
+/// The pin that the judge behind the model would satisfy; an empty one where there is none.
+pub fn judge_pin_of(judge: &RowJudge) -> JudgePin {
+    match &judge.environment().judge {
+        Some(used) => {
+            JudgePin { files: used.identity.model.digests.clone(), prompt: Some(used.identity.prompt) }
+        }
+        None => JudgePin::default(),
+    }
+}
+
+/// A judge's pin as it stands in a configuration file.
+pub fn judge_pin_lines(pin: &JudgePin) -> String {
+    let mut lines = vec!["[model]".to_owned()];
+    lines.extend(pin.prompt.map(|prompt| format!("judge_prompt = \"{prompt}\"")));
+    lines.push("[model.judge_digests]".to_owned());
+    lines.extend(pin.files.iter().map(|(file, digest)| format!("\"{file}\" = \"{digest}\"")));
+    lines.join("\n")
 }
 
 /// The pin that this judge would satisfy.

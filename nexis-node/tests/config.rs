@@ -219,6 +219,42 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn a_judge_is_allowed_by_name_and_pinned_by_digest() {
+    let tied = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/judges/qwen3_vl_tied_bf16");
+    let base = format!("network = \"devnet\"\n[model]\njudge = \"{}\"\n", tied.display());
+    assert!(Given::new(&base).problems().contains("model.allow_inexact = true"));
+    assert!(Given::new("[model]\njudge_budget = -1").problems().contains("model.judge_budget"));
+    let prompt = format!("[model]\njudge_prompt = \"{}\"", "0".repeat(64));
+    assert!(Given::new(&prompt).problems().contains("none is named"));
+
+    let allowed = format!("{base}allow_inexact = true\njudge_budget = 7\n");
+    let given = Given::new(&allowed);
+    let judge = given.load().unwrap().model.judge.unwrap();
+    assert_eq!((judge.budget, judge.pin.files.len()), (7, 0));
+    let storage = "[storage]\nread_access_key = \"k\"\n";
+    std::fs::write(given.file(), format!("{allowed}{storage}")).unwrap();
+    let output = check(&given.file(), &["--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lines = json["judge"].as_str().unwrap().strip_prefix("[model]\n").unwrap();
+    let pinned = format!("{allowed}{lines}\n{storage}");
+    std::fs::write(given.file(), &pinned).unwrap();
+    let output = check(&given.file(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("the judge behind it load and are admitted"));
+    for key in ["judge_prompt = \"", "\"model.safetensors\" = \""] {
+        let digest = pinned.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        std::fs::write(given.file(), pinned.replace(&digest[..64], &"0".repeat(64))).unwrap();
+        let output = check(&given.file(), &[]);
+        assert_eq!(output.status.code(), Some(64));
+        assert!(text(&output.stdout).contains("as pinned"), "{}", text(&output.stdout));
+    }
+    let one = pinned.lines().filter(|line| !line.contains("tokenizer.json")).collect::<Vec<_>>().join("\n");
+    std::fs::write(given.file(), one).unwrap();
+    assert!(text(&check(&given.file(), &[]).stdout).contains("is not pinned in model.judge_digests"));
+}
+
+#[test]
 fn the_command_explains_and_admits_only_the_pinned_model() {
     let given = Given::new("network = \"devnet\"\n[storage]\nread_access_key = \"k\"\n");
     let output = check(&given.file(), &[]);

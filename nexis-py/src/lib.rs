@@ -3,6 +3,7 @@
 //! It translates and does not think. Every rule lives in nexis-core; results cross as plain dicts, lists, strings
 //! and numbers, in the shape of the program's JSON, and pictures and embeddings as numpy arrays.
 
+mod bench;
 mod convert;
 mod engine;
 mod errors;
@@ -18,6 +19,8 @@ use pyo3::prelude::*;
 mod _nexis {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::bench::{bench_align, calibrate_pairs};
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]

@@ -2,6 +2,7 @@
 
 pub mod emulated;
 pub mod image_text;
+pub mod judge;
 pub mod on_devices;
 pub mod parity;
 pub mod random_clip;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
-use nexis_core::model::card::ModelCard;
+use nexis_core::model::card::{DoubtBand, ModelCard};
 use nexis_core::model::{ClipModel, LoadOptions};
 use nexis_core::verifier::RowJudge;
 
@@ -42,6 +43,22 @@ pub fn judge_with(decoder: Arc<dyn MediaDecoder>, batch: usize) -> RowJudge {
     let model = ClipModel::load(&directory, &LoadOptions::default()).expect("the demonstration model loads");
     let card = ModelCard::load(&directory.join("card.toml")).expect("the demonstration card reads");
     RowJudge::new(decoder, Arc::new(model), Arc::new(card), MediaLimits::default(), batch)
+        .expect("the card is for the model")
+}
+
+/// The same whose card leaves more to a judge: every caption, and categories this far from a limit.
+///
+/// # Panics
+/// As [`judge_with`].
+#[allow(clippy::expect_used)]
+pub fn doubtful_judge(category: f64) -> RowJudge {
+    let directory = demo_model();
+    let model = ClipModel::load(&directory, &LoadOptions::default()).expect("the demonstration model loads");
+    let mut card = ModelCard::load(&directory.join("card.toml")).expect("the demonstration card reads");
+    card.alignment.doubt = Some(DoubtBand { from: 0.0, below: 1.0 });
+    card.category.doubt = Some(category);
+    let decoder = Arc::new(FfmpegDecoder::default());
+    RowJudge::new(decoder, Arc::new(model), Arc::new(card), MediaLimits::default(), 16)
         .expect("the card is for the model")
 }
 

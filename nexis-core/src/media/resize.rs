@@ -33,7 +33,7 @@ const HALF: i32 = 1 << (PRECISION_BITS - 1);
 const MAX_EDGE: u32 = 1 << 16;
 
 /// How a picture is brought to another size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resample {
     /// Keys' cubic, Pillow's `BICUBIC`.

@@ -55,6 +55,9 @@ pub struct AlignmentCard {
     pub borderline: f64,
     /// How the width of the band was measured.
     pub borderline_basis: String,
+    /// The probabilities that are left to a judge, where one is loaded; those of the borderline band where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<DoubtBand>,
     /// Intercept of the logistic model.
     pub intercept: f64,
     /// How many swaps are made of each caption.
@@ -66,6 +69,34 @@ pub struct AlignmentCard {
     /// The features with their coefficients, in the order of summation.
     #[serde(rename = "feature")]
     pub features: Vec<FeatureWeight>,
+}
+
+/// A band between two thresholds: below it a caption is rejected, from its end on it matches, and what lies in it is in
+/// doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoubtBand {
+    /// P(match) from which a caption is in doubt.
+    pub from: f64,
+    /// P(match) from which it matches without doubt.
+    pub below: f64,
+}
+
+impl AlignmentCard {
+    /// The probabilities that are left to a judge: from the first to below the second.
+    pub fn doubt(&self) -> (f64, f64) {
+        match self.doubt {
+            Some(band) => (band.from, band.below),
+            None => (self.threshold - self.borderline, self.threshold + self.borderline),
+        }
+    }
+}
+
+impl CategoryCard {
+    /// How far a mean or margin may be from its limit to be left to a judge.
+    pub fn doubt(&self) -> f64 {
+        self.doubt.unwrap_or(self.borderline)
+    }
 }
 
 /// One term of the logistic model: `coefficient * (value - mean) / scale`.
@@ -90,6 +121,10 @@ pub struct CategoryCard {
     pub temperature: f64,
     /// A mean or margin nearer to its limit than this is borderline.
     pub borderline: f64,
+    /// A mean or margin nearer to its limit than this is left to a judge, where one is loaded; `borderline` where
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<f64>,
     /// The gate on captions.
     pub gate: GateCard,
     /// The labels, all seven in the order of the wire.
@@ -133,6 +168,9 @@ pub struct CalibrationCard {
     pub date: String,
     /// The data, in words: what was rendered or collected, which seeds, how it was kept apart.
     pub data: String,
+    /// SHA-256 over pairs that people judged, where the card was fitted on such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_sha256: Option<Digest>,
     /// Numbers of samples by kind.
     pub counts: BTreeMap<String, u64>,
     /// The measures on data that the card was not fitted on.
@@ -211,6 +249,7 @@ impl ModelCard {
                 threshold: 0.5,
                 borderline: 0.0,
                 borderline_basis: "not measured".into(),
+                doubt: None,
                 intercept: 0.0,
                 swaps,
                 generic,
@@ -220,6 +259,7 @@ impl ModelCard {
             category: CategoryCard {
                 temperature: 1.0,
                 borderline: 0.0,
+                doubt: None,
                 gate: GateCard { temperature: 1.0, threshold: 0.0, borderline: 0.0 },
                 labels,
             },
@@ -227,6 +267,7 @@ impl ModelCard {
                 command: String::new(),
                 date: String::new(),
                 data: String::new(),
+                data_sha256: None,
                 counts: BTreeMap::new(),
                 figures: Vec::new(),
             },
@@ -304,6 +345,11 @@ impl ModelCard {
         self.number("alignment.threshold", t, "between 0 and 1", t > 0.0 && t < 1.0)?;
         let b = card.borderline;
         self.number("alignment.borderline", b, "from 0 to below 1", (0.0..1.0).contains(&b))?;
+        if let Some(DoubtBand { from, below }) = card.doubt {
+            let around = (0.0..=t).contains(&from) && (t..=1.0).contains(&below) && from < below;
+            self.number("alignment.doubt.from", from, "from 0 to the threshold", from <= t && from >= 0.0)?;
+            self.number("alignment.doubt.below", below, "from the threshold to 1", around)?;
+        }
         self.number("alignment.intercept", card.intercept, "a finite number", true)?;
         if card.swaps.per_attribute > 64 || card.swaps.total > 512 {
             return Err(self.error("alignment.swaps allows more than 64 per attribute or 512 in all"));
@@ -339,6 +385,9 @@ impl ModelCard {
             [("category.borderline", card.borderline), ("category.gate.borderline", gate.borderline)]
         {
             self.number(name, b, "from 0 to below 1", (0.0..1.0).contains(&b))?;
+        }
+        if let Some(width) = card.doubt {
+            self.number("category.doubt", width, "from 0 to below 1", (0.0..1.0).contains(&width))?;
         }
         let t = gate.threshold;
         self.number("category.gate.threshold", t, "from 0 to below 1", (0.0..1.0).contains(&t))?;
@@ -396,6 +445,7 @@ mod tests {
                 threshold: 0.5,
                 borderline: 0.001,
                 borderline_basis: "assumed".into(),
+                doubt: None,
                 intercept: -0.25,
                 swaps: SwapBudget::default(),
                 generic: vec!["a nice video of something".into()],
@@ -408,6 +458,7 @@ mod tests {
             category: CategoryCard {
                 temperature: 30.0,
                 borderline: 0.001,
+                doubt: None,
                 gate: GateCard { temperature: 20.0, threshold: 0.02, borderline: 0.001 },
                 labels: Category::ALL
                     .map(|label| LabelCard {
@@ -422,6 +473,7 @@ mod tests {
                 command: "nexis calibrate".into(),
                 date: "2026-01-01".into(),
                 data: "none".into(),
+                data_sha256: None,
                 counts: BTreeMap::from([("clips".into(), 3)]),
                 figures: vec![Figure {
                     measure: "EER".into(),
@@ -447,6 +499,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_to_a_judge() {
+        let mut card = card();
+        let (from, below) = card.alignment.doubt();
+        assert!((from - 0.499).abs() < 1e-12 && (below - 0.501).abs() < 1e-12);
+        assert_eq!(card.category.doubt(), 0.001);
+        assert!(!card.to_toml().unwrap().contains("doubt"));
+        card.alignment.doubt = Some(DoubtBand { from: 0.25, below: 0.75 });
+        card.category.doubt = Some(0.05);
+        let read = ModelCard::from_toml(&card.to_toml().unwrap()).unwrap();
+        assert_eq!((read.alignment.doubt(), read.category.doubt()), ((0.25, 0.75), 0.05));
+    }
+
+    #[test]
     fn refuses_what_it_does_not_know() {
         let text = card().to_toml().unwrap();
         let with = |from: &str, to: &str| {
@@ -465,6 +530,11 @@ mod tests {
     fn refuses_numbers_that_make_no_sense() {
         assert!(refused(|c| c.alignment.threshold = 1.0).contains("alignment.threshold"));
         assert!(refused(|c| c.alignment.intercept = f64::NAN).contains("intercept"));
+        let band = |from, below| Some(DoubtBand { from, below });
+        assert!(refused(|c| c.alignment.doubt = band(0.6, 0.9)).contains("doubt.from"));
+        assert!(refused(|c| c.alignment.doubt = band(0.5, 0.5)).contains("doubt.below"));
+        assert!(refused(|c| c.alignment.doubt = band(0.2, 1.1)).contains("doubt.below"));
+        assert!(refused(|c| c.category.doubt = Some(f64::NAN)).contains("category.doubt"));
         assert!(refused(|c| c.alignment.features[0].scale = 0.0).contains("scale of whole"));
         assert!(refused(|c| c.alignment.features[1].name = Feature::Whole).contains("twice"));
         assert!(refused(|c| c.alignment.features.clear()).contains("alignment.feature"));

@@ -14,6 +14,7 @@ pub mod towers;
 mod weights;
 
 pub mod card;
+pub mod judge;
 
 use ndarray::Array2;
 use rayon::prelude::*;

@@ -18,6 +18,7 @@ pub mod layout;
 pub mod manifest;
 pub mod open;
 pub mod rows;
+pub(crate) mod table;
 mod thrift;
 pub mod timestamp;
 pub mod write;

@@ -232,7 +232,7 @@ fn decode(file: Bytes, rules: &RowRules, limits: &RowLimits) -> Result<Vec<ClipR
     Ok(records)
 }
 
-fn in_words(error: parquet::errors::ParquetError) -> String {
+pub(super) fn in_words(error: parquet::errors::ParquetError) -> String {
     let mut text = error.to_string();
     if let Some((cut, _)) = text.char_indices().nth(200) {
         text.truncate(cut);
@@ -240,7 +240,7 @@ fn in_words(error: parquet::errors::ParquetError) -> String {
     text
 }
 
-fn claimed_rows(metadata: &ArrowReaderMetadata, limits: &RowLimits) -> Result<usize, String> {
+pub(super) fn claimed_rows(metadata: &ArrowReaderMetadata, limits: &RowLimits) -> Result<usize, String> {
     let file_rows = metadata.metadata().file_metadata().num_rows();
     let mut sum = 0_i64;
     for group in metadata.metadata().row_groups() {
@@ -327,7 +327,7 @@ fn collect(
     Ok(records)
 }
 
-fn row_of(batch: &RecordBatch, row: usize) -> Map<String, Value> {
+pub(super) fn row_of(batch: &RecordBatch, row: usize) -> Map<String, Value> {
     let schema = batch.schema_ref();
     schema
         .fields()

@@ -67,6 +67,11 @@ impl Prototypes {
         Ok(Self { rows })
     }
 
+    /// As [`new`](Self::new), from prompts that are embedded already.
+    pub(crate) fn from_rows(rows: &[Vec<Arc<[f32]>>]) -> Self {
+        Self { rows: rows.iter().map(|rows| centre(rows)).collect() }
+    }
+
     /// Per frame, each label's cosine: the mean over the tiles, because the label is about the main subject of the
     /// whole picture and not about what can be found in a part of it.
     ///

@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
+/// Version of what the features mean: with a change of any value for the same caption and clip this changes, so that
+/// nothing that was measured before is taken for it.
+pub const FEATURES_VERSION: &str = "1";
+
 macro_rules! features {
     ($($(#[$doc:meta])* $variant:ident => $name:literal),* $(,)?) => {
         /// One measure of a caption against a clip.
@@ -128,6 +132,11 @@ impl AlignmentFeatures {
     /// Features from a function of their names.
     pub fn from_fn(mut value: impl FnMut(Feature) -> f64) -> Self {
         Self { values: Feature::ALL.map(&mut value) }
+    }
+
+    /// Features from their values, in the order of [`Feature::ALL`].
+    pub const fn from_values(values: [f64; Feature::ALL.len()]) -> Self {
+        Self { values }
     }
 
     /// One value.

@@ -2,35 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::curves::{Ranking, Sweep};
 use crate::protocol::Category;
 
-/// A point of the receiver operating characteristic.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Point {
-    /// Share of negatives at or above the threshold.
-    false_accepts: f64,
-    /// Share of positives below the threshold.
-    false_rejects: f64,
-}
-
-/// All thresholds from "accept nothing" to "accept everything"; equal scores change sides together.
-fn characteristic(positives: &[f64], negatives: &[f64]) -> Vec<Point> {
-    let mut scored: Vec<(f64, bool)> =
-        positives.iter().map(|s| (*s, true)).chain(negatives.iter().map(|s| (*s, false))).collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (p, n) = (positives.len() as f64, negatives.len() as f64);
-    let (mut accepted_positives, mut accepted_negatives) = (0_usize, 0_usize);
-    let mut points = vec![Point { false_accepts: 0.0, false_rejects: 1.0 }];
-    for group in scored.chunk_by(|a, b| a.0 == b.0) {
-        let of_positives = group.iter().filter(|(_, positive)| *positive).count();
-        accepted_positives += of_positives;
-        accepted_negatives += group.len() - of_positives;
-        points.push(Point {
-            false_accepts: accepted_negatives as f64 / n,
-            false_rejects: 1.0 - accepted_positives as f64 / p,
-        });
-    }
-    points
+/// Two lists of scores as one walk over all thresholds; `None` without both kinds or with a score that is not a number.
+fn sweep(positives: &[f64], negatives: &[f64]) -> Option<Sweep> {
+    let scores: Vec<f64> = positives.iter().chain(negatives).copied().collect();
+    let truth: Vec<bool> = (0..scores.len()).map(|i| i < positives.len()).collect();
+    Ranking::new(&scores, &truth)?.sweep()
 }
 
 /// The rate at which false rejections equal false acceptances, on the straight lines between the points of the
@@ -42,38 +21,12 @@ fn characteristic(positives: &[f64], negatives: &[f64]) -> Vec<Point> {
 /// assert_eq!(equal_error_rate(&[0.9, 0.2], &[0.8, 0.1]), Some(0.5));
 /// ```
 pub fn equal_error_rate(positives: &[f64], negatives: &[f64]) -> Option<f64> {
-    if !comparable(positives, negatives) {
-        return None;
-    }
-    let points = characteristic(positives, negatives);
-    points.iter().zip(points.iter().skip(1)).find_map(|(before, after)| {
-        let gap_before = before.false_rejects - before.false_accepts;
-        let gap_after = after.false_rejects - after.false_accepts;
-        (gap_after <= 0.0).then(|| {
-            let share = if gap_before > gap_after { gap_before / (gap_before - gap_after) } else { 0.0 };
-            before.false_accepts + share * (after.false_accepts - before.false_accepts)
-        })
-    })
+    Some(sweep(positives, negatives)?.equal_error_rate())
 }
 
 /// The score at which the two error rates are nearest to each other: halfway between two neighbouring scores.
 pub fn equal_error_threshold(positives: &[f64], negatives: &[f64]) -> Option<f64> {
-    if !comparable(positives, negatives) {
-        return None;
-    }
-    let mut scores: Vec<f64> = positives.iter().chain(negatives).copied().collect();
-    scores.sort_by(f64::total_cmp);
-    scores.dedup();
-    let points = characteristic(positives, negatives);
-    // Point i + 1 accepts the i + 1 greatest scores; its threshold lies between them and the next.
-    let mut best: Option<(f64, f64)> = None;
-    for (point, pair) in points.iter().skip(1).zip(scores.windows(2).rev()) {
-        let gap = (point.false_rejects - point.false_accepts).abs();
-        if best.is_none_or(|(least, _)| gap < least) {
-            best = Some((gap, pair.iter().sum::<f64>() / 2.0));
-        }
-    }
-    best.map(|(_, threshold)| threshold).or_else(|| scores.first().copied())
+    Some(sweep(positives, negatives)?.equal_error_threshold())
 }
 
 /// The chance that a positive scores above a negative, equal scores counted half.
@@ -83,24 +36,7 @@ pub fn equal_error_threshold(positives: &[f64], negatives: &[f64]) -> Option<f64
 /// assert_eq!(area_under_curve(&[0.9, 0.5], &[0.5, 0.1]), Some(0.875));
 /// ```
 pub fn area_under_curve(positives: &[f64], negatives: &[f64]) -> Option<f64> {
-    if !comparable(positives, negatives) {
-        return None;
-    }
-    let points = characteristic(positives, negatives);
-    Some(
-        points
-            .iter()
-            .zip(points.iter().skip(1))
-            .map(|(a, b)| {
-                let width = b.false_accepts - a.false_accepts;
-                width * (1.0 - (a.false_rejects + b.false_rejects) / 2.0)
-            })
-            .sum(),
-    )
-}
-
-fn comparable(positives: &[f64], negatives: &[f64]) -> bool {
-    !positives.is_empty() && !negatives.is_empty() && !positives.iter().chain(negatives).any(|s| s.is_nan())
+    Some(sweep(positives, negatives)?.area())
 }
 
 /// The share of scores at or above a threshold; 0 of none.

@@ -8,11 +8,16 @@ use ndarray::{Array2, ArrayView2, Axis, concatenate};
 use crate::error::{Error, Result};
 
 pub mod align;
+pub mod bootstrap;
 pub mod calibrate;
 pub mod category;
+pub mod curves;
 pub mod evaluate;
 pub mod features;
+pub mod generic;
 pub mod metrics;
+pub mod rank;
+pub mod reliability;
 pub mod softmax;
 pub mod swaps;
 pub mod text;
@@ -105,6 +110,13 @@ impl FrameEmbeddings {
     /// The rows, `[frames * tiles, D]`.
     pub fn data(&self) -> &Array2<f32> {
         &self.data
+    }
+
+    /// Every value with eleven significant bits: what another device's half precision might make of them.
+    #[must_use]
+    pub fn rounded_to_half(&self) -> Self {
+        let half = |value: f32| f32::from_bits((value.to_bits() + 0x1000) & !0x1fff);
+        Self { data: self.data.mapv(half), ..*self }
     }
 
     /// The similarity of one text with every frame, in frame order.

@@ -101,30 +101,6 @@ const FLAT_HELD_OUT: &[&str] = &[
     "The subject of this video is {obj} {place}, filmed {light} with {neg} in it, and {cam}.",
 ];
 
-/// Captions that would fit almost any clip and so should convince nobody.
-pub const GENERIC_CAPTIONS: &[&str] = &[
-    "A short video clip that shows some things in a place, with light and colours, filmed by a camera for a while.",
-    "This is a video in which something can be seen, and it goes on for a few seconds before it comes to an end.",
-    "Several things are visible in the frame, some of them closer and some farther away, as the short recording goes on.",
-    "The clip shows a scene with a background and a foreground, and there are some shapes and colours to look at.",
-    "A few seconds of footage in which the picture changes a little or stays as it is, depending on the moment.",
-    "There is something in the middle of the picture and something else around it, all filmed in an ordinary way.",
-    "An ordinary video of ordinary things, filmed at some time of the day in some kind of place with some light.",
-    "The camera records what is in front of it, and the viewer can look at the picture for as long as it lasts.",
-    "Here is a moving picture with different parts, different colours and different shapes, much as can be seen in so many other moving pictures.",
-    "Some footage of a place at a certain time, in which one or more things may or may not move around.",
-    "A nice and interesting video clip with good picture quality that many people would probably enjoy watching for several seconds.",
-    "In this recording one can see a view of something, with areas that are brighter and areas that are darker.",
-    "The video contains a number of frames that follow one another and that together make up a short moving scene.",
-    "Something is happening here, or perhaps nothing is happening at all, but in any case it was recorded on video.",
-    "A general view of a general subject, seen from a certain distance and from a certain angle, for a short time.",
-    "This footage could have been taken anywhere and at any time, and it shows whatever happened to be there then.",
-    "A beautiful high quality video with wonderful details, amazing colours and a great mood, the best clip you will ever see.",
-    "The picture has an upper part, a lower part, a left side and a right side, each with something in it.",
-    "A small piece of video of about five seconds, showing one scene from beginning to end without any spoken words.",
-    "Various objects of various sizes and colours are located at various positions in this brief and quite simple moving picture.",
-];
-
 /// What a caption says; a false caption is written from altered statements.
 #[derive(Debug, Clone, Copy)]
 struct Statements {
@@ -691,7 +667,7 @@ mod tests {
 
     #[test]
     fn generic_captions_are_long_enough() {
-        for text in GENERIC_CAPTIONS {
+        for text in crate::score::generic::GENERIC_CAPTIONS {
             assert!(text.split_whitespace().count() >= 20, "{text}");
         }
     }

@@ -5,8 +5,11 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::cascade::Turn;
 use super::row::{RowJudge, frame_scores};
-use crate::check::{CategoryRule, Violation, ViolationKind, has_injection_keyword, middle_three};
+use crate::check::{
+    CategoryRule, Violation, ViolationKind, category_rule, has_injection_keyword, middle_three,
+};
 use crate::error::{Error, Result};
 use crate::media::jpeg::{StillLimits, read_still};
 use crate::media::{Frame, MediaFailure};
@@ -119,17 +122,26 @@ fn one_size(frames: &[Frame]) -> Result<()> {
 
 impl RowJudge {
     /// Scores a caption against frames of one size, in order of time. With a clip's own six frames this gives the
-    /// scores of [`score`](Self::score), to the bit.
+    /// scores of [`score`](Self::score), to the bit. What is in doubt goes to the judge, where there is one.
     ///
     /// # Errors
     /// [`Error::Usage`] where there is no frame, sizes differ or a shape is too extreme; anything else is the
     /// model's failure.
     pub fn score_frames(&self, frames: &[Frame], caption: &str) -> Result<FrameSetScores> {
         one_size(frames)?;
-        self.score_embedded(&self.embed(frames).map_err(ours)?, caption)
+        self.score_in_turn(frames, caption, Turn::BOTH)
     }
 
-    /// Scores a caption against frames that are embedded already.
+    /// The same, with the questions that may go to the judge.
+    fn score_in_turn(&self, frames: &[Frame], caption: &str, turn: Turn) -> Result<FrameSetScores> {
+        let (reading, embedded) = (self.read_caption(caption)?, self.embed(frames).map_err(ours)?);
+        let mut alignment = self.alignment(&reading, &embedded)?;
+        let mut category = self.category(&reading, &embedded)?;
+        self.settle((caption, &reading), frames, turn, &mut alignment, &mut category)?;
+        Ok(FrameSetScores { alignment, category })
+    }
+
+    /// Scores a caption against frames that are embedded already, so that no judge can look at them.
     ///
     /// # Errors
     /// Where the model fails, or the embeddings are another's.
@@ -161,13 +173,10 @@ impl RowJudge {
             return Ok(None);
         }
         one_size(&frames)?;
-        let reading = self.read_caption(caption)?;
-        let alignment = self.alignment(&reading, &self.embed(&frames).map_err(ours)?)?;
+        let turn = Turn { caption: true, category: false };
+        let alignment = self.score_in_turn(&frames, caption, turn)?.alignment;
         Ok((alignment.verdict == Verdict::Reject).then(|| {
-            Violation::explained(
-                ViolationKind::CaptionSemanticMismatch { clip },
-                format!("P(match) {:.3} is below {:.3}", alignment.probability, alignment.threshold),
-            )
+            Violation::explained(ViolationKind::CaptionSemanticMismatch { clip }, alignment.mismatch())
         }))
     }
 
@@ -186,6 +195,14 @@ impl RowJudge {
         for index in middle_three(files.frames.len()).into_iter().flatten() {
             frames.extend(files.read(index)?);
         }
+        if self.budget().is_some() && frames.len() == category_rule::FRAMES && one_size(&frames).is_ok() {
+            let turn = Turn { caption: false, category: true };
+            let category = self.score_in_turn(&frames, caption, turn)?.category;
+            return Ok((category.decision == Verdict::Reject).then(|| {
+                Violation::explained(ViolationKind::CategoryStrictReject { clip }, category.rejection())
+            }));
+        }
+        // Frames of several sizes are no video that a judge could be asked about.
         let labels = self.label(&frames).map_err(ours)?;
         let decided = CategoryRule::default().decide(&labels.iter().map(frame_scores).collect::<Vec<_>>());
         Ok(match decided {

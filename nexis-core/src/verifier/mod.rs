@@ -6,6 +6,7 @@
 //! rest. Rows of all miners are judged in parallel; results are put together by position, so that neither the number of threads nor the
 //! order of arrival shows in them.
 
+mod cascade;
 mod classify;
 mod frames;
 mod plan;
@@ -19,6 +20,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
+use cascade::{Doubtful, Turn, allot};
+pub use cascade::{JUDGE_BUDGET, YES};
 pub use classify::Classification;
 pub use frames::{FrameFiles, FrameSetScores, MAX_FRAMES};
 use plan::InHand;
@@ -107,6 +110,13 @@ pub struct Unobserved;
 
 impl Observer for Unobserved {}
 
+/// A row on its way.
+enum Judged {
+    Done(Box<RowOutcome>),
+    /// These questions of it are in doubt, and whether there are calls of the judge for them is not known yet.
+    Waiting(Turn),
+}
+
 /// Judges submissions.
 pub struct Verifier {
     judge: RowJudge,
@@ -152,22 +162,41 @@ impl Verifier {
             .flat_map(|(i, s)| s.sampled.iter().map(move |&row| (i, row)))
             .collect();
         observer.rows_sampled(jobs.len());
-        let outcomes = jobs
-            .par_iter()
-            .map(|&(i, row)| {
-                if observer.interrupted() {
-                    return Err(Error::Interrupted);
-                }
-                let submission =
-                    in_hand.get(i).ok_or_else(|| Error::Internal("a row without its submission".into()))?;
-                self.judge_row(submission, row, observer).map(|outcome| (i, outcome))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let judged = |(i, row): (usize, usize), turn: Option<Turn>| {
+            if observer.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let submission =
+                in_hand.get(i).ok_or_else(|| Error::Internal("a row without its submission".into()))?;
+            self.judge_row(submission, row, turn, observer)
+        };
+        let first = self.first_turns(in_hand);
+        let rows = jobs.par_iter().map(|&job| judged(job, first.get(job.0).copied().flatten()));
+        let mut rows: Vec<Judged> = rows.collect::<Result<_>>()?;
+        // Who gets a call of the judge is known only when all that is in doubt is known.
+        let waiting = jobs.iter().zip(&mut rows).filter_map(|(&job, row)| match row {
+            Judged::Waiting(questions) => {
+                let (questions, submission) = (*questions, in_hand.get(job.0)?);
+                let (interval, miner) = (submission.interval, &submission.miner);
+                let doubtful = Doubtful { interval, miner, submission: job.0, row: job.1, questions };
+                Some((doubtful, (job, row)))
+            }
+            Judged::Done(_) => None,
+        });
+        let (doubtful, waiting): (Vec<_>, Vec<_>) = waiting.unzip();
+        let turns = allot(&doubtful, self.judge.budget().unwrap_or(0));
+        waiting.into_par_iter().zip(turns).try_for_each(|((job, row), turn)| {
+            *row = judged(job, Some(turn))?;
+            Ok::<_, Error>(())
+        })?;
 
         let mut by_submission: Vec<Vec<RowOutcome>> = in_hand.iter().map(|_| Vec::new()).collect();
-        for (i, outcome) in outcomes {
+        for ((i, _), row) in jobs.into_iter().zip(rows) {
+            let Judged::Done(outcome) = row else {
+                return Err(Error::Internal("a row that still waits for its turn".into()));
+            };
             if let Some(rows) = by_submission.get_mut(i) {
-                rows.push(outcome);
+                rows.push(*outcome);
             }
         }
         let submissions: Vec<_> = in_hand
@@ -191,25 +220,55 @@ impl Verifier {
         })
     }
 
-    fn judge_row(&self, submission: &InHand, row: usize, observer: &dyn Observer) -> Result<RowOutcome> {
+    /// The turn of each submission's rows before it is known what is in doubt: where the interval's calls of the judge
+    /// are enough for every question, everybody has a turn at once. None: it depends on the others.
+    fn first_turns(&self, in_hand: &[InHand]) -> Vec<Option<Turn>> {
+        let Some(budget) = self.judge.budget() else {
+            return vec![Some(Turn::NEITHER); in_hand.len()];
+        };
+        let mut rows: BTreeMap<IntervalId, usize> = BTreeMap::new();
+        for submission in in_hand {
+            *rows.entry(submission.interval).or_default() += submission.sampled.len();
+        }
+        let enough = |s: &InHand| rows.get(&s.interval).is_none_or(|rows| rows * 2 <= budget as usize);
+        in_hand.iter().map(|submission| enough(submission).then_some(Turn::BOTH)).collect()
+    }
+
+    /// Judges a row in its turn. Without one, a row that leaves nothing to the judge is done all the same; any other is
+    /// put off, and shown to nobody. It is decoded again in its turn, rather than that the pictures of all that waits
+    /// are kept.
+    fn judge_row(
+        &self,
+        submission: &InHand,
+        row: usize,
+        turn: Option<Turn>,
+        observer: &dyn Observer,
+    ) -> Result<Judged> {
         let package = submission
             .package
             .as_ref()
             .ok_or_else(|| Error::Internal("a sampled row without its package".into()))?;
         let sampling = self.sampling_evidence(submission);
-        match guarded(|| self.judge.judge(package, row, &sampling)) {
+        let judged =
+            guarded(|| self.judge.judge_in_turn(package, row, &sampling, turn.unwrap_or(Turn::NEITHER)));
+        match judged {
             Ok((mut outcome, frames)) => {
+                let report = &outcome.report;
+                let questions = Turn::waiting(report.alignment.as_ref(), report.category.as_ref());
+                if turn.is_none() && questions != Turn::NEITHER {
+                    return Ok(Judged::Waiting(questions));
+                }
                 if let Some(evidence) = &outcome.evidence {
                     outcome.report.evidence = Some(evidence.digest()?);
                     observer.evidence(evidence)?;
                 }
                 observer.row_judged(&submission.miner, submission.interval, &outcome.report, &frames);
-                Ok(outcome)
+                Ok(Judged::Done(Box::new(outcome)))
             }
             Err(unforeseen) => {
                 let outcome = RowOutcome::unforeseen(package, row, unforeseen);
                 observer.row_judged(&submission.miner, submission.interval, &outcome.report, &[]);
-                Ok(outcome)
+                Ok(Judged::Done(Box::new(outcome)))
             }
         }
     }

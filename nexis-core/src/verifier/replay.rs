@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::RowJudge;
+use super::cascade::Turn;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, SamplingEvidence};
 use crate::package::{AssetSource, ExpectedIdentity, ExpectedMiner, Opened, Package, PackageRules};
@@ -13,8 +14,11 @@ use crate::sample::SamplePlan;
 /// Judges the recorded row again, under the recorded limits, and draws the recorded sample again.
 /// Compare with [`Evidence::differences`].
 ///
+/// Whether a call of the judge was left follows from rows that are not in this package, so it is taken as recorded, with
+/// the budget. A record that was made without a judge is recomputed without one.
+///
 /// # Errors
-/// [`Error::Corrupt`] where the package cannot be opened or has no such row; otherwise as judging.
+/// [`Error::Missing`] where the record was made with a judge and there is none; [`Error::Corrupt`] where the package cannot be opened or has no such row; otherwise as judging.
 pub fn replay(
     judge: &RowJudge,
     source: Arc<dyn AssetSource>,
@@ -46,8 +50,19 @@ pub fn replay(
         kept_rows: recorded.sampling.kept_rows.clone(),
         sampled_rows: plan.indices.iter().filter_map(|&p| kept.get(p).copied()).collect(),
     };
-    let (outcome, _) =
-        judge.with_limits(recorded.limits.clone()).judge(&package, recorded.row.index, &sampling);
+    let judge = judge.with_limits(recorded.limits.clone());
+    let judge = match &recorded.environment.judge {
+        None => judge.without_judge(),
+        Some(_) if judge.budget().is_none() => {
+            return Err(Error::Missing {
+                what: "the judge that the record was made with".to_owned(),
+                remedy: "name it, as `--judge ID`".to_owned(),
+            });
+        }
+        Some(used) => judge.with_budget(used.budget),
+    };
+    let turn = Turn::recorded(recorded);
+    let (outcome, _) = judge.judge_in_turn(&package, recorded.row.index, &sampling, turn);
     outcome.evidence.ok_or_else(|| {
         let why = outcome
             .report

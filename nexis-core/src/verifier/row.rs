@@ -8,6 +8,7 @@ use std::time::Instant;
 use ndarray::Array2;
 use rayon::prelude::*;
 
+use super::cascade::{Cascade, Turn};
 use crate::check::{
     CategoryRule, FrameScores, Violation, ViolationKind, caption_hygiene, check_assets,
     has_injection_keyword, middle_three, row_metadata,
@@ -49,7 +50,8 @@ pub struct RowJudge {
     categories: Arc<CategoryScorer>,
     pub(super) limits: MediaLimits,
     batch: usize,
-    environment: Environment,
+    pub(super) environment: Environment,
+    pub(super) cascade: Option<Cascade>,
 }
 
 /// What was found in one row.
@@ -199,6 +201,7 @@ impl RowJudge {
             notice: (!card.model.notice.is_empty()).then(|| card.model.notice.clone()),
             card: Some(canonical_digest(card.as_ref())?),
             model: Some(identity),
+            judge: None,
         };
         Ok(Self {
             decoder,
@@ -207,6 +210,7 @@ impl RowJudge {
             limits,
             batch: batch.max(1),
             environment,
+            cascade: None,
         })
     }
 
@@ -231,12 +235,24 @@ impl RowJudge {
         &self.environment
     }
 
-    /// Judges one row of a package: phases 5 to 7. Also returns the frames, for pictures.
+    /// Judges one row of a package: phases 5 to 7. Also returns the frames, for pictures. A judge behind the encoder is
+    /// asked about what is in doubt, whatever its budget.
     pub fn judge(
         &self,
         package: &Package,
         row: usize,
         sampling: &SamplingEvidence,
+    ) -> (RowOutcome, Vec<Frame>) {
+        self.judge_in_turn(package, row, sampling, Turn::BOTH)
+    }
+
+    /// The same, with the questions that may go to the judge.
+    pub(super) fn judge_in_turn(
+        &self,
+        package: &Package,
+        row: usize,
+        sampling: &SamplingEvidence,
+        turn: Turn,
     ) -> (RowOutcome, Vec<Frame>) {
         let Some(record) = package.rows.get(row) else {
             let missing = Violation::explained(ViolationKind::ValidationException, format!("no row {row}"));
@@ -245,7 +261,7 @@ impl RowJudge {
         let mut found = Found::default();
         let (spec, source) = (package.spec.as_ref(), package.source.as_ref());
         let interval = package.manifest.interval_id;
-        let frames = match self.phases(record, interval, spec, source, &mut found) {
+        let frames = match self.phases(record, interval, spec, source, turn, &mut found) {
             Ok(frames) => frames,
             Err(ours) => {
                 found.inconclusive = Some(ours.to_string());
@@ -325,23 +341,31 @@ impl RowJudge {
         let decoded = self.decode(clip)?;
         add_time(&mut timings_ms, "decode", started);
         let reading = self.aligner.measurer().read(caption)?;
-        let (alignment, category) = self.scores(&reading, &decoded.frames, &mut timings_ms)?;
+        let (alignment, category) =
+            self.scores(caption, &reading, &decoded.frames, Turn::BOTH, &mut timings_ms)?;
         Ok(ClipScores { decoded, alignment, category, timings_ms })
     }
 
     fn scores(
         &self,
+        caption: &str,
         reading: &CaptionReading,
         frames: &[Frame],
+        turn: Turn,
         timings_ms: &mut BTreeMap<String, f64>,
     ) -> Result<(AlignmentReport, CategoryReport), MediaFailure> {
         let started = Instant::now();
         let embeddings = embed_frames(self.aligner.measurer().texts().model().as_ref(), frames, self.batch)?;
         add_time(timings_ms, "encode", started);
         let started = Instant::now();
-        let alignment = self.alignment(reading, &embeddings)?;
-        let category = self.category(reading, &embeddings)?;
+        let mut alignment = self.alignment(reading, &embeddings)?;
+        let mut category = self.category(reading, &embeddings)?;
         add_time(timings_ms, "score", started);
+        if self.cascade.is_some() {
+            let started = Instant::now();
+            self.settle((caption, reading), frames, turn, &mut alignment, &mut category)?;
+            add_time(timings_ms, "judge", started);
+        }
         Ok((alignment, category))
     }
 
@@ -353,6 +377,11 @@ impl RowJudge {
     /// What the gate makes of a caption.
     pub(super) fn gate(&self, caption: &str) -> Result<CaptionGate> {
         Ok(self.categories.gate_read(&self.read_caption(caption)?))
+    }
+
+    /// Whether the gate rejects a caption that has been read.
+    pub(super) fn gated(&self, reading: &CaptionReading) -> bool {
+        self.categories.gate_read(reading).rejected
     }
 
     /// Embeds frames of one size.
@@ -421,6 +450,7 @@ impl RowJudge {
                 .map(|u| UnitReport { text: u.text, similarity: u.similarity, per_frame: u.frames })
                 .collect(),
             features: Feature::ALL.iter().map(|f| (f.name().to_owned(), measured.features.get(*f))).collect(),
+            cascade: None,
         })
     }
 
@@ -452,6 +482,7 @@ impl RowJudge {
             rival_score: decided.as_ref().map(|d| d.rival_score),
             margin: decided.as_ref().map(|d| d.margin),
             frames: middle.into_iter().map(frame_category).collect(),
+            cascade: None,
         })
     }
 
@@ -483,7 +514,8 @@ impl RowJudge {
         source: &dyn AssetSource,
     ) -> RowReport {
         let mut found = Found::default();
-        let frames = self.phases(record, interval, spec, source, &mut found).unwrap_or_else(|ours| {
+        let phases = self.phases(record, interval, spec, source, Turn::BOTH, &mut found);
+        let frames = phases.unwrap_or_else(|ours| {
             found.inconclusive = Some(ours.to_string());
             Vec::new()
         });
@@ -553,6 +585,7 @@ impl RowJudge {
         interval: IntervalId,
         spec: &dyn DatasetSpec,
         source: &dyn AssetSource,
+        turn: Turn,
         found: &mut Found,
     ) -> Result<Vec<Frame>> {
         let clip = || record.clip_id.clone();
@@ -594,7 +627,8 @@ impl RowJudge {
         }
         found.extend(5, row_metadata(record, &decoded.probe));
 
-        let (alignment, category) = match self.scores(&reading, &decoded.frames, &mut found.timings_ms) {
+        let scores = self.scores(&record.caption, &reading, &decoded.frames, turn, &mut found.timings_ms);
+        let (alignment, category) = match scores {
             Ok(scores) => scores,
             Err(MediaFailure::Clip(why)) => {
                 found.push(5, ViolationKind::UndecodableClip { clip: clip() }, why);
@@ -654,25 +688,16 @@ impl Found {
     ) {
         let clip = || clip.to_owned();
         if alignment.verdict == Verdict::Reject {
-            self.push(
-                6,
-                ViolationKind::CaptionSemanticMismatch { clip: clip() },
-                format!("P(match) {:.3} is below {:.3}", alignment.probability, alignment.threshold),
-            );
+            self.push(6, ViolationKind::CaptionSemanticMismatch { clip: clip() }, alignment.mismatch());
         }
         if gate.rejected {
             return;
         }
         match category.nature_score {
             None => self.push(7, ViolationKind::CategoryStrictFramesMissing { clip: clip() }, ""),
-            Some(nature) if category.decision == Verdict::Reject => self.push(
-                7,
-                ViolationKind::CategoryStrictReject { clip: clip() },
-                format!(
-                    "nature {nature:.3}, best rival {:.3} over the middle three frames",
-                    category.rival_score.unwrap_or_default()
-                ),
-            ),
+            Some(_) if category.decision == Verdict::Reject => {
+                self.push(7, ViolationKind::CategoryStrictReject { clip: clip() }, category.rejection());
+            }
             Some(_) => {}
         }
     }

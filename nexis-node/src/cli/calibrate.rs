@@ -1,4 +1,4 @@
-//! `nexis calibrate`: the card of a model, from rendered scenes, with the figures behind it.
+//! `nexis calibrate`: the card of a model, from rendered scenes or from pairs, with the figures behind it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,9 +14,8 @@ use nexis_core::check::{CategoryRule, middle_three};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits};
 use nexis_core::model::card::{CalibrationCard, CardModel, ModelCard};
 use nexis_core::model::registry::{ModelLocation, resolve};
-use nexis_core::model::{ClipModel, ImageText, LoadOptions};
+use nexis_core::model::{ClipModel, ImageText, LoadOptions, Precision};
 use nexis_core::protocol::Category;
-use nexis_core::score::FrameEmbeddings;
 use nexis_core::score::align::Aligner;
 use nexis_core::score::category::{CategoryScorer, FrameCategory, score_of};
 use nexis_core::score::evaluate::{CalibrationPlan, calibrate, evaluate};
@@ -27,8 +26,10 @@ use nexis_core::synth::{
     Attribute, CLIP_SECONDS, ClipOptions, GENERIC_CAPTIONS, Scene, TemplateSet, encode_clip,
 };
 use nexis_core::verifier::{FRAMES_PER_CLIP, embed_frames, frame_scores};
+use nexis_gpu::EngineOptions;
 use rayon::prelude::*;
 
+use super::calibrate_pairs::{Called, PairsCalibration, prompts};
 use super::{OutputArguments, interrupt_flag};
 use crate::EXIT_ACCEPTED;
 use crate::roots::models_roots;
@@ -43,12 +44,19 @@ const DISTRACTOR_SEED: u64 = 9_000_000;
 /// Attempts to find a caption variant that states an attribute.
 const SWAP_ATTEMPTS: u64 = 14;
 
-/// Fit a model's card on rendered scenes, measure it on others, and write it
+/// Fit a model's card, on pairs that people have judged or on rendered scenes, and write it
+///
+/// `nexis calibrate PAIRS --model ID` fits on pairs of clips and captions. `nexis calibrate ID`, without --model, fits on
+/// scenes that are drawn, and measures on others.
 #[derive(Args)]
 pub(crate) struct Calibrate {
-    /// The model: an id of `nexis models list`, or a folder of a CLIP or a SigLIP in Hugging Face's format
-    #[arg(value_name = "ID_OR_DIR")]
-    model: String,
+    /// With --model the file of pairs; else the model: an id of `nexis models list`, or a folder of a CLIP or a
+    /// SigLIP in Hugging Face's format
+    #[arg(value_name = "PAIRS_OR_MODEL")]
+    what: String,
+    /// The model to fit on pairs: an id of `nexis models list`, or a folder
+    #[arg(long, value_name = "ID_OR_DIR")]
+    model: Option<String>,
     /// Folder that holds registry.toml and the models; searched for where not given
     #[arg(long, value_name = "DIR", env = "NEXIS_MODELS")]
     models_dir: Option<PathBuf>,
@@ -82,14 +90,41 @@ pub(crate) struct Calibrate {
     threads: Option<usize>,
     #[command(flatten)]
     output: OutputArguments,
+    #[command(flatten)]
+    on_pairs: PairsCalibration,
 }
 
 impl Calibrate {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
+        if let Some(model) = &self.model {
+            return self.on_pairs.run(&Called {
+                pairs: Path::new(&self.what),
+                engine: EngineOptions {
+                    model: model.clone(),
+                    models_roots: models_roots(self.models_dir.as_deref()),
+                    device: "auto".into(),
+                    precision: Precision::default(),
+                    batch: BATCH,
+                    max_wall: MediaLimits::default().max_wall,
+                },
+                prompts: self.prompts.as_deref(),
+                out: self.out.clone(),
+                id: self.id.clone(),
+                date: self.date.clone(),
+                threads: self.threads.unwrap_or(0),
+                output: self.output,
+            });
+        }
+        if Path::new(&self.what).is_file() {
+            bail!(Error::usage(
+                &self.what,
+                "it is a file; name the model to fit on these pairs with --model"
+            ));
+        }
         let interrupted = interrupt_flag()?;
         let progress = self.output.progress();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build()?;
-        let location = resolve(&self.model, &models_roots(self.models_dir.as_deref()))?;
+        let location = resolve(&self.what, &models_roots(self.models_dir.as_deref()))?;
         let card = pool.install(|| self.card(&location, &progress, &interrupted))?;
         let path = self.out.clone().unwrap_or(location.card);
         if let Some(folder) = path.parent() {
@@ -160,15 +195,7 @@ impl Calibrate {
     /// Everything of the card that is not fitted.
     fn draft(&self, model: &dyn ImageText, folder: &Path) -> anyhow::Result<ModelCard> {
         let path = self.prompts.clone().unwrap_or_else(|| folder.join("prompts.json"));
-        let text = fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        let prompts: BTreeMap<Category, Vec<String>> =
-            serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
-        if prompts.len() != Category::ALL.len() {
-            bail!(Error::usage(
-                path.display().to_string(),
-                "a list of prompts is needed for each of the seven labels"
-            ));
-        }
+        let prompts = prompts(&path)?;
         let identity = model.identity();
         let captions = (DISTRACTOR_SEED..DISTRACTOR_SEED + DISTRACTORS)
             .map(|seed| scene_of(seed).caption(TemplateSet::Train, seed))
@@ -182,13 +209,12 @@ impl Calibrate {
             digests: identity.digests.clone(),
         };
         let (generic, _) = split_generic();
-        let prompts = prompts.into_values().collect();
         let mut draft = ModelCard::draft(about, generic, captions, SwapBudget::default(), prompts)?;
         let (fit, measure) = (self.fit * 7, self.measure * 7);
         draft.calibration = CalibrationCard {
             command: format!(
                 "nexis calibrate {} --fit {} --measure {} --fit-seed {} --measure-seed {}",
-                self.model, self.fit, self.measure, self.fit_seed, self.measure_seed
+                self.what, self.fit, self.measure, self.fit_seed, self.measure_seed
             ),
             date: self.date.clone().unwrap_or_else(|| chrono::Utc::now().format("%Y-%m-%d").to_string()),
             data: format!(
@@ -342,7 +368,7 @@ fn set_borderline(texts: &Arc<TextEncoder>, card: &mut ModelCard, clips: &[Trial
         .par_iter()
         .filter_map(|clip| clip.views.get(&View::Clean).map(|view| (clip, view)))
         .map(|(clip, view)| -> anyhow::Result<(f64, f64)> {
-            let rounded = FrameEmbeddings::new(view.frames(), view.tiles(), view.data().mapv(to_half))?;
+            let rounded = view.rounded_to_half();
             let reading = aligner.measurer().read(&clip.caption)?;
             let p = |view| aligner.align_read(&reading, view).map(|a| a.probability);
             let nature = |view| -> nexis_core::Result<f64> {
@@ -362,9 +388,4 @@ fn set_borderline(texts: &Arc<TextEncoder>, card: &mut ModelCard, clips: &[Trial
     card.category.borderline = moved.1;
     card.category.gate.borderline = moved.1;
     Ok(())
-}
-
-/// The nearest number with eleven significant bits.
-fn to_half(value: f32) -> f32 {
-    f32::from_bits((value.to_bits() + 0x1000) & !0x1fff)
 }

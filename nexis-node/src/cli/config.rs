@@ -102,17 +102,23 @@ impl ConfigCommand {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
         let What::Check { config, no_model, json } = self.command;
         let (settings, mut problems) = config.with_sources(explain)?;
-        let mut model = None;
+        let (mut model, mut behind) = (None, None);
         if !no_model && problems.is_empty() {
             let config = config.load()?;
             match engine::load(&config, models_roots(config.model.dir.as_deref())) {
-                Ok(judge) => model = Some(engine::pin_lines(&engine::pin_of(&judge))),
+                Ok(judge) => {
+                    model = Some(engine::pin_lines(&engine::pin_of(&judge)));
+                    let pin = engine::judge_pin_of(&judge);
+                    behind = pin.prompt.is_some().then(|| engine::judge_pin_lines(&pin));
+                }
                 Err(e) => problems.push(format!("model: {e}")),
             }
         }
         let mut out = io::stdout().lock();
         if json {
-            let found = serde_json::json!({ "settings": settings, "problems": problems, "model": model });
+            let found = serde_json::json!({
+                "settings": settings, "problems": problems, "model": model, "judge": behind
+            });
             serde_json::to_writer_pretty(&mut out, &found)?;
             writeln!(out)?;
         } else {
@@ -120,7 +126,12 @@ impl ConfigCommand {
                 write_setting(&mut out, setting)?;
             }
             if model.is_some() {
-                writeln!(out, "\nThe judging model loads and is admitted.")?;
+                let who = if behind.is_some() {
+                    "model and the judge behind it load and are"
+                } else {
+                    "model loads and is"
+                };
+                writeln!(out, "\nThe judging {who} admitted.")?;
             }
             for problem in &problems {
                 writeln!(

@@ -118,7 +118,8 @@ impl Demo {
                 }
             })
             .collect();
-        let report = run.verify(&self.engine, VerifierOptions::default(), &submissions)?;
+        let report =
+            run.verify(&self.engine, &self.engine.options(), VerifierOptions::default(), &submissions)?;
         let page = self.out.join("report.html");
         if let Some(pictures) = &run.pictures {
             write_html(&page, &report, pictures)?;

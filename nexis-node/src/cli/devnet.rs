@@ -87,7 +87,7 @@ impl Devnet {
             clips: self.clips.clone().unwrap_or_else(|| out.join("clips")),
             out,
             faults: self.faults.iter().copied().collect(),
-            threads: self.engine.threads.map_or(0, usize::from),
+            threads: self.engine.threads(),
         };
         let view =
             View { progress: self.output.progress(), intervals: self.intervals, table: !self.output.json };

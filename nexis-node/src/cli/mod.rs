@@ -2,6 +2,7 @@
 
 mod bench;
 mod calibrate;
+mod calibrate_pairs;
 mod config;
 mod demo;
 mod devnet;
@@ -24,7 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nexis_core::model::Precision;
 use nexis_core::report::Verdict;
-use nexis_gpu::EngineOptions;
+use nexis_core::verifier::JUDGE_BUDGET;
+use nexis_gpu::{EngineOptions, JudgeChoice};
 
 use crate::roots::models_roots;
 use crate::view::{Progress, ProgressMode};
@@ -89,6 +91,13 @@ pub(crate) struct EngineArguments {
     /// Model: an id of `nexis models list`, or a folder of a CLIP or a SigLIP in Hugging Face's format with a card.toml
     #[arg(long, value_name = "ID_OR_DIR", default_value = "demo")]
     model: String,
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+/// What models run on, whichever they are.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MachineArguments {
     /// Folder that holds registry.toml and the models; searched for where not given
     #[arg(long, value_name = "DIR", env = "NEXIS_MODELS")]
     models_dir: Option<PathBuf>,
@@ -112,14 +121,36 @@ pub(crate) struct EngineArguments {
 
 impl EngineArguments {
     fn options(&self) -> EngineOptions {
+        self.machine.options(&self.model)
+    }
+
+    /// Threads, 0 for all cores.
+    fn threads(&self) -> usize {
+        self.machine.threads()
+    }
+
+    /// Runs work on a pool of `--threads` threads.
+    fn in_pool<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+        self.machine.in_pool(work)
+    }
+}
+
+impl MachineArguments {
+    fn options(&self, model: &str) -> EngineOptions {
         EngineOptions {
-            model: self.model.clone(),
+            model: model.to_owned(),
             models_roots: models_roots(self.models_dir.as_deref()),
             device: self.device.clone(),
             precision: self.precision,
             batch: usize::from(self.batch),
             max_wall: std::time::Duration::from_secs(self.max_clip_seconds),
+            judge: None,
         }
+    }
+
+    /// Pictures in one call of a model.
+    fn batch(&self) -> usize {
+        usize::from(self.batch)
     }
 
     /// Threads, 0 for all cores.
@@ -131,6 +162,26 @@ impl EngineArguments {
     fn in_pool<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads()).build()?;
         pool.install(work)
+    }
+}
+
+/// What decides where the model leaves something in doubt.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct JudgeArguments {
+    /// Judge that decides what the model leaves in doubt: an id of `nexis models list`, or a folder. The model's
+    /// threshold decides where not given
+    #[arg(long, value_name = "ID_OR_DIR")]
+    judge: Option<String>,
+    /// Questions that the judge is asked per interval at most; beyond that, the model's threshold decides
+    #[arg(long, value_name = "N", requires = "judge", default_value_t = JUDGE_BUDGET)]
+    judge_budget: u32,
+}
+
+impl JudgeArguments {
+    /// The options of an engine, with the judge behind it.
+    fn behind(&self, engine: &EngineArguments) -> EngineOptions {
+        let judge = self.judge.clone().map(|id| JudgeChoice { id, budget: self.judge_budget });
+        EngineOptions { judge, ..engine.options() }
     }
 }
 

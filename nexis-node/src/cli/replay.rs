@@ -11,10 +11,10 @@ use nexis_core::Error;
 use nexis_core::evidence::Evidence;
 use nexis_core::package::{DirectorySource, discover};
 use nexis_core::verifier::replay;
-use nexis_gpu::EngineOptions;
+use nexis_gpu::{EngineOptions, JudgeChoice};
 use serde_json::json;
 
-use super::{EngineArguments, OutputArguments};
+use super::{EngineArguments, JudgeArguments, OutputArguments};
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED};
 
 /// Recompute an evidence record from its package and say what differs
@@ -29,6 +29,8 @@ pub(crate) struct Replay {
     package: PathBuf,
     #[command(flatten)]
     engine: EngineArguments,
+    #[command(flatten)]
+    judge: JudgeArguments,
     #[command(flatten)]
     output: OutputArguments,
 }
@@ -51,7 +53,13 @@ impl Replay {
             ));
         };
         let source = Arc::new(DirectorySource::new(found.bucket.clone()));
-        let options = EngineOptions { max_wall: recorded.limits.max_wall, ..self.engine.options() };
+        let mut options =
+            EngineOptions { max_wall: recorded.limits.max_wall, ..self.judge.behind(&self.engine) };
+        // A record names the judge that it was made with; one that was made without needs none.
+        options.judge = recorded.environment.judge.as_ref().map(|used| JudgeChoice {
+            id: options.judge.map_or_else(|| used.identity.model.id.clone(), |judge| judge.id),
+            budget: used.budget,
+        });
         let differences = self.engine.in_pool(|| {
             let judge = options.judge()?;
             let recomputed = replay(&judge, source, &recorded, chrono::Utc::now())?;

@@ -13,7 +13,7 @@ use nexis_core::report::{Environment, RowReport, Verdict};
 use nexis_core::verifier::{RowJudge, frame_reports};
 use serde_json::json;
 
-use super::{EngineArguments, OutputArguments, exit_code};
+use super::{EngineArguments, JudgeArguments, OutputArguments, exit_code};
 use crate::EXIT_REJECTED;
 use crate::view::{TextOptions, write_row};
 
@@ -31,6 +31,8 @@ pub(crate) struct Score {
     caption: String,
     #[command(flatten)]
     engine: EngineArguments,
+    #[command(flatten)]
+    judge: JudgeArguments,
     #[command(flatten)]
     output: OutputArguments,
 }
@@ -52,7 +54,7 @@ impl Score {
             bail!(Error::usage("--caption", "it is empty; say what the clip shows"));
         }
         let (scored, environment) = self.engine.in_pool(|| {
-            let judge = self.engine.options().judge()?;
+            let judge = self.judge.behind(&self.engine).judge()?;
             let scored = match &self.clip {
                 Some(clip) => self.score_clip(&judge, clip)?,
                 None => self.score_frames(&judge)?,

@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use nexis_core::Error;
 use nexis_core::protocol::{Category, Hotkey, IntervalId};
 use nexis_core::synth::{
-    Attack, ClipStyle, DatasetPlan, PackagePlan, RowPlan, Scene, TemplateSet, export_dataset, render_clip,
+    Attack, ClipStyle, DatasetPlan, PackagePlan, PairsPlan, RowPlan, Scene, TemplateSet, export_dataset,
+    export_pairs, render_clip,
 };
 use serde_json::json;
 
@@ -92,6 +93,29 @@ enum SynthCommand {
         /// Captions of each scene
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
         captions: u32,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Pairs of drawn pictures and captions, true and false, for `nexis bench` and `nexis calibrate`
+    Pairs {
+        /// Folder to write; it must not hold pairs yet
+        #[arg(value_name = "DIR")]
+        out: PathBuf,
+        /// Pairs
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        count: u64,
+        /// First seed; every scene takes the next and gives a true caption and a false one
+        #[arg(long, default_value_t = 5_000_000)]
+        seed: u64,
+        /// Pictures of each scene
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+        frames: u32,
+        /// Width of a picture
+        #[arg(long, default_value_t = 398, value_parser = clap::value_parser!(u32).range(16..=3840))]
+        width: u32,
+        /// Height of a picture
+        #[arg(long, default_value_t = 224, value_parser = clap::value_parser!(u32).range(16..=2160))]
+        height: u32,
         #[command(flatten)]
         output: OutputArguments,
     },
@@ -191,6 +215,19 @@ impl Synth {
                     writeln!(out, "{}", json!({ "dataset": folder, "scenes": scenes }))?;
                 } else {
                     writeln!(out, "{}: {scenes} scenes", folder.display())?;
+                }
+            }
+            SynthCommand::Pairs { out: folder, count, seed, frames, width, height, output } => {
+                let progress = output.progress();
+                progress.stage("drawing pairs", count);
+                let plan = PairsPlan { first_seed: seed, count, frames, width, height };
+                export_pairs(&folder, &plan, &|done| progress.advance(done))?;
+                progress.finish();
+                let path = folder.join("pairs.jsonl");
+                if output.json {
+                    writeln!(out, "{}", json!({ "pairs": path, "count": count }))?;
+                } else {
+                    writeln!(out, "{}: {count} pairs", path.display())?;
                 }
             }
         }

@@ -16,8 +16,9 @@ use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::{Report, RowReport};
 use nexis_core::verifier::{Observer, Submission, Verifier, VerifierOptions};
 use nexis_core::{Error, Result};
+use nexis_gpu::EngineOptions;
 
-use super::{EngineArguments, OutputArguments, PolicyArgument, exit_code, interrupt_flag};
+use super::{EngineArguments, JudgeArguments, OutputArguments, PolicyArgument, exit_code, interrupt_flag};
 use crate::view::{PageOptions, Progress, RowPictures, TextOptions, write_page, write_report};
 
 /// Judge a package, a bucket, or a folder of buckets
@@ -52,6 +53,8 @@ pub(crate) struct Verify {
     #[command(flatten)]
     engine: EngineArguments,
     #[command(flatten)]
+    judge: JudgeArguments,
+    #[command(flatten)]
     output: OutputArguments,
 }
 
@@ -73,7 +76,8 @@ impl Verify {
             pictures: self.html.is_some().then(RowPictures::default),
             interrupted: interrupt_flag()?,
         };
-        let report = run.verify(&self.engine, options, &submissions)?;
+        let judging = self.judge.behind(&self.engine);
+        let report = run.verify(&self.engine, &judging, options, &submissions)?;
         if let (Some(path), Some(pictures)) = (&self.html, &run.pictures) {
             write_html(path, &report, pictures)?;
         }
@@ -121,10 +125,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Loads the engine and judges.
+    /// Loads what judges and judges, on the engine's threads.
     pub(crate) fn verify(
         &self,
         engine: &EngineArguments,
+        judging: &EngineOptions,
         options: VerifierOptions,
         submissions: &[Submission],
     ) -> anyhow::Result<Report> {
@@ -133,7 +138,7 @@ impl Run {
         }
         engine.in_pool(|| {
             self.progress.stage("loading the model", 0);
-            let judge = engine.options().judge()?;
+            let judge = judging.judge()?;
             let verifier = Verifier::new(judge, options);
             self.progress.stage("reading packages", submissions.len() as u64);
             let report = verifier.verify(submissions, chrono::Utc::now(), self);

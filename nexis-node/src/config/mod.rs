@@ -137,6 +137,28 @@ pub struct ModelConfig {
     pub max_wall: Duration,
     /// What must be in use.
     pub pin: ModelPin,
+    /// The judge behind it, if any.
+    pub judge: Option<JudgeConfig>,
+}
+
+/// Which judge decides what the model leaves in doubt.
+#[derive(Clone, Debug)]
+pub struct JudgeConfig {
+    /// An id of the registry, or a folder.
+    pub id: String,
+    /// Questions of one interval at most.
+    pub budget: u32,
+    /// What must be in use.
+    pub pin: JudgePin,
+}
+
+/// The judge that was agreed upon, by digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JudgePin {
+    /// SHA-256 of each of its files, by name.
+    pub files: BTreeMap<String, Digest>,
+    /// SHA-256 of its prompt, as evidence names it.
+    pub prompt: Option<Digest>,
 }
 
 /// The model that was agreed upon, by digest.

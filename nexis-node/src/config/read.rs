@@ -14,8 +14,8 @@ use nexis_core::protocol::Hotkey;
 use super::layers::{Layers, Value};
 use super::secret::Secret;
 use super::{
-    AccessKeys, ChainConfig, Config, ConfigError, IndexConfig, LogConfig, ModelConfig, ModelPin, Network,
-    StorageConfig, ValidatorConfig, WalletConfig,
+    AccessKeys, ChainConfig, Config, ConfigError, IndexConfig, JudgeConfig, JudgePin, LogConfig, ModelConfig,
+    ModelPin, Network, StorageConfig, ValidatorConfig, WalletConfig,
 };
 
 /// Everything at once, so that an operator mends a file in one round.
@@ -59,7 +59,11 @@ pub(super) fn config(layers: Layers, home: Option<&str>) -> Result<Config, Confi
             batch: r.number("model.batch", 1..=4096),
             threads: r.number("model.threads", 0..=1024),
             max_wall: r.seconds("model.clip_seconds", 1..=3600),
-            pin: ModelPin { files: r.digests(), card: r.parsed("model.card", "64 hexadecimal digits") },
+            pin: ModelPin {
+                files: r.digests("model.digests."),
+                card: r.parsed("model.card", "64 hexadecimal digits"),
+            },
+            judge: r.judge(),
         },
         validator: ValidatorConfig {
             policy: r.parsed("validator.policy", "network or strict").unwrap_or_default(),
@@ -235,8 +239,8 @@ impl Reader {
         }
     }
 
-    fn digests(&mut self) -> BTreeMap<String, Digest> {
-        let prefix = "model.digests.";
+    /// Digests by file name, from the keys that begin so.
+    fn digests(&mut self, prefix: &str) -> BTreeMap<String, Digest> {
         let keys: Vec<String> = self.entries.keys().filter(|key| key.starts_with(prefix)).cloned().collect();
         let mut digests = BTreeMap::new();
         for key in keys {
@@ -247,6 +251,25 @@ impl Reader {
             }
         }
         digests
+    }
+
+    /// A judge, only where the operator allows what it computes: its answers have no written order of operations.
+    fn judge(&mut self) -> Option<JudgeConfig> {
+        let budget = self.number("model.judge_budget", 0..=1_000_000);
+        let files = self.digests("model.judge_digests.");
+        let prompt = self.parsed("model.judge_prompt", "64 hexadecimal digits");
+        let Some(id) = self.text("model.judge") else {
+            if !files.is_empty() || prompt.is_some() {
+                self.wrong("model.judge", "a judge is pinned, and none is named");
+            }
+            return None;
+        };
+        if !self.parsed("model.allow_inexact", "true or false").unwrap_or(false) {
+            let why = "a judge runs in f32, whose last places differ between processors, so that other validators may \
+                       decide otherwise where it is near to a half; leave it out, or set model.allow_inexact = true";
+            self.wrong("model.judge", why);
+        }
+        Some(JudgeConfig { id, budget, pin: JudgePin { files, prompt } })
     }
 
     /// Another precision than the exact one only where the operator says so.

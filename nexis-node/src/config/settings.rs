@@ -144,6 +144,31 @@ pub(super) const SETTINGS: &[Setting] = &[
         what: "SHA-256 of each of the model's files, by name",
     },
     plain(
+        "model.judge",
+        &["NEXIS_JUDGE"],
+        None,
+        "the judge that decides what the model leaves in doubt: an id of the registry, or a folder; needs model.allow_inexact",
+    ),
+    plain(
+        "model.judge_budget",
+        &["NEXIS_JUDGE_BUDGET"],
+        Some("35"),
+        "questions that the judge is asked per interval at most; the same for all validators that are to agree",
+    ),
+    plain(
+        "model.judge_prompt",
+        &["NEXIS_JUDGE_PROMPT"],
+        None,
+        "SHA-256 of the judge's prompt that must be in use, as evidence names it",
+    ),
+    Setting {
+        key: "model.judge_digests",
+        env: &[],
+        kind: Kind::Table,
+        default: None,
+        what: "SHA-256 of each of the judge's files, by name",
+    },
+    plain(
         "validator.policy",
         &["NEXIS_POLICY"],
         Some("network"),

@@ -7,7 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use nexis_core::protocol::Category;
-use nexis_core::report::{AlignmentReport, CategoryReport, Report, RowReport, SubmissionReport, Verdict};
+use nexis_core::report::{
+    AlignmentReport, CascadeReport, CategoryReport, Report, RowReport, SubmissionReport, Verdict,
+};
 
 use super::explain::{explain, kind};
 use super::pictures::{RowPictures, Thumbnail};
@@ -15,10 +17,10 @@ use super::text::{cut, printable};
 use super::{borderline_rows, environment_facts, percent, probe_line, reasons, verdict_word};
 
 /// The page's look, light and dark, narrow and wide.
-const STYLE: &str = include_str!("page.css");
+pub(super) const STYLE: &str = include_str!("page.css");
 
 /// Nothing is loaded and nothing runs, whatever text got onto the page.
-const POLICY: &str =
+pub(super) const POLICY: &str =
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// Longest text of a miner that is shown; the JSON has all of it.
@@ -42,7 +44,7 @@ impl Default for PageOptions {
 }
 
 /// Text from outside, safe between tags and inside quoted attributes.
-struct Shown<'a>(&'a str);
+pub(super) struct Shown<'a>(pub(super) &'a str);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,6 +153,10 @@ fn write_head(out: &mut dyn Write, report: &Report, options: &PageOptions) -> io
         )?;
         for (name, digest) in report.environment.model.iter().flat_map(|model| &model.digests) {
             writeln!(out, "<div><dt>{}</dt><dd class=\"mono\">{digest}</dd></div>", Shown(name))?;
+        }
+        for (name, digest) in report.environment.judge.iter().flat_map(|judge| &judge.identity.model.digests)
+        {
+            writeln!(out, "<div><dt>judge: {}</dt><dd class=\"mono\">{digest}</dd></div>", Shown(name))?;
         }
         if let Some(card) = &report.environment.card {
             writeln!(out, "<div><dt>model card</dt><dd class=\"mono\">{card}</dd></div>")?;
@@ -382,6 +388,7 @@ fn write_alignment(
         if probability >= threshold { "≥" } else { "&lt;" },
         figure(threshold),
     )?;
+    write_cascade(out, alignment.cascade.as_ref())?;
     let frames = alignment.units.iter().map(|unit| unit.per_frame.len()).max().unwrap_or(0);
     if frames == 0 {
         return Ok(());
@@ -411,6 +418,14 @@ fn write_alignment(
         writeln!(out, "</tr>")?;
     }
     writeln!(out, "</tbody></table></div>\n<p class=\"legend\">{heat}</p>")
+}
+
+/// What decided, where a judge is loaded.
+fn write_cascade(out: &mut dyn Write, cascade: Option<&CascadeReport>) -> io::Result<()> {
+    match cascade {
+        Some(cascade) => writeln!(out, "<p class=\"legend\">{}</p>", Shown(&cascade.words())),
+        None => Ok(()),
+    }
 }
 
 fn write_category(out: &mut dyn Write, row: &RowReport, category: &CategoryReport) -> io::Result<()> {
@@ -445,7 +460,8 @@ fn write_category(out: &mut dyn Write, row: &RowReport, category: &CategoryRepor
         }
         writeln!(out, "</figure>")?;
     }
-    writeln!(out, "</div>\n<p class=\"legend\">{}</p>", Shown(&super::category_line(category)))
+    writeln!(out, "</div>\n<p class=\"legend\">{}</p>", Shown(&super::category_line(category)))?;
+    write_cascade(out, category.cascade.as_ref())
 }
 
 /// The stream, the evidence and the figures behind the probability.

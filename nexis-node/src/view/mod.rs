@@ -1,9 +1,11 @@
 //! Results for people: a table, a contact sheet, a page, and progress while they are made.
 
+mod bench;
 mod explain;
 mod font;
 mod html;
 mod pictures;
+mod plot;
 mod progress;
 #[cfg(test)]
 mod sample;
@@ -17,6 +19,7 @@ use nexis_core::check::Policy;
 use nexis_core::media::ClipProbe;
 use nexis_core::report::{CategoryReport, Environment, SubmissionReport, Verdict};
 
+pub(crate) use bench::{BenchPage, MistakePicture, Prices, write_bench, write_bench_text};
 pub(crate) use html::{PageOptions, write_page};
 pub(crate) use pictures::RowPictures;
 pub(crate) use progress::{Progress, ProgressMode};
@@ -64,6 +67,13 @@ fn environment_facts(environment: &Environment, policy: Option<Policy>) -> Vec<(
         Some(model) => ("model", format!("{} ({}, {})", model.id, model.architecture, model.precision)),
         None => ("model", "none".to_owned()),
     });
+    if let Some(judge) = &environment.judge {
+        let model = &judge.identity.model;
+        let calls = judge.budget;
+        let words =
+            format!("{} ({}, {}; {calls} calls per interval)", model.id, model.architecture, model.precision);
+        facts.push(("judge", words));
+    }
     facts.push(("device", environment.device.clone()));
     facts.push(("decoder", environment.decoder.clone()));
     facts.push(("preprocessing", environment.preprocessing.clone()));

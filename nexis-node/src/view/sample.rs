@@ -151,6 +151,7 @@ pub(super) fn row(clip: &str, row_index: usize, caption: &str, probability: f64)
             features: [("mean", 0.241), ("min", 0.187), ("spread", 0.03)]
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),
+            cascade: None,
         }),
         category: Some(CategoryReport {
             caption_nature: 0.93,
@@ -160,6 +161,7 @@ pub(super) fn row(clip: &str, row_index: usize, caption: &str, probability: f64)
             nature_score: Some(nature),
             rival_score: Some(rival),
             margin: Some(nature - rival),
+            cascade: None,
         }),
         failures: Vec::new(),
         inconclusive: None,
@@ -184,6 +186,7 @@ pub(super) fn environment() -> Environment {
         }),
         card: Some(Digest::of("card")),
         notice: Some("This is a demonstration model trained on drawn scenes; its verdicts say nothing about real footage.".into()),
+        judge: None,
     }
 }
 

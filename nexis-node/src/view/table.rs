@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write};
 use nexis_core::check::{Policy, Violation};
 use nexis_core::protocol::Category;
 use nexis_core::report::{
-    AlignmentReport, CategoryReport, Environment, Report, RowReport, SubmissionReport, Verdict,
+    AlignmentReport, CascadeReport, CategoryReport, Environment, Report, RowReport, SubmissionReport, Verdict,
 };
 
 use super::explain::{explain, kind};
@@ -406,7 +406,16 @@ fn write_alignment(
         line.push_str(" (borderline)");
     }
     let line = cut(&line, columns);
-    writeln!(printer.out, "{}", printer.options.paint(&line, verdict_paint(alignment.verdict)))
+    writeln!(printer.out, "{}", printer.options.paint(&line, verdict_paint(alignment.verdict)))?;
+    write_cascade(printer, alignment.cascade.as_ref())
+}
+
+/// What decided, where a judge is loaded.
+fn write_cascade(printer: &mut Printer<'_>, cascade: Option<&CascadeReport>) -> io::Result<()> {
+    match cascade {
+        Some(cascade) => printer.text(2, &cascade.words(), Paint::Plain),
+        None => Ok(()),
+    }
 }
 
 fn write_category(printer: &mut Printer<'_>, row: &RowReport, category: &CategoryReport) -> io::Result<()> {
@@ -431,7 +440,8 @@ fn write_category(printer: &mut Printer<'_>, row: &RowReport, category: &Categor
     if category.borderline {
         line.push_str(" (borderline)");
     }
-    printer.text(2, &line, verdict_paint(category.decision))
+    printer.text(2, &line, verdict_paint(category.decision))?;
+    write_cascade(printer, category.cascade.as_ref())
 }
 
 /// A figure with three decimals, to the right; what is not a number says so.

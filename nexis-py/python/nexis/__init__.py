@@ -14,6 +14,7 @@ import logging as _logging
 
 from . import models, protocol
 from ._nexis import __version__
+from .benching import BenchResult, Calibration, bench, calibrate
 from .errors import (
     CouldNotCheck,
     DeviceUnavailable,
@@ -46,6 +47,8 @@ from .verifier import Verifier, classify, encode_image, encode_text, score, veri
 
 __all__ = [
     "Alignment",
+    "BenchResult",
+    "Calibration",
     "Category",
     "Classification",
     "CouldNotCheck",
@@ -72,6 +75,8 @@ __all__ = [
     "Verifier",
     "Violation",
     "__version__",
+    "bench",
+    "calibrate",
     "classify",
     "decode",
     "encode_image",

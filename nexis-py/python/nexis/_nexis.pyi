@@ -9,6 +9,8 @@ __all__ = [
     "Engine",
     "MAX_CLIP_BYTES",
     "__version__",
+    "bench_align",
+    "calibrate_pairs",
     "category_decision",
     "clip_id",
     "current_interval_start",
@@ -102,6 +104,18 @@ class Engine:
         Judges every one of these rows (dicts of the 18 columns) on the assets below `asset_root`, an interval's
         folder: phases 5 to 7, one dict a row, in their order.
         """
+
+def bench_align(pairs: str | PathLike[str], models: Sequence[str], models_roots: Sequence[str | PathLike[str]], settings: dict[str, Any], *, progress: Callable[[int, int], object] | None = None) -> dict[str, Any]:
+    """
+    Scores the pairs of a file with models: `{"report", "scores"}`, the scores as columns. `settings` are the arguments
+    of `nexis.bench` by name. `progress` is called as `progress(done, pairs)`.
+    """
+
+def calibrate_pairs(pairs: str | PathLike[str], model: str, models_roots: Sequence[str | PathLike[str]], settings: dict[str, Any], *, progress: Callable[[int, int], object] | None = None) -> dict[str, Any]:
+    """
+    Fits a model's card on the pairs of a file: `{"card", "fit", "report", "scores"}`, the card as TOML. `settings` are
+    the arguments of `nexis.calibrate` by name, the prompts as JSON. `progress` is called as `progress(done, pairs)`.
+    """
 
 def category_decision(frames: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """

@@ -60,7 +60,7 @@ impl ModelKind {
 
     /// Whether this version can run it.
     pub const fn runs(self) -> bool {
-        matches!(self, Self::Clip | Self::Siglip)
+        matches!(self, Self::Clip | Self::Siglip | Self::Qwen3Vl)
     }
 }
 
@@ -125,7 +125,7 @@ pub struct ModelEntry {
     /// Whether it is a demonstration and not a judge of real footage.
     #[serde(default)]
     pub demonstration: bool,
-    /// Why this version cannot run the hub's files, though it can run their kind; or more about why it cannot run these.
+    /// Why this version cannot run the hub's files; of a kind that it cannot run at all, why that is so.
     #[serde(default)]
     pub obstacle: Option<String>,
     /// Most tokens of a text that it reads.

@@ -225,9 +225,10 @@ impl ModelLocation {
     /// Why this version cannot run it; `None` where it can.
     pub fn obstacle(&self) -> Option<String> {
         if !self.kind.runs() {
-            let why = format!("models of the kind {} are not implemented yet", self.kind.name());
-            let more = self.entry.as_ref().and_then(|entry| entry.obstacle.as_ref());
-            return Some(more.map_or(why.clone(), |more| format!("{why}: {more}")));
+            let kind = self.kind.name();
+            let why = self.entry.as_ref().and_then(|entry| entry.obstacle.as_deref());
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            return Some(format!("models of the kind {kind} are not implemented yet{why}"));
         }
         let of_the_hub = !self.present || matches!(self.place, ModelPlace::Hub { .. });
         self.entry.as_ref().filter(|_| of_the_hub)?.obstacle.clone()
@@ -533,6 +534,11 @@ mod tests {
 
         let error = resolve("maker/judge", &places).unwrap_err().to_string();
         assert!(error.contains("cannot run it") && error.contains("moondream"), "{error}");
+        let registry = places.roots[0].join(REGISTRY);
+        let why = FETCHED.replacen("note = \"answers\"", "obstacle = \"no proof\"\nnote = \"answers\"", 1);
+        std::fs::write(&registry, why).unwrap();
+        let error = resolve("maker/judge", &places).unwrap_err().to_string();
+        assert!(error.ends_with("are not implemented yet: no proof"), "{error}");
         let judge = find("maker/judge", &places).unwrap();
         assert_eq!((judge.present, judge.kind.role()), (false, ModelRole::Judge));
     }

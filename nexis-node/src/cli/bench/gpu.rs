@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use clap::Args;
 use nexis_core::media::{Frame, FrameRequest, MediaDecoder, MediaLimits};
 use nexis_core::model::{Crop, ImageText, Precision};
 use nexis_core::protocol::Category;
@@ -20,21 +20,9 @@ use serde_json::{Value, json};
 use crate::EXIT_ACCEPTED;
 use crate::roots::models_roots;
 
-/// Measure on this machine, beside what others would use
-#[derive(Args)]
-pub(crate) struct Bench {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Subcommand)]
-enum What {
-    Gpu(Gpu),
-}
-
 /// Clips decoded, pictures encoded and clips judged per second on a device
 #[derive(Args)]
-struct Gpu {
+pub(super) struct Gpu {
     /// Device: auto, cpu or cuda:N
     #[arg(long, default_value = "cuda:0")]
     device: String,
@@ -80,13 +68,6 @@ struct Found {
     peers: Value,
 }
 
-impl Bench {
-    pub(crate) fn run(self) -> anyhow::Result<u8> {
-        let What::Gpu(gpu) = self.what;
-        gpu.run()
-    }
-}
-
 impl Gpu {
     fn options(&self, model: &str) -> EngineOptions {
         EngineOptions {
@@ -96,10 +77,11 @@ impl Gpu {
             precision: self.precision,
             batch: usize::from(self.batch),
             max_wall: Duration::from_secs(60),
+            judge: None,
         }
     }
 
-    fn run(&self) -> anyhow::Result<u8> {
+    pub(super) fn run(&self) -> anyhow::Result<u8> {
         if !(self.seconds > 0.0 && self.seconds <= 600.0) {
             bail!("--seconds: more than 0 and at most 600 are expected, not {}", self.seconds);
         }

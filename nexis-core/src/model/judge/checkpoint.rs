@@ -1,0 +1,185 @@
+//! A model's files: small ones read whole, weights from one file or from several.
+//!
+//! Every file is read once; its digest is of the bytes that were parsed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::hash::Digest;
+
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+const MAX_JSON: u64 = 16 << 20;
+const MAX_SHARD: u64 = 16 << 30;
+const MAX_SHARDS: usize = 64;
+
+/// A directory that is being read.
+pub(super) struct ModelFiles {
+    model: String,
+    directory: PathBuf,
+    digests: BTreeMap<String, Digest>,
+}
+
+impl ModelFiles {
+    pub(super) fn new(model: String, directory: &Path) -> Self {
+        Self { model, directory: directory.to_path_buf(), digests: BTreeMap::new() }
+    }
+
+    /// The digests of everything that was read.
+    pub(super) fn digests(self) -> BTreeMap<String, Digest> {
+        self.digests
+    }
+
+    /// A small file, whole.
+    pub(super) fn small(&mut self, name: &str) -> Result<Vec<u8>> {
+        self.read(name, MAX_JSON)
+    }
+
+    fn read(&mut self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let path = self.directory.join(name);
+        let io = |e| Error::io(&path, e);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let why =
+                    format!("{name} is missing from {}; fetch the model again", self.directory.display());
+                return Err(Error::model(&self.model, why));
+            }
+            Err(e) => return Err(io(e)),
+        };
+        let metadata = file.metadata().map_err(io)?;
+        if !metadata.is_file() {
+            return Err(Error::model(&self.model, format!("{name} is not a file")));
+        }
+        if metadata.len() > limit {
+            let why = format!("{name} has {} bytes; at most {limit} are read", metadata.len());
+            return Err(Error::model(&self.model, why));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        file.take(limit).read_to_end(&mut bytes).map_err(io)?;
+        self.digests.insert(name.to_owned(), Digest::of(&bytes));
+        Ok(bytes)
+    }
+
+    /// The names of the files that hold the weights.
+    fn shards(&mut self) -> Result<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Index {
+            weight_map: BTreeMap<String, String>,
+        }
+        if self.directory.join(WEIGHTS).exists() || !self.directory.join(INDEX).exists() {
+            return Ok(vec![WEIGHTS.to_owned()]);
+        }
+        let index: Index = serde_json::from_slice(&self.small(INDEX)?)
+            .map_err(|e| Error::model(&self.model, format!("{INDEX} cannot be read ({e})")))?;
+        let shards: BTreeSet<String> = index.weight_map.into_values().collect();
+        let plain = |name: &String| {
+            name.ends_with(".safetensors") && !name.starts_with('.') && !name.contains(['/', '\\'])
+        };
+        if shards.is_empty() || shards.len() > MAX_SHARDS || !shards.iter().all(plain) {
+            let why =
+                format!("{INDEX} names no files, more than {MAX_SHARDS}, or others than plain .safetensors");
+            return Err(Error::model(&self.model, why));
+        }
+        Ok(shards.into_iter().collect())
+    }
+
+    /// The weights, on a device, in the format in which they are stored. One file is in memory at a time beside
+    /// the tensors.
+    pub(super) fn weights(&mut self, device: &Device) -> Result<Weights> {
+        let mut tensors = BTreeMap::new();
+        for shard in self.shards()? {
+            let bytes = self.read(&shard, MAX_SHARD)?;
+            let wrong = |why: String| Error::model(&self.model, format!("{shard}: {why}"));
+            let parsed = SafeTensors::deserialize(&bytes)
+                .map_err(|e| wrong(format!("is damaged or incomplete ({e}); fetch the file again")))?;
+            for (name, view) in parsed.iter() {
+                let (dtype, finite) = match view.dtype() {
+                    Dtype::F32 => (DType::F32, all_finite::<4>(view.data(), 0x7f80_0000)),
+                    Dtype::F16 => (DType::F16, all_finite::<2>(view.data(), 0x7c00)),
+                    Dtype::BF16 => (DType::BF16, all_finite::<2>(view.data(), 0x7f80)),
+                    other => {
+                        return Err(wrong(format!("{name} is {other:?}; F32, F16 and BF16 are supported")));
+                    }
+                };
+                if !finite {
+                    return Err(wrong(format!(
+                        "{name} holds values that are not finite; fetch the file again"
+                    )));
+                }
+                let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), device)
+                    .map_err(|e| wrong(format!("{name}: {e}")))?;
+                if tensors.insert(name.to_owned(), tensor).is_some() {
+                    return Err(wrong(format!("{name} is in another file too")));
+                }
+            }
+        }
+        Ok(Weights { model: self.model.clone(), tensors })
+    }
+}
+
+/// Whether no little-endian number has all bits of its exponent set.
+fn all_finite<const BYTES: usize>(data: &[u8], exponent: u32) -> bool {
+    data.as_chunks::<BYTES>().0.iter().all(|bytes| {
+        let number = bytes.iter().rev().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+        number & exponent != exponent
+    })
+}
+
+/// The tensors of a model that have not been taken yet.
+pub(super) struct Weights {
+    model: String,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl Weights {
+    fn error(&self, name: &str, why: impl std::fmt::Display) -> Error {
+        Error::model(&self.model, format!("the weights: {name} {why}"))
+    }
+
+    /// Takes a tensor out, as f32. It has to have this shape.
+    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let Some(tensor) = self.tensors.remove(name) else {
+            return Err(self.error(name, "is in no file"));
+        };
+        if tensor.dims() != shape {
+            let why = format!("has shape {:?} where config.json asks for {shape:?}", tensor.dims());
+            return Err(self.error(name, why));
+        }
+        tensor.to_dtype(DType::F32).map_err(|e| self.error(name, e))
+    }
+
+    /// Takes a convolution's kernel out as a matrix: one row of inputs per output.
+    pub(super) fn take_kernel(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let kernel = self.take(name, shape)?;
+        kernel.flatten_from(1).map_err(|e| self.error(name, e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infinities_and_nans_are_found_in_every_format() {
+        let of = |values: [f32; 2]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        assert!(all_finite::<4>(&of([1.0, f32::MAX]), 0x7f80_0000));
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(!all_finite::<4>(&of([1.0, bad]), 0x7f80_0000));
+            let half =
+                |bits: u16| [0x3c00_u16, bits].iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+            let brain = (bad.to_bits() >> 16) as u16;
+            assert!(!all_finite::<2>(&half(brain), 0x7f80));
+            assert!(!all_finite::<2>(&half(0x7c00 | u16::from(bad.is_nan())), 0x7c00));
+        }
+        assert!(all_finite::<2>(&[0xff, 0x7b], 0x7c00), "the largest half");
+    }
+}

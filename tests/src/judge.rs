@@ -1,0 +1,107 @@
+//! The contract of `Judge`: every implementation runs [`contract`].
+
+use nexis_core::Error;
+use nexis_core::media::Frame;
+use nexis_core::model::judge::{Answer, Ask, FRAME_LIMIT, Judge, QUESTION_LIMIT, Question};
+
+/// Frame `index` of a fixed sequence: the high byte of a 64-bit linear congruential generator, as in
+/// `fixtures/judges/make_judges.py`.
+pub fn lcg_frame(index: u64, width: u32, height: u32, pts_seconds: f64) -> Frame {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(index + 1);
+    let rgb = (0..width as usize * height as usize * 3)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .collect();
+    Frame { width, height, pts_seconds, rgb }
+}
+
+/// Six frames, `apart` seconds from one another.
+pub fn clip(first: u64, width: u32, height: u32, apart: f64) -> Vec<Frame> {
+    (0..6).map(|i| lcg_frame(first + i, width, height, i as f64 * apart)).collect()
+}
+
+fn bits(judge: &dyn Judge, asks: &[Ask<'_>]) -> Vec<Option<u64>> {
+    let answers = judge.answer(asks).unwrap();
+    assert_eq!(answers.len(), asks.len());
+    answers
+        .into_iter()
+        .map(|answer| match answer {
+            Answer::Yes(p) => {
+                assert!((0.0..=1.0).contains(&p), "{p}");
+                Some(p.to_bits())
+            }
+            Answer::TooLong { tokens } => {
+                assert!(tokens > QUESTION_LIMIT);
+                None
+            }
+        })
+        .collect()
+}
+
+/// What every [`Judge`] keeps.
+///
+/// # Panics
+/// Where it does not.
+pub fn contract(judge: &dyn Judge) {
+    let identity = judge.identity();
+    let model = &identity.model;
+    assert!(!model.id.is_empty() && !model.architecture.is_empty() && !model.digests.is_empty());
+    assert!(!model.device.is_empty() && !model.precision.is_empty());
+
+    let clips = [clip(0, 96, 64, 0.8), clip(6, 64, 96, 0.8), clip(12, 128, 64, 0.5)];
+    let long = "a ".repeat(QUESTION_LIMIT + 1);
+    let questions = [
+        Question::Shows("a river in a green forest"),
+        Question::Shows("two white clouds over a city"),
+        Question::MainlyNature,
+        Question::Other("Is it night?"),
+        Question::Shows(&long),
+        Question::Shows(""),
+    ];
+    let asks: Vec<Ask<'_>> = clips
+        .iter()
+        .flat_map(|frames| questions.iter().map(move |question| Ask { frames, question: question.clone() }))
+        .collect();
+
+    // An answer depends on its own frames and words alone: alone, in batches of every size, reversed, repeated.
+    let alone: Vec<_> = asks.iter().flat_map(|ask| bits(judge, std::slice::from_ref(ask))).collect();
+    assert_eq!(alone.iter().filter(|answer| answer.is_none()).count(), clips.len(), "a question is too long");
+    let mut different: Vec<_> = alone.iter().flatten().collect();
+    different.sort_unstable();
+    different.dedup();
+    assert!(different.len() > clips.len() * (questions.len() - 1) / 2, "the answers are all alike");
+    for size in [1, 2, 5, asks.len() - 1, asks.len()] {
+        assert_eq!(bits(judge, &asks[asks.len() - size..]), alone[asks.len() - size..], "batch of {size}");
+    }
+    let backwards: Vec<Ask<'_>> = asks.iter().rev().cloned().collect();
+    let expected: Vec<_> = alone.iter().rev().copied().collect();
+    assert_eq!(bits(judge, &backwards), expected);
+    assert_eq!(bits(judge, &[asks[1].clone(), asks[1].clone()]), [alone[1], alone[1]]);
+    assert!(judge.answer(&[]).unwrap().is_empty());
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(pool.install(|| bits(judge, &asks)), alone, "{threads} threads");
+    }
+
+    // The order of frames and their times matter.
+    let mut turned = clips[0].clone();
+    turned.reverse();
+    for (frame, like) in turned.iter_mut().zip(&clips[0]) {
+        frame.pts_seconds = like.pts_seconds;
+    }
+    let slower = clip(0, 96, 64, 1.6);
+    for other in [&turned, &slower] {
+        let ask = Ask { frames: other, question: questions[0].clone() };
+        assert_ne!(bits(judge, &[ask]), alone[..1]);
+    }
+
+    // A call with a clip that cannot be asked about is refused as a whole.
+    let mixed = vec![clips[0][0].clone(), clips[1][0].clone()];
+    let many = vec![clips[0][0].clone(); FRAME_LIMIT + 1];
+    for frames in [&Vec::new(), &mixed, &many] {
+        let call = [asks[0].clone(), Ask { frames, question: Question::MainlyNature }];
+        assert!(matches!(judge.answer(&call), Err(Error::Usage { .. })));
+    }
+}
