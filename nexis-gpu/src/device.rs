@@ -1,8 +1,7 @@
 //! NVIDIA devices as their driver reports them.
 //!
 //! The driver's library is opened at run time, so a program with this crate starts on a machine that has
-//! no driver. It is opened here by hand rather than through cudarc, whose loading and linking features
-//! exclude each other across one build.
+//! no driver. It is opened here by hand, so that a build without the CUDA path can say what is there too.
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::fmt;

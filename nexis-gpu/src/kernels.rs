@@ -411,6 +411,7 @@ impl<C: Compute> Kernels<'_, C> {
     ///
     /// # Errors
     /// As [`yuv_to_rgb`](Self::yuv_to_rgb).
+    #[allow(clippy::too_many_arguments)]
     pub fn columns_to_input(
         &self,
         rows: Span<'_>,

@@ -1,8 +1,8 @@
-//! NVIDIA devices: finding them, and choosing where a verification runs.
+//! NVIDIA devices: finding them, choosing where a verification runs, and computing there.
 //!
-//! This version finds and names devices; it has no CUDA path for decoding, preparing pictures or running
-//! a model. [`resolve`] therefore always answers with the processor, or says why it cannot give what was
-//! asked for. It never falls back quietly from a device that was named.
+//! [`compute`] is the seam: what is asked of a device. Above it, [`kernels`] checks and launches and [`encode`] holds both
+//! towers of a model; below it is [`cuda`], with the feature of this name. Without the feature, [`cuda`] says that the build
+//! has no CUDA path. [`resolve`] never falls back quietly from a device that was named.
 
 mod choice;
 pub mod compute;

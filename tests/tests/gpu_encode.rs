@@ -346,6 +346,15 @@ fn where_memory_is_short_the_batch_is_halved_and_the_bits_stay() {
 }
 
 #[test]
+fn what_the_device_has_no_tower_for_is_refused_with_advice() {
+    for name in ["siglip_f32", "siglip2_bf16"] {
+        let found = load(Emulated::default(), &models().join(name), options(Format::Bf16));
+        let error = found.err().unwrap().to_string();
+        assert!(error.contains("siglip") && error.contains("choose device cpu"), "{name}: {error}");
+    }
+}
+
+#[test]
 fn weights_beyond_half_precision_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(models().join("quick_f32")).unwrap() {

@@ -246,7 +246,7 @@ fn conversion_and_rows_in_one_pass_give_the_same<C: Compute>(open: impl Fn() -> 
 fn expected_input(spec: &PreprocessSpec, frame: &Frame, patch: usize, row: usize) -> Vec<f32> {
     let grid = spec.size as usize / patch;
     let mut out = Vec::new();
-    for crop in tiles(frame, spec.size, Resample::Bicubic).unwrap() {
+    for crop in tiles(frame, spec.size, spec.resample).unwrap() {
         let values = spec.pixel_values(&crop).unwrap();
         for (y, x) in (0..grid).flat_map(|y| (0..grid).map(move |x| (y * patch, x * patch))) {
             let end = out.len() + row;
@@ -296,8 +296,8 @@ fn input_on_device<C: Compute>(
 }
 
 fn spec(size: u32) -> PreprocessSpec {
-    let (mean, std) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
-    PreprocessSpec { size, mean, std, rescale: 1.0 / 255.0, resample: Resample::Bicubic, fit: Fit::Centre }
+    let (mean, std) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
+    PreprocessSpec { size, resample: Resample::Bicubic, fit: Fit::Centre, mean, std, rescale: 1.0 / 255.0 }
 }
 
 fn the_networks_input_is_the_processors_to_the_bit<C: Compute>(open: impl Fn() -> C) {

@@ -16,6 +16,7 @@ mod tower;
 mod weights;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
 use nexis_core::media::tiles::TileLayout;
@@ -328,8 +329,8 @@ impl<C: Compute> DeviceTowers<C> {
             space.taps.clear();
         }
         for sizes in [(frame.width, layout.width()), (frame.height, layout.height())] {
-            if !space.taps.contains_key(&sizes) {
-                space.taps.insert(sizes, DeviceTaps::upload(compute, sizes.0, sizes.1)?);
+            if let Entry::Vacant(vacant) = space.taps.entry(sizes) {
+                vacant.insert(DeviceTaps::upload(compute, sizes.0, sizes.1)?);
             }
         }
         let taps = |sizes| space.taps.get(&sizes).ok_or_else(|| Error::Internal("taps are gone".to_owned()));
@@ -380,8 +381,8 @@ impl<C: Compute> Towers for DeviceTowers<C> {
         let edge = u32::try_from(self.sizes.image).unwrap_or(0);
         let plan = self.tile_plan(edge, vec![(0, 0)])?;
         let sizes = (edge, edge);
-        if !work.frames.taps.contains_key(&sizes) {
-            work.frames.taps.insert(sizes, DeviceTaps::upload(&self.compute, edge, edge)?);
+        if let Entry::Vacant(vacant) = work.frames.taps.entry(sizes) {
+            vacant.insert(DeviceTaps::upload(&self.compute, edge, edge)?);
         }
         let mut out = Vec::with_capacity(crops.len());
         for batch in crops.chunks(self.memory.pictures) {

@@ -51,7 +51,8 @@ class Verifier:
     `auto`, `cpu` or `cuda:N`. `policy` is the default of `verify`. `threads` (all cores where None) and `batch` change
     speed and memory, never a score. `max_wall_s` is the longest wall time for one clip. `precision` is that of the
     forward pass: `exact` gives the same bits on every processor; `fast` rounds to bfloat16, for a first look, and needs
-    AVX512-BF16; `f32` is another library's composition, to compare with. Their scores differ.
+    AVX512-BF16; `f32` is another library's composition, to compare with; `bf16` and `f16` run on a GPU. Their scores
+    differ.
 
     Raises `ModelUnavailable` or `DeviceUnavailable`, with what to do about it.
     """

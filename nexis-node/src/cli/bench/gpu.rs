@@ -135,7 +135,7 @@ impl Gpu {
             version: env!("CARGO_PKG_VERSION"),
             machine: json!({
                 "device": identity.device,
-                "driver": nexis_gpu::driver().ok().map(|driver| format!("CUDA {}.{}", driver.cuda_version.0, driver.cuda_version.1)),
+                "driver": driver(),
                 "processors": std::thread::available_parallelism().map_or(1, usize::from),
                 "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             }),
@@ -268,6 +268,14 @@ fn draw(folder: &Path, seed: u64) -> anyhow::Result<PathBuf> {
 
 fn eprint_line(text: &str) -> io::Result<()> {
     writeln!(io::stderr().lock(), "bench: {text}")
+}
+
+/// The newest CUDA that the driver supports.
+fn driver() -> String {
+    nexis_gpu::driver().map_or_else(
+        |_| "no NVIDIA driver".to_owned(),
+        |driver| format!("driver for CUDA {}.{}", driver.cuda_version.0, driver.cuda_version.1),
+    )
 }
 
 /// The table that a person reads.
