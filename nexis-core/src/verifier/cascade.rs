@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::RowJudge;
+use super::{FrameSetScores, RowJudge};
 use crate::check::{CategoryRule, has_injection_keyword, middle_three};
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
@@ -191,6 +191,65 @@ impl RowJudge {
         self.cascade.as_ref().map(|cascade| cascade.budget)
     }
 
+    /// Whether there is a judge.
+    pub fn has_judge(&self) -> bool {
+        self.cascade.is_some()
+    }
+
+    /// What the judge says to a question of the caller's own, to be answered by yes or no; `None` without a judge.
+    ///
+    /// # Errors
+    /// As [`Judge::answer`].
+    pub fn ask(&self, frames: &[Frame], question: &str) -> Result<Option<Answer>> {
+        let Some(cascade) = &self.cascade else { return Ok(None) };
+        let frames = timed(frames);
+        let asked = [Ask { frames: &frames, question: Question::Other(question) }];
+        match cascade.judge.answer(&asked)?.first() {
+            Some(answer) => Ok(Some(*answer)),
+            None => Err(Error::Internal("the judge gave no answer".into())),
+        }
+    }
+
+    /// Lets the judge decide what is in doubt of scores that were made from embeddings
+    /// ([`score_embedded`](Self::score_embedded)), as [`score_frames`](Self::score_frames) does. `frames` gives the
+    /// pictures; it is called only where something is in doubt. Nothing without a judge.
+    ///
+    /// # Errors
+    /// Those of `frames`; where a model fails.
+    pub fn settle_embedded<E: From<Error>>(
+        &self,
+        caption: &str,
+        scores: &mut FrameSetScores,
+        frames: impl FnOnce() -> Result<Vec<Frame>, E>,
+    ) -> Result<(), E> {
+        if self.cascade.is_none() {
+            return Ok(());
+        }
+        let reading = self.read_caption(caption)?;
+        let FrameSetScores { alignment, category } = scores;
+        let frames = match self.doubts(caption, &reading, alignment, category) {
+            Turn::NEITHER => Vec::new(),
+            _ => frames()?,
+        };
+        Ok(self.settle((caption, &reading), &frames, Turn::BOTH, alignment, category)?)
+    }
+
+    /// What the encoder leaves in doubt.
+    fn doubts(
+        &self,
+        caption: &str,
+        reading: &CaptionReading,
+        alignment: &AlignmentReport,
+        category: &CategoryReport,
+    ) -> Turn {
+        let (refused, gated) = (reading.refused().is_some(), self.gated(reading));
+        let spoken_to = has_injection_keyword(caption);
+        Turn {
+            caption: !refused && !spoken_to && caption_in_doubt(self.card(), alignment.probability),
+            category: !gated && category_in_doubt(self.card(), category),
+        }
+    }
+
     /// Lets the judge decide what the encoder leaves in doubt, as far as it is the row's turn, and writes down what
     /// decided. Nothing without a judge.
     pub(super) fn settle(
@@ -202,10 +261,8 @@ impl RowJudge {
         category: &mut CategoryReport,
     ) -> Result<()> {
         let Some(cascade) = &self.cascade else { return Ok(()) };
-        let (refused, gated) = (reading.refused().is_some(), self.gated(reading));
-        let spoken_to = has_injection_keyword(caption);
-        let caption_doubt = !refused && !spoken_to && caption_in_doubt(self.card(), alignment.probability);
-        let category_doubt = !gated && category_in_doubt(self.card(), category);
+        let Turn { caption: caption_doubt, category: category_doubt } =
+            self.doubts(caption, reading, alignment, category);
         let frames = timed(frames);
         let middle: Vec<Frame> =
             middle_three(frames.len()).into_iter().flatten().filter_map(|i| frames.get(i).cloned()).collect();

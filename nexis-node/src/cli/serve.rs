@@ -10,7 +10,7 @@ use nexis_node::observe::{LogFormat, LogOptions, Metrics, init};
 use nexis_node::serve::{ApiKeys, Limits, ServeOptions, Server, TILES_PER_REQUEST};
 
 use super::validator::{runtime, stop_token};
-use super::{EngineArguments, in_terminal};
+use super::{EngineArguments, JudgeArguments, in_terminal};
 use crate::EXIT_ACCEPTED;
 
 /// Keys by the environment, with commas between.
@@ -24,6 +24,8 @@ pub(crate) struct Serve {
     bind: SocketAddr,
     #[command(flatten)]
     engine: EngineArguments,
+    #[command(flatten)]
+    judge: JudgeArguments,
     /// Longest time that a picture waits for others to go through the model with it, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=1000))]
     max_wait_ms: u64,
@@ -93,7 +95,7 @@ impl Serve {
         if let Ok(text) = std::env::var(KEYS) {
             keys = keys.and(ApiKeys::parse(KEYS, &text)?);
         }
-        let engine = self.engine.options();
+        let engine = self.judge.behind(&self.engine);
         let threads = self.engine.threads();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let busy = if threads == 0 { cores } else { threads };

@@ -8,6 +8,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 use nexis_core::check::{Violation, ViolationKind};
 use nexis_core::hash::Digest;
+use nexis_core::media::jpeg::decode_still;
 use nexis_core::media::{ClipProbe, Frame, MediaFailure};
 use nexis_core::report::{
     AlignmentReport, CategoryReport, Environment, FrameCategoryReport, FrameReport, Verdict,
@@ -210,6 +211,22 @@ impl Parts {
         })))
     }
 
+    /// The frames of what was looked at before: they are not kept, for a judge hardly ever has to see them.
+    fn frames_again(&self, input: &Input) -> Answer<Vec<Frame>> {
+        let clip = |path: &Path| Ok(self.judge.decode(path).map_err(unusable)?.frames);
+        match input {
+            Input::Clip(path) => clip(path),
+            Input::Upload(file) => clip(file.path()),
+            Input::Frames(files) => self.pictures_again(&files.iter().collect::<Vec<_>>()),
+        }
+    }
+
+    /// The same of picture files.
+    pub(super) fn pictures_again(&self, files: &[&Vec<u8>]) -> Answer<Vec<Frame>> {
+        let limits = &self.admission.limits.still;
+        files.iter().map(|file| decode_still(file, limits).map_err(unusable)).collect()
+    }
+
     /// A caption against a clip or frames: phases 6 and 7.
     pub(super) fn score(
         &self,
@@ -229,9 +246,10 @@ impl Parts {
             (None, None, vec![Violation::explained(kind, why.clone())])
         } else {
             stop.check()?;
-            timed(&mut timings, "score", || -> Result<_> {
+            timed(&mut timings, "score", || -> Answer<_> {
                 let frames = FrameEmbeddings::join(&seen.embedded)?;
-                let scores = self.judge.score_embedded(&frames, caption)?;
+                let mut scores = self.judge.score_embedded(&frames, caption)?;
+                self.judge.settle_embedded(caption, &mut scores, || self.frames_again(input))?;
                 let violations = self.judge.violations("", caption, &scores.alignment, &scores.category)?;
                 Ok((Some(scores.alignment), Some(scores.category), violations))
             })?

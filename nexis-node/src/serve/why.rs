@@ -1,11 +1,19 @@
 //! A verdict in sentences.
 
 use nexis_core::check::{Violation, ViolationKind};
-use nexis_core::report::{AlignmentReport, Verdict};
+use nexis_core::report::{AlignmentReport, Decider, Verdict};
 use nexis_core::verifier::Classification;
 
 /// Why a caption passes phase 6.
 pub(super) fn caption_fits(alignment: &AlignmentReport) -> String {
+    if let Some(cascade) = alignment.cascade.filter(|cascade| cascade.decided_by == Decider::Judge) {
+        return format!(
+            "The caption describes the frames: P(match) {:.3} against {:.3}, {}.",
+            alignment.probability,
+            alignment.threshold,
+            cascade.words()
+        );
+    }
     let near = if alignment.borderline { ", narrowly" } else { "" };
     format!(
         "The caption describes the frames: P(match) {:.3} reaches {:.3}{near}.",

@@ -110,6 +110,20 @@ fn asks_match(text: &str) -> bool {
     key && value
 }
 
+/// Whether a text wants to be answered by yes or no: the two words stand together, in this order.
+pub(super) fn asks_yes_or_no(text: &str) -> bool {
+    let mut yes = false;
+    for word in words(text) {
+        match word.text.to_lowercase().as_str() {
+            "yes" => yes = true,
+            "no" if yes => return true,
+            "or" | "and" | "a" if yes => {}
+            _ => yes = false,
+        }
+    }
+    false
+}
+
 /// Whether most of the seven labels are named, and winners or scores asked for.
 fn asks_labels(text: &str) -> bool {
     let mut named = [false; Category::ALL.len()];
@@ -331,6 +345,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn yes_or_no_is_asked_for_where_both_stand_together() {
+        for asked in
+            ["Answer yes or no.", "Yes/no: is it so?", "Say YES or NO only", "reply with \"yes\" or \"no\""]
+        {
+            assert!(asks_yes_or_no(asked), "{asked}");
+        }
+        for other in [
+            "Yes, describe it. There is no limit.",
+            "no or yes",
+            "Is it a boat?",
+            "",
+            "yes, and say why, no less",
+        ] {
+            assert!(!asks_yes_or_no(other), "{other}");
+        }
+    }
 
     #[test]
     fn a_boolean_called_match_is_asked_for_in_many_words() {

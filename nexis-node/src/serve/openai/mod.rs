@@ -13,14 +13,19 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Json, Response};
+use chrono::Utc;
 use futures_util::stream;
 use nexis_core::check::{Violation, ViolationKind};
 use nexis_core::hash::Digest;
+use nexis_core::media::MediaFailure;
+use nexis_core::media::jpeg::decode_still;
+use nexis_core::model::judge::{Answer as Judged, QUESTION_LIMIT};
 use nexis_core::report::{AlignmentReport, FrameCategoryReport, FrameReport, Verdict};
 use nexis_core::score::FrameEmbeddings;
+use nexis_core::verifier::YES;
 use serde_json::Value;
 
-use self::ask::Kinds;
+use self::ask::{Kinds, asks_yes_or_no};
 use self::caption::take_apart;
 use self::shape::{Facts, Matched, by_schema, by_text};
 use self::wire::{ChatRequest, Completion, Usage};
@@ -55,7 +60,8 @@ pub(super) async fn chat(State(app): State<App>, request: Request) -> Answer<Res
     } else {
         Json(completion.whole()).into_response()
     };
-    if let Ok(name) = HeaderValue::from_str(&evidence.to_string()) {
+    let name = evidence.and_then(|evidence| HeaderValue::from_str(&evidence.to_string()).ok());
+    if let Some(name) = name {
         response.headers_mut().insert(EVIDENCE, name);
     }
     Ok(response)
@@ -81,19 +87,25 @@ struct Found {
 }
 
 impl Parts {
-    fn chat(&self, body: &Bytes, stop: &Stop) -> Answer<(Completion, Manner, Digest)> {
+    fn chat(&self, body: &Bytes, stop: &Stop) -> Answer<(Completion, Manner, Option<Digest>)> {
         let value: Value =
             serde_json::from_slice(body).map_err(|e| Refusal::invalid("body", format!("no JSON: {e}")))?;
         let request = ChatRequest::read(value, self.admission.limits.pictures)?;
         let asks = |text: &str| Kinds::of(text).any();
         let prompt = take_apart(&request.others, &request.parts, &asks);
         let kinds = Kinds::of_request(request.schema.as_ref(), &prompt);
-        if !kinds.any() {
-            return Err(Refusal::not_answerable(
-                "no generating model is loaded; what can be answered is whether a caption matches pictures, where JSON \
-                 with `match` (true or false) is asked for, and the labels of pictures, where winners and scores of \
-                 nature, people, animal, vehicle, urban, indoor and other are asked for",
-            ));
+        let put_to_judge = !kinds.any() && self.judge.has_judge() && asks_yes_or_no(&prompt.whole());
+        if !kinds.any() && !put_to_judge {
+            let judge = if self.judge.has_judge() {
+                "a question about pictures that asks for yes or no, and "
+            } else {
+                "no generating model is loaded; what can be answered is "
+            };
+            return Err(Refusal::not_answerable(format!(
+                "{judge}whether a caption matches pictures, where JSON with `match` (true or false) is asked for, and \
+                 the labels of pictures, where winners and scores of nature, people, animal, vehicle, urban, indoor and \
+                 other are asked for",
+            )));
         }
         if request.pictures.is_empty() {
             return Err(Refusal::invalid("messages", "no picture came with the request"));
@@ -104,6 +116,11 @@ impl Parts {
             .iter()
             .map(|uri| from_data_uri("messages", uri, limits))
             .collect::<Answer<Vec<_>>>()?;
+        if put_to_judge {
+            let completion = self.put_to_judge(&request, &prompt.whole(), &files)?;
+            let manner = Manner { stream: request.stream, include_usage: request.include_usage };
+            return Ok((completion, manner, None));
+        }
         let found = self.look_for(kinds, &prompt.caption, &files, stop)?;
         stop.check()?;
 
@@ -136,16 +153,64 @@ impl Parts {
             usage,
         };
         let manner = Manner { stream: request.stream, include_usage: request.include_usage };
-        Ok((completion, manner, recent.id))
+        Ok((completion, manner, Some(recent.id)))
+    }
+
+    /// A question of the caller's own, answered by the judge with yes or no. It is no verdict: nothing in it is told apart
+    /// as a caption, and no evidence is kept.
+    fn put_to_judge(&self, request: &ChatRequest, question: &str, files: &[Vec<u8>]) -> Answer<Completion> {
+        if request.schema.is_some() {
+            let why = "response_format: the judge answers with a word, yes or no; leave the format out";
+            return Err(Refusal::not_answerable(why));
+        }
+        let limits = &self.admission.limits.still;
+        let frame = |(index, file): (usize, &Vec<u8>)| {
+            decode_still(file, limits).map_err(|failure| match failure {
+                MediaFailure::Clip(why) => {
+                    Refusal::invalid("messages", format!("picture {index} of {}: {why}", files.len()))
+                }
+                MediaFailure::Ours(error) => error.into(),
+            })
+        };
+        let frames = files.iter().enumerate().map(frame).collect::<Answer<Vec<_>>>()?;
+        let content = match self.judge.ask(&frames, question)? {
+            Some(Judged::Yes(yes)) => if yes >= YES { "Yes" } else { "No" }.to_owned(),
+            Some(Judged::TooLong { tokens }) => {
+                let why = format!("the question has {tokens} tokens; the judge reads {QUESTION_LIMIT}");
+                return Err(Refusal::too_large(why).at("messages"));
+            }
+            None => return Err(Refusal::defect("the judge is gone")),
+        };
+        let now = Utc::now();
+        let digest = Digest::of(question).to_string();
+        let judge = self.judge.environment().judge.as_ref().map(|judge| &judge.identity);
+        let mut usage = Usage { prompt: 0, completion: self.judge.count_tokens(&content)? };
+        for text in request.texts() {
+            usage.prompt += self.judge.count_tokens(text)?;
+        }
+        Ok(Completion {
+            id: format!("chatcmpl-{}{:x}", digest.get(..24).unwrap_or_default(), now.timestamp_micros()),
+            created: now.timestamp(),
+            model: judge.map(|judge| judge.model.id.clone()).unwrap_or_default(),
+            fingerprint: format!(
+                "fp_{}",
+                judge
+                    .and_then(|judge| judge.prompt.to_string().get(..12).map(str::to_owned))
+                    .unwrap_or_default()
+            ),
+            content,
+            usage,
+        })
     }
 
     fn look_for(&self, kinds: Kinds, caption: &str, files: &[Vec<u8>], stop: &Stop) -> Answer<Found> {
         let mut reads = self.pictures.read(files, &self.admission.limits.still, false)?;
-        let left_out = leave_out(&mut reads, kinds.matching)?;
+        let mut files: Vec<&Vec<u8>> = files.iter().collect();
+        let left_out = leave_out(&mut reads, &mut files, kinds.matching)?;
         stop.check()?;
         let seen = self.pictures.embed(&self.judge, &reads).map_err(|failure| match failure {
-            nexis_core::media::MediaFailure::Clip(why) => Refusal::invalid("messages", why),
-            nexis_core::media::MediaFailure::Ours(error) => error.into(),
+            MediaFailure::Clip(why) => Refusal::invalid("messages", why),
+            MediaFailure::Ours(error) => error.into(),
         })?;
         stop.check()?;
         let frames: Vec<FrameReport> = seen.iter().map(|seen| seen.report.clone()).collect();
@@ -164,7 +229,8 @@ impl Parts {
             if caption.is_empty() {
                 tracing::warn!("no caption was found in a prompt; it is judged as an empty one");
             }
-            let scores = self.judge.score_embedded(&FrameEmbeddings::join(&embedded)?, caption)?;
+            let mut scores = self.judge.score_embedded(&FrameEmbeddings::join(&embedded)?, caption)?;
+            self.judge.settle_embedded(caption, &mut scores, || self.pictures_again(&files))?;
             let all = self.judge.violations("", caption, &scores.alignment, &scores.category)?;
             // Phase 6 alone is asked.
             found.violations =
@@ -253,7 +319,7 @@ impl Found {
 /// A validator takes its frames from the clip itself; what it sends beside them is the miner's own picture, whose bytes
 /// are the miner's to choose. It is no witness anyway, and a broken one must not look like an outage. Two and more are
 /// not the miner's.
-fn leave_out(reads: &mut Vec<Read>, against_caption: bool) -> Answer<Vec<String>> {
+fn leave_out(reads: &mut Vec<Read>, files: &mut Vec<&Vec<u8>>, against_caption: bool) -> Answer<Vec<String>> {
     let size = most_common(reads.iter().filter_map(Read::size));
     let objection = |read: &Read| match read {
         Read::Broken(why) => Some(why.clone()),
@@ -271,6 +337,7 @@ fn leave_out(reads: &mut Vec<Read>, against_caption: bool) -> Answer<Vec<String>
         [] => Ok(Vec::new()),
         [(index, why)] if against_caption && reads.len() > WITNESSES => {
             reads.remove(*index);
+            files.remove(*index);
             Ok(vec![format!("picture {index}: {why}")])
         }
         [(index, why), ..] => {
