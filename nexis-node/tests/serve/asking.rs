@@ -8,7 +8,7 @@ use nexis_core::verifier::{JUDGE_BUDGET, RowJudge, YES};
 use nexis_gpu::{EngineOptions, JudgeChoice};
 use serde_json::{Value, json};
 
-use super::world::{Running, engine, made};
+use super::world::{Running, engine, frame_of, made};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -67,7 +67,9 @@ fn content(request: &Value) -> String {
 fn what_is_in_doubt_is_the_judges_over_the_wire_as_on_the_command_line() {
     let mut judged = 0;
     for clip in &made().clips {
-        let expected = judge().score_frames(&clip.frames, &clip.caption).unwrap();
+        // Picture files carry no times, and a judge is told times.
+        let frames: Vec<_> = clip.pictures[..6].iter().map(|uri| frame_of(uri)).collect();
+        let expected = judge().score_frames(&frames, &clip.caption).unwrap();
         let cascade = expected.alignment.cascade.unwrap();
         judged += usize::from(cascade.decided_by == Decider::Judge);
 
@@ -84,7 +86,7 @@ fn what_is_in_doubt_is_the_judges_over_the_wire_as_on_the_command_line() {
         let scored = server().post("/v1/score", &request).ok().json();
         assert_eq!(scored["alignment"], serde_json::to_value(&expected.alignment).unwrap());
         assert_eq!(scored["category"], serde_json::to_value(&expected.category).unwrap());
-        assert_eq!(scored["environment"]["judge"]["identity"]["model"]["architecture"], "qwen3_vl");
+        assert_eq!(scored["environment"]["judge"]["identity"]["model"]["architecture"], "qwen3-vl");
 
         let of_clip = judge().score(&clip.path, &clip.caption).unwrap();
         let request = json!({ "caption": clip.caption, "clip": clip.path });
@@ -97,9 +99,9 @@ fn what_is_in_doubt_is_the_judges_over_the_wire_as_on_the_command_line() {
 #[test]
 fn a_question_of_the_callers_own_is_answered_by_yes_or_no() {
     let clip = &made().clips[0];
-    let frames = &clip.frames[..3];
+    let frames: Vec<_> = clip.pictures[..3].iter().map(|uri| frame_of(uri)).collect();
     for question in ["Is there a boat in these pictures? Answer yes or no.", "Yes/no: is the sky visible?"] {
-        let expected = match judge().ask(frames, question).unwrap() {
+        let expected = match judge().ask(&frames, question).unwrap() {
             Some(nexis_core::model::judge::Answer::Yes(yes)) if yes >= YES => "Yes",
             Some(_) => "No",
             None => panic!("there is a judge"),
