@@ -131,6 +131,26 @@ def repack(clip: Path, caption: str, url: str, hotkey: str, interval: int) -> No
     print("packed:", rows[0].treatment, made.accepted, *(problem.remedy for problem in problems))
 
 
+def models_on_judged_pairs(rows: list[nexis.Row], clips: Path) -> None:
+    """What a model's score is worth: each clip with its own caption, which fits, and with another's, which does not."""
+    model = nexis.models.find("demo")
+    print(model.id, "is no judge of real footage" if model.demonstration else model.note)
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = Path(folder) / "pairs.jsonl"
+        with pairs.open("w") as lines:
+            for row, other in zip(rows, [*rows[1:], rows[0]], strict=True):
+                for caption, label in ((row.caption, 1), (other.caption, 0)):
+                    pair = {"clip": f"{row.clip_id}.mp4", "caption": caption, "label": label, "group": row.clip_id}
+                    print(json.dumps(pair), file=lines)
+        found: nexis.BenchResult = nexis.bench(pairs, [model.id], root=clips, resamples=20, progress=False)
+        print(found)
+        try:
+            made: nexis.Calibration = nexis.calibrate(pairs, model.id, root=clips, resamples=20, progress=False)
+            print(made)
+        except ValueError as error:
+            print("a card takes more pairs:", error)
+
+
 def draws(interval: int, hotkeys: list[str], rows: int) -> list[int]:
     """Who and what is looked at in an interval: the same for everybody."""
     block = interval + 250
@@ -223,6 +243,7 @@ def main() -> None:
     print("rows drawn:", draws(manifest["interval_id"], hotkeys, manifest["record_count"]))
     repack(clip, row.caption, url, manifest["miner_hotkey"], manifest["interval_id"])
     sources(url, video)
+    models_on_judged_pairs(rows, folder / "clips")
     rules(row.caption, record_of(row, url, video))
     pay(hotkeys)
 
