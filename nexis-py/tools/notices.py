@@ -41,7 +41,9 @@ def main(features: str, options: list[str]) -> None:
     tree = cargo("tree", "--locked", "-p", "nexis-py", "-e", "normal", "--features", features,
                  "--prefix", "none", "--format", "{p}", *options)
     wanted = {tuple(line.split()[:2]) for line in tree.splitlines() if line.strip()}
-    packages = json.loads(cargo("metadata", "--locked", "--format-version", "1", *options))["packages"]
+    # Of all features: what this build does not have, the tree does not name.
+    metadata = cargo("metadata", "--locked", "--all-features", "--format-version", "1", *options)
+    packages = json.loads(metadata)["packages"]
     crates = sorted(
         (p for p in packages if (p["name"], "v" + p["version"]) in wanted and p["source"] is not None),
         key=lambda p: (p["name"], p["version"]),
