@@ -40,9 +40,11 @@ fn main() -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            // Whatever it came wrapped in.
             let usage = error
-                .downcast_ref::<nexis_core::Error>()
-                .is_some_and(|e| matches!(e, nexis_core::Error::Usage { .. }));
+                .chain()
+                .filter_map(|cause| cause.downcast_ref::<nexis_core::Error>())
+                .any(|e| matches!(e, nexis_core::Error::Usage { .. }));
             let broken_pipe = error
                 .downcast_ref::<std::io::Error>()
                 .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);

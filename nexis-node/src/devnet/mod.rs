@@ -169,7 +169,7 @@ pub enum DevnetError {
     #[error(transparent)]
     State(#[from] StateError),
     /// A file, or a defect.
-    #[error(transparent)]
+    #[error("{0}")]
     Ours(#[from] nexis_core::Error),
     /// It was tried again and again and did not come about.
     #[error("{what} did not come about in {tries} tries: {last}")]

@@ -24,7 +24,7 @@ pub enum MinerError {
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// A file of ours, or a setting.
-    #[error(transparent)]
+    #[error("{0}")]
     Ours(#[from] nexis_core::Error),
     /// The package on disk is not one that a validator would open; uploading it would cost the interval.
     #[error("{package}: {why}; pack it again")]

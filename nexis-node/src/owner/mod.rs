@@ -43,7 +43,7 @@ pub enum OwnerError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A file of ours, or a defect.
-    #[error(transparent)]
+    #[error("{0}")]
     Ours(#[from] nexis_core::Error),
     /// The published index cannot be read, so that nothing can be added to it. It is left as it is.
     #[error("{key} in {store}: {why}; it is left as it is: restore it, or move it away to begin anew")]

@@ -31,7 +31,7 @@ pub enum SourceError {
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// A bundle.
-    #[error(transparent)]
+    #[error("{0}")]
     Ours(#[from] Error),
     /// Publishing.
     #[error(transparent)]

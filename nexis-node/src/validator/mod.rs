@@ -56,7 +56,7 @@ pub enum ValidatorError {
     #[error("cache: {0}")]
     Cache(#[source] StoreError),
     /// Judging could not go on.
-    #[error(transparent)]
+    #[error("{0}")]
     Core(#[from] nexis_core::Error),
     /// It was asked to stop.
     #[error("stopped")]

@@ -88,7 +88,8 @@ fn a_wrong_call_is_refused_before_anything_is_served() {
     let empty = folder.path().join("empty");
     std::fs::write(&empty, "# none\n").unwrap();
     for (arguments, code, says) in [
-        (vec!["--root", "/no/such/folder"], 2, "/no/such/folder"),
+        (vec!["--root", "/no/such/folder"], 64, "/no/such/folder"),
+        (vec!["--judge", "demo"], 64, "answers no questions"),
         (vec!["--api-key-file", empty.to_str().unwrap()], 64, "no key is in it"),
         (vec!["--bind", "nowhere"], 64, "--bind"),
         (vec!["--device", "cuda:0"], 2, "cuda:0"),
