@@ -129,6 +129,12 @@ fn parquet_with_plain_columns_and_lists() {
     assert!(
         refused(&nexis_tests::fixture("pairs/nested.parquet")).contains("column frames is neither plain nor")
     );
+    for name in ["null_first", "null_last", "null_alone"] {
+        let got = refused(&nexis_tests::fixture(&format!("pairs/{name}.parquet")));
+        assert!(got.contains("an item that is null"), "{name}: {got}");
+    }
+    let got = refused(&nexis_tests::fixture("pairs/wide.parquet"));
+    assert!(got.contains("a text in a list is longer than 4096 bytes"), "{got}");
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.parquet");
     let mut bytes = fs::read(nexis_tests::fixture("pairs/frames.parquet")).unwrap();

@@ -35,6 +35,8 @@ pub(crate) struct TableLimits {
     pub(crate) max_rows: usize,
     /// Most items of one list.
     pub(crate) max_list: usize,
+    /// Longest text in a list, in bytes.
+    pub(crate) max_list_text: usize,
 }
 
 /// Gives every row as a record of the wanted columns, and the digest of the file. Those in `lists` may hold lists.
@@ -121,7 +123,10 @@ fn decode(
             return Err(format!("column {name} has lists of more than {} items", limits.max_list));
         }
     }
-    let row_bytes: u64 = flat.iter().filter_map(|i| sizes.get(*i)).map(|s| s.largest_page).sum();
+    let flat_bytes: u64 = flat.iter().filter_map(|i| sizes.get(*i)).map(|s| s.largest_page).sum();
+    // An entry of a dictionary can stand in a list as often as a list is long.
+    let list_bytes = limits.max_list.saturating_mul(limits.max_list_text).saturating_mul(listed.len());
+    let row_bytes = flat_bytes.saturating_add(list_bytes as u64);
     let batch = usize::try_from((BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH)).unwrap_or(1);
     let by_column = SerializedFileReader::new(file.clone()).map_err(in_words)?;
     let mut rows = 0;
@@ -130,8 +135,11 @@ fn decode(
         let mut list_readers = listed
             .iter()
             .map(|(leaf, name)| {
-                let present = schema.column(*leaf).max_def_level();
-                Ok((name.as_str(), present, group_reader.get_column_reader(*leaf).map_err(in_words)?))
+                let column = schema.column(*leaf);
+                // Below what is there, an item that may be null has a level of its own.
+                let null = column.self_type().is_optional().then(|| column.max_def_level() - 1);
+                let levels = Levels { present: column.max_def_level(), null };
+                Ok((name.as_str(), levels, group_reader.get_column_reader(*leaf).map_err(in_words)?))
             })
             .collect::<Result<Vec<_>, String>>()?;
         let mut group_rows = usize::try_from(group_reader.metadata().num_rows()).unwrap_or(0);
@@ -155,8 +163,8 @@ fn decode(
             group_rows -= records.len();
             rows += records.len();
             let mut lists = Vec::new();
-            for (name, present, reader) in &mut list_readers {
-                lists.push((*name, read_lists(reader, records.len(), *present, limits.max_list)?));
+            for (name, levels, reader) in &mut list_readers {
+                lists.push((*name, read_lists(reader, records.len(), *levels, limits)?));
             }
             for (i, mut record) in records.into_iter().enumerate() {
                 for (name, column) in &mut lists {
@@ -170,24 +178,36 @@ fn decode(
     if rows == claimed { Ok(()) } else { Err(format!("the footer claims {claimed} rows, {rows} are there")) }
 }
 
+/// The levels of definition of a list's items.
+#[derive(Clone, Copy)]
+struct Levels {
+    /// An item that is there.
+    present: i16,
+    /// One that is null.
+    null: Option<i16>,
+}
+
 /// So many lists. Values are views of their page until they are handed out, so that a dictionary's entry that is
 /// repeated a million times is there once.
 fn read_lists(
     reader: &mut ColumnReader,
     rows: usize,
-    present: i16,
-    most: usize,
+    levels: Levels,
+    limits: &TableLimits,
 ) -> Result<Vec<Value>, String> {
-    let text = |bytes: &parquet::data_type::ByteArray| {
-        std::str::from_utf8(bytes.data()).map(Value::from).map_err(|_| "a text is not UTF-8".to_owned())
+    let (most, longest) = (limits.max_list, limits.max_list_text);
+    let text = |bytes: &parquet::data_type::ByteArray| match std::str::from_utf8(bytes.data()) {
+        Ok(text) if text.len() > longest => Err(format!("a text in a list is longer than {longest} bytes")),
+        Ok(text) => Ok(Value::from(text)),
+        Err(_) => Err("a text is not UTF-8".to_owned()),
     };
     match reader {
-        ColumnReader::ByteArrayColumnReader(r) => lists(r, rows, present, most, text),
-        ColumnReader::DoubleColumnReader(r) => lists(r, rows, present, most, |x| Ok(Value::from(*x))),
-        ColumnReader::FloatColumnReader(r) => lists(r, rows, present, most, |x| Ok(f64::from(*x).into())),
-        ColumnReader::Int64ColumnReader(r) => lists(r, rows, present, most, |x| Ok(Value::from(*x))),
-        ColumnReader::Int32ColumnReader(r) => lists(r, rows, present, most, |x| Ok(Value::from(*x))),
-        ColumnReader::BoolColumnReader(r) => lists(r, rows, present, most, |x| Ok(Value::from(*x))),
+        ColumnReader::ByteArrayColumnReader(r) => lists(r, rows, levels, most, text),
+        ColumnReader::DoubleColumnReader(r) => lists(r, rows, levels, most, |x| Ok(Value::from(*x))),
+        ColumnReader::FloatColumnReader(r) => lists(r, rows, levels, most, |x| Ok(f64::from(*x).into())),
+        ColumnReader::Int64ColumnReader(r) => lists(r, rows, levels, most, |x| Ok(Value::from(*x))),
+        ColumnReader::Int32ColumnReader(r) => lists(r, rows, levels, most, |x| Ok(Value::from(*x))),
+        ColumnReader::BoolColumnReader(r) => lists(r, rows, levels, most, |x| Ok(Value::from(*x))),
         _ => Err("a list holds values of a type that is not read".to_owned()),
     }
 }
@@ -195,17 +215,17 @@ fn read_lists(
 fn lists<T: DataType>(
     reader: &mut ColumnReaderImpl<T>,
     rows: usize,
-    present: i16,
+    levels: Levels,
     most: usize,
     value: impl Fn(&T::T) -> Result<Value, String>,
 ) -> Result<Vec<Value>, String> {
     let (mut defined, mut repeated, mut values) = (Vec::new(), Vec::new(), Vec::new());
     let mut read = 0;
     while read < rows {
-        let (records, _, levels) = reader
+        let (records, _, seen) = reader
             .read_records(rows - read, Some(&mut defined), Some(&mut repeated), &mut values)
             .map_err(in_words)?;
-        if records == 0 && levels == 0 {
+        if records == 0 && seen == 0 {
             return Err("a list column ends before its rows do".to_owned());
         }
         read += records;
@@ -217,7 +237,7 @@ fn lists<T: DataType>(
             found.push(Value::Null);
         }
         let Some(last) = found.last_mut() else { continue };
-        if *defined == present {
+        if *defined == levels.present {
             let item = value(values.next().ok_or("a list column lacks values")?)?;
             match last {
                 Value::Array(items) if items.len() >= most => {
@@ -226,7 +246,7 @@ fn lists<T: DataType>(
                 Value::Array(items) => items.push(item),
                 _ => *last = Value::Array(vec![item]),
             }
-        } else if *repeated > 0 {
+        } else if *repeated > 0 || levels.null == Some(*defined) {
             return Err("a list has an item that is null".to_owned());
         }
     }

@@ -383,8 +383,11 @@ fn checked(pair: &Pair) -> Result<(), String> {
         return Err(format!("the label {rating} is no finite number"));
     }
     for name in pair.group.iter().chain(&pair.subset) {
-        if name.len() > LONGEST_NAME {
-            return Err(format!("a group has {} bytes; at most {LONGEST_NAME} are allowed", name.len()));
+        if name.len() > LONGEST_NAME || name.contains('\0') {
+            return Err(format!(
+                "a group or subset has {} bytes or a null; at most {LONGEST_NAME} are allowed",
+                name.len()
+            ));
         }
     }
     Ok(())

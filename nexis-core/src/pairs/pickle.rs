@@ -14,6 +14,12 @@ pub(super) enum Array {
 
 /// Deepest stack. Python writes a list by a thousand items at a time; nothing else is deep.
 const DEEPEST: usize = 4096;
+/// Most values, and most that are noted: an instruction of a byte makes a whole value.
+const MOST_VALUES: usize = 4_000_000;
+/// Most axes of an array, which numpy's have, and most arguments of a function.
+const MOST_AXES: usize = 64;
+/// Longest name of a function: the known ones are shorter.
+const LONGEST_NAME: usize = 64;
 
 type Place = usize;
 
@@ -108,7 +114,7 @@ impl Machine<'_> {
                     self.push(Value::Global(format!("{module}.{name}")))?;
                 }
                 0x93 => {
-                    let (name, module) = (self.pop_text()?, self.pop_text()?);
+                    let (name, module) = (self.pop_name()?, self.pop_name()?);
                     self.push(Value::Global(format!("{module}.{name}")))?;
                 }
                 b')' => self.push(Value::Tuple(Vec::new()))?,
@@ -199,15 +205,17 @@ impl Machine<'_> {
 
     fn push(&mut self, value: Value) -> Option<()> {
         self.shallow()?;
+        (self.made.len() < MOST_VALUES).then_some(())?;
         self.stack.push(self.made.len());
         self.made.push(value);
         Some(())
     }
 
-    fn pop_text(&mut self) -> Option<String> {
+    /// Part of a function's name.
+    fn pop_name(&mut self) -> Option<String> {
         let place = self.stack.pop()?;
         match self.made.get(place)? {
-            Value::Text(text) => Some(text.clone()),
+            Value::Text(text) if text.len() <= LONGEST_NAME => Some(text.clone()),
             _ => None,
         }
     }
@@ -228,6 +236,7 @@ impl Machine<'_> {
 
     fn note(&mut self, number: u32) -> Option<()> {
         let place = *self.stack.last()?;
+        (self.memo.len() < MOST_VALUES).then_some(())?;
         self.memo.insert(number, place);
         Some(())
     }
@@ -245,7 +254,7 @@ impl Machine<'_> {
 
     fn tuple(&self, place: Place) -> Option<&[Place]> {
         match self.made.get(place)? {
-            Value::Tuple(items) => Some(items),
+            Value::Tuple(items) if items.len() <= MOST_AXES => Some(items),
             _ => None,
         }
     }
@@ -333,9 +342,20 @@ impl Machine<'_> {
     }
 
     fn flat(&mut self, place: Place) -> Result<Array, String> {
+        match self.made.get(place) {
+            Some(Value::List(items) | Value::Tuple(items)) => {
+                let items = items.clone();
+                self.objects(&items)
+            }
+            _ => self.elements(place, true),
+        }
+    }
+
+    /// The elements of an array; objects among them only where `objects` may be: numpy's scalars hold none, and an array
+    /// that holds itself would never end.
+    fn elements(&mut self, place: Place, objects: bool) -> Result<Array, String> {
         let odd = || "it holds no array of texts or numbers".to_owned();
         match self.made.get(place).cloned().ok_or_else(odd)? {
-            Value::List(items) | Value::Tuple(items) => self.objects(&items),
             Value::Array { kind: Some(kind), shape, columns_first, data: Some(data) } => {
                 if columns_first && shape.iter().filter(|edge| **edge > 1).count() > 1 {
                     return Err("its array is stored column by column; save it with order=\"C\"".into());
@@ -345,12 +365,15 @@ impl Machine<'_> {
                     return Err(odd());
                 };
                 match self.made.get(data) {
-                    Some(Value::List(items)) if kind == 'O' && items.len() == count => {
+                    Some(Value::List(items)) if objects && kind == 'O' && items.len() == count => {
                         let items = items.clone();
                         self.objects(&items)
                     }
                     Some(Value::Bytes(bytes)) if Some(bytes.len()) == count.checked_mul(size) && size > 0 => {
-                        elements(bytes, kind, size, big).ok_or_else(odd)
+                        let spent = self.budget.checked_sub(bytes.len()).ok_or_else(too_often)?;
+                        let found = elements(bytes, kind, size, big).ok_or_else(odd)?;
+                        self.budget = spent;
+                        Ok(found)
                     }
                     _ => Err(odd()),
                 }
@@ -366,14 +389,16 @@ impl Machine<'_> {
             match self.made.get(*item) {
                 Some(Value::Text(text)) => {
                     let text = text.clone();
-                    self.spend(text.len()).ok_or("it repeats a text too often")?;
+                    self.spend(text.len()).ok_or_else(too_often)?;
                     texts.push(text);
                 }
                 Some(Value::Number(number)) => numbers.push(*number),
-                Some(Value::Array { shape, .. }) if shape.as_slice() == [1] => match self.flat(*item)? {
-                    Array::Texts(more) => texts.extend(more),
-                    Array::Numbers(more) => numbers.extend(more),
-                },
+                Some(Value::Array { shape, .. }) if shape.as_slice() == [1] => {
+                    match self.elements(*item, false)? {
+                        Array::Texts(more) => texts.extend(more),
+                        Array::Numbers(more) => numbers.extend(more),
+                    }
+                }
                 _ => return Err("it holds something that is neither text nor number".into()),
             }
         }
@@ -383,6 +408,10 @@ impl Machine<'_> {
             _ => Err("it holds nothing, or texts and numbers side by side".into()),
         }
     }
+}
+
+fn too_often() -> String {
+    "it repeats a text too often".to_owned()
 }
 
 fn elements(bytes: &[u8], kind: char, size: usize, big: bool) -> Option<Array> {
@@ -446,6 +475,35 @@ mod tests {
         ] {
             assert!(array(hostile).is_err(), "{hostile:?}");
         }
+    }
+
+    #[test]
+    fn an_array_that_holds_itself_ends() {
+        let own = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)Rq\x00(K\x01K\x01\x85cnumpy\ndtype\nX\x02\x00\x00\x00O8\
+                    \x85R\x89]h\x00atb.";
+        assert_eq!(array(own).unwrap_err(), "it holds no array of texts or numbers");
+    }
+
+    #[test]
+    fn what_a_few_bytes_make_is_bounded() {
+        // A long text as a function's name, twice for every six bytes.
+        let mut names = b"\x80\x02X\x00\x00\x01\x00".to_vec();
+        names.extend([b'a'; 1 << 16]);
+        names.extend(b"q\x00");
+        names.extend(b"h\x00h\x00\x930".repeat(1000));
+        // A value for every two bytes, and a name for every one.
+        let values = b"N0".repeat(MOST_VALUES + 1);
+        let notes = [b"N".as_slice(), &[0x94].repeat(MOST_VALUES + 1), b"."].concat();
+        // One scalar of a long text, many times.
+        let mut scalar = b"\x80\x02cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\x05\x00\x00\x00U4096\x85RB\x00\x40\x00\x00".to_vec();
+        scalar.extend(b"a\x00\x00\x00".repeat(4096));
+        scalar.extend(b"\x86Rq\x00](");
+        scalar.extend(b"h\x00".repeat(1000));
+        scalar.extend(b"e.");
+        for hostile in [names, values, notes] {
+            assert_eq!(array(&hostile).unwrap_err(), "it is no pickle of a numpy array, or is broken");
+        }
+        assert_eq!(array(&scalar).unwrap_err(), too_often());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::delimited::{Hashed, lines};
 use super::pickle::{Array, array};
-use super::{Gate, Pair, PairFormat, PairSource, Shown};
+use super::{Gate, Pair, PairFormat, PairLimits, PairSource, Shown};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
 
@@ -72,7 +72,9 @@ pub(super) fn flickr8k_expert(source: &PairSource, gate: &mut Gate<'_>) -> Resul
         });
     }
     let mut captions: HashMap<String, String> = HashMap::new();
-    let elsewhere = PairSource { path: tokens.clone(), ..source.clone() };
+    // These are held, and not streamed.
+    let limits = PairLimits { max_bytes: source.limits.max_held_bytes, ..source.limits };
+    let elsewhere = PairSource { path: tokens.clone(), limits, ..source.clone() };
     let of_tokens = lines(&elsewhere, &tokens, &mut |number, line| {
         if line.trim().is_empty() {
             return Ok(());

@@ -17,6 +17,7 @@ pub(super) fn parquet(source: &PairSource, gate: &mut Gate<'_>) -> Result<Digest
         max_file_bytes: source.limits.max_held_bytes,
         max_rows: usize::try_from(source.limits.max_pairs).unwrap_or(usize::MAX),
         max_list: super::MOST_FRAMES,
+        max_list_text: super::LONGEST_PATH,
     };
     let mut row = 0;
     read_table(&source.path, &FIELDS, &["frames", "label"], &limits, &mut |record| {
