@@ -214,6 +214,12 @@ fn siglip_folders_that_do_not_fit_are_refused() {
             "image_processor",
         ),
         ("tokenizer.json", "/post_processor", Value::Null, "end token"),
+        (
+            "tokenizer.json",
+            "/post_processor/special_tokens/<~1s>/ids/0",
+            json!(4_000_000),
+            "token id 4000000",
+        ),
         ("tokenizer.json", "/model/unk_id", json!(500), "tokenizer.json"),
         ("tokenizer.json", "/model/vocab", json!([]), "tokenizer.json"),
         (
@@ -302,6 +308,38 @@ fn special_tokens_that_a_file_calls_ordinary_stay_text() {
     let tokens = model.tokens("a <|endoftext|> b").unwrap();
     assert_eq!(tokens.ids, model.tokenize("a b").unwrap());
     assert_eq!(tokens.unknown, 1);
+}
+
+#[test]
+fn a_text_has_the_same_tokens_each_time_though_the_file_has_the_dropout_of_training() {
+    for name in ["quick_f32", "siglip2_bf16"] {
+        let dir = copy(name);
+        edit(&dir.path().join("tokenizer.json"), "/model/dropout", json!(0.9));
+        let (plain, dropping) = (load(&models().join(name)).unwrap(), load(dir.path()).unwrap());
+        let text = "a small red boat on a calm lake under a cloudy sky in the evening";
+        for _ in 0..5 {
+            assert_eq!(dropping.tokenize(text).unwrap(), plain.tokenize(text).unwrap(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn added_tokens_that_are_not_called_special_are_no_tokens_of_a_caption() {
+    for name in ["quick_f32", "siglip_f32", "siglip2_bf16"] {
+        let dir = copy(name);
+        let path = dir.path().join("tokenizer.json");
+        let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let added = file["added_tokens"].as_array_mut().unwrap();
+        added.push(json!({
+            "id": 7, "content": "<table>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": false,
+        }));
+        std::fs::write(&path, file.to_string()).unwrap();
+        let (plain, more) = (load(&models().join(name)).unwrap(), load(dir.path()).unwrap());
+        for text in ["a <table> b", "<TABLE>"] {
+            assert_eq!(more.tokenize(text).unwrap(), plain.tokenize(text).unwrap(), "{name}: {text}");
+        }
+    }
 }
 
 #[test]

@@ -4,12 +4,16 @@
 //! ordinary text, which is what transformers does with `split_special_tokens=True`: the begin and end
 //! tokens of a sequence are those that the tokenizer's own template puts there, and no others.
 //!
+//! A model's added tokens that are neither called special nor in the template are left out altogether, where transformers
+//! finds them in a text.
+//!
 //! SigLIP was trained on texts in lower case, the first one without ASCII punctuation too. Its files do not all say so,
 //! hence it is done here; where a file does it again, nothing is left to be done.
 
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokenizers::Tokenizer;
 use tokenizers::models::ModelWrapper;
 use tokenizers::models::unigram::Unigram;
@@ -105,23 +109,37 @@ impl TextTokenizer {
         vocabulary: usize,
     ) -> Result<Self> {
         let wrong = |why: String| Error::model(model, format!("{TOKENIZER}: {why}"));
-        let mut tokenizer = Tokenizer::from_bytes(bytes)
-            .map_err(|e| wrong(format!("cannot be read ({e}); fetch the file again")))?;
-        let file: File = serde_json::from_slice(bytes)
-            .map_err(|e| wrong(format!("cannot be read ({e}); fetch the file again")))?;
+        let unreadable =
+            |e: &dyn std::fmt::Display| wrong(format!("cannot be read ({e}); fetch the file again"));
+        let file: File = serde_json::from_slice(bytes).map_err(|e| unreadable(&e))?;
+        let mut read: Value = serde_json::from_slice(bytes).map_err(|e| unreadable(&e))?;
+        make_certain(&mut read);
+        // The switch below leaves added tokens alone that are not called special: a text that spells one is text. Those of
+        // the template stay, for `encode` to find and count.
+        let template = read.get("post_processor").map(Value::to_string).unwrap_or_default();
+        if let Some(added) = read.get_mut("added_tokens").and_then(Value::as_array_mut) {
+            added.retain(|token| {
+                token.get("special").and_then(Value::as_bool) == Some(true)
+                    || token.get("content").is_some_and(|content| template.contains(&content.to_string()))
+            });
+        }
+        let certain = serde_json::to_vec(&read).map_err(|e| unreadable(&e))?;
+        let mut tokenizer = Tokenizer::from_bytes(certain).map_err(|e| unreadable(&e))?;
         // Files often carry the truncation and padding of the last training run.
         tokenizer.with_truncation(None).map_err(|e| wrong(e.to_string()))?;
         tokenizer.with_padding(None);
         tokenizer.set_encode_special_tokens(true);
 
-        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+        let empty = tokenizer.encode("", true).map_err(|e| wrong(e.to_string()))?;
+        let template = empty.get_ids().to_vec();
+        // A template brings ids of its own.
+        let ids = tokenizer.get_vocab(true).into_values().chain(template.iter().copied());
+        let largest = ids.max().unwrap_or(0);
         if largest as usize >= vocabulary {
             let why =
                 format!("has token id {largest}, but config.json says text_config.vocab_size {vocabulary}");
             return Err(wrong(why));
         }
-        let empty = tokenizer.encode("", true).map_err(|e| wrong(e.to_string()))?;
-        let template = empty.get_ids().to_vec();
         let (least, why) = match architecture {
             Architecture::Clip => {
                 (2, "puts no begin and end tokens around a text; save it with CLIPTokenizer's post-processor")
@@ -201,6 +219,13 @@ impl TextTokenizer {
             }
         }
         Ok(Tokens { ids, unknown })
+    }
+}
+
+/// Takes the dropout of training out of a `tokenizer.json`: with it, a text would have other tokens each time.
+pub(super) fn make_certain(file: &mut Value) {
+    if let Some(dropout) = file.pointer_mut("/model/dropout") {
+        *dropout = Value::Null;
     }
 }
 

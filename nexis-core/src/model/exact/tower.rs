@@ -54,8 +54,8 @@ impl<T: Operand> Linear<T> {
         inputs: usize,
         outputs: usize,
     ) -> Result<Self> {
-        let mut rows = Vec::with_capacity(names.len() * inputs * outputs);
-        let mut bias = Vec::with_capacity(names.len() * outputs);
+        // Grown as the tensors come: their shapes are compared first, and a configuration may claim any.
+        let (mut rows, mut bias) = (Vec::new(), Vec::new());
         for name in names {
             rows.extend(weights.matrix(&format!("{name}.weight"), inputs, outputs)?);
             bias.extend(weights.values(&format!("{name}.bias"), &[outputs])?);

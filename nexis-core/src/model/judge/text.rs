@@ -11,12 +11,13 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use crate::error::{Error, Result};
+use crate::model::tokenizer::make_certain;
 
 /// Name of the tokenizer's file.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 
 /// Longest text that is tokenized at all, in bytes: a question holds no longer caption than is read at all.
-const MAX_TEXT: usize = 1 << 16;
+pub(super) const MAX_TEXT: usize = 1 << 16;
 
 /// The tokenizer of ordinary text, and the added tokens.
 pub(super) struct TextTokenizer {
@@ -48,6 +49,7 @@ impl TextTokenizer {
                 object.insert(spare.to_owned(), Value::Null);
             }
         }
+        make_certain(&mut file);
         let plain = serde_json::to_vec(&file).map_err(|e| unreadable(e.to_string()))?;
         let tokenizer = Tokenizer::from_bytes(plain).map_err(|e| unreadable(e.to_string()))?;
         let largest =

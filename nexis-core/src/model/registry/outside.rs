@@ -109,7 +109,11 @@ pub fn record_fetched(
         let found = look(&path, file, recorded).map_err(|error| match error {
             Found::Io(e) => Error::io(&path, e),
             Found::Another(why) => {
-                let why = format!("{} in {}: {why}; nothing is put on record", file.name, snapshot.display());
+                let why = format!(
+                    "{} in {}: {why}; nothing is put on record; `nexis models fetch {id}` replaces a damaged file",
+                    file.name,
+                    snapshot.display()
+                );
                 Error::model(id, why)
             }
         })?;
