@@ -7,7 +7,7 @@
 // cuts the tiles, and writes the network's input. `yuv_to_rgb` is for those who want the picture itself.
 #include "common.cuh"
 
-// A picture as a decoder holds it, and the integers of its conversion. Mirrored in nexis-gpu/src/kernels.rs.
+// A picture as a decoder holds it, and the integers of its conversion. Mirrored in nexis-gpu/src/kernels/pixels.rs.
 struct Yuv {
     // Addresses of the planes; `v` is 0 where U and V alternate, both are 0 where there is no chroma.
     uint64_t y, u, v;
@@ -70,7 +70,7 @@ KERNEL yuv_to_rgb(Yuv p, uint32_t turns, uint8_t *rgb) {
 }
 
 // The taps of a resize along one axis: output `i` is the sum over `counts[i]` inputs from `starts[i]` on, with the weights
-// from `i * width` on. Mirrored in nexis-gpu/src/kernels.rs.
+// from `i * width` on. Mirrored in nexis-gpu/src/kernels/pixels.rs.
 struct Taps {
     const uint32_t *starts;
     const uint32_t *counts;
@@ -117,7 +117,7 @@ KERNEL columns_to_bytes(const uint8_t *rows, uint32_t width, Taps taps, uint8_t 
     if (i < line) out[blockIdx.y * line + i] = resized(taps, blockIdx.y, rows + i, line);
 }
 
-// Where the tiles of a picture lie and what the network wants of them. Mirrored in nexis-gpu/src/kernels.rs.
+// Where the tiles of a picture lie and what the network wants of them. Mirrored in nexis-gpu/src/kernels/pixels.rs.
 struct Tiles {
     // Edge of a tile, of a patch in it, and patches along an edge. A patch as large as the tile leaves the whole
     // picture in order of channel, line, column.

@@ -88,7 +88,7 @@ __device__ inline void pick(const float *x, const T *attended, const uint32_t *w
     }
 }
 
-// Numbered as in nexis-gpu/src/kernels.rs.
+// Numbered as in nexis-gpu/src/kernels/rows.rs.
 enum Activation { QUICK_GELU = 0, GELU = 1, GELU_TANH = 2 };
 
 __device__ inline float activated(uint32_t kind, float x) {

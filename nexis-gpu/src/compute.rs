@@ -162,7 +162,7 @@ pub trait Compute: Send + Sync + 'static {
     /// Memory of the device, freed when dropped.
     type Memory: Send + Sync;
 
-    /// What the device is, for evidence, for example `cuda:0 NVIDIA H100 80GB HBM3`.
+    /// What the device is, for evidence, for example `cuda:0 NVIDIA H100 80GB HBM3, cuBLASLt 13.1.0`.
     fn name(&self) -> String;
 
     /// Memory whose contents are left open; `None` where the device has not got as much.

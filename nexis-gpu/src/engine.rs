@@ -45,6 +45,14 @@ pub struct JudgeChoice {
     pub budget: u32,
 }
 
+/// What decodes; see [`EngineOptions::choose_decoder`].
+pub struct ChosenDecoder {
+    /// The decoder.
+    pub decoder: Arc<dyn MediaDecoder>,
+    /// Why a GPU's own is not used, where the model runs on one.
+    pub why_not_the_gpu: Option<Error>,
+}
+
 impl EngineOptions {
     /// The limits on clips.
     pub fn limits(&self) -> MediaLimits {
@@ -52,15 +60,24 @@ impl EngineOptions {
     }
 
     /// The decoder: a GPU's own where the model runs on one and FFmpeg was built with it, else FFmpeg on the processor.
-    /// Both give the same bytes, and evidence names the one that did.
+    /// Frames have the same bytes, and evidence names the one that gave them. A GPU may accept a damaged clip that the
+    /// processor refuses: who must agree with others chooses a precision that runs on the processor.
     pub fn decoder(&self) -> Arc<dyn MediaDecoder> {
+        self.choose_decoder().decoder
+    }
+
+    /// The same, with the reason why it is the processor's where the model runs on a GPU, for whoever tells an operator.
+    pub fn choose_decoder(&self) -> ChosenDecoder {
         let device = self.device.parse().and_then(|choice| crate::resolve(choice, self.precision));
-        if let Ok(DeviceKind::Cuda(index)) = device.map(|device| device.kind)
-            && let Ok(decoder) = cuda::decoder(index)
-        {
-            return decoder;
-        }
-        Arc::new(FfmpegDecoder::default())
+        let why_not_the_gpu = match device.map(|device| device.kind) {
+            Ok(DeviceKind::Cuda(index)) => match cuda::decoder(index) {
+                Ok(decoder) => return ChosenDecoder { decoder, why_not_the_gpu: None },
+                Err(why) => Some(why),
+            },
+            // A device that cannot be had is refused where the model is loaded.
+            Ok(DeviceKind::Cpu) | Err(_) => None,
+        };
+        ChosenDecoder { decoder: Arc::new(FfmpegDecoder::default()), why_not_the_gpu }
     }
 
     /// Loads the model alone, without a card, and says where it was.
@@ -83,7 +100,8 @@ impl EngineOptions {
             }
             DeviceKind::Cuda(index) => {
                 let format = if precision == Precision::F16 { Format::F16 } else { Format::Bf16 };
-                let options = EncodeOptions { format, ..EncodeOptions::default() };
+                let (pictures, max_pixels) = (self.batch, self.limits().max_pixels);
+                let options = EncodeOptions { format, pictures, max_pixels, ..EncodeOptions::default() };
                 ClipModel::load_on(&location.directory, id, |plan| {
                     cuda::load_towers(index, plan, options).map(|(towers, _)| towers)
                 })?

@@ -18,4 +18,4 @@ pub mod kernels;
 
 pub use choice::{Device, DeviceChoice, DeviceKind, resolve};
 pub use device::{CudaDevice, Driver, NoDriver, devices, driver};
-pub use engine::{EngineOptions, JudgeChoice};
+pub use engine::{ChosenDecoder, EngineOptions, JudgeChoice};

@@ -1,14 +1,14 @@
 //! The network on a device against the exact one on the processor: on the emulated device always, on a GPU where there is one.
 
 use nexis_core::Result;
-use nexis_core::media::Frame;
 use nexis_core::media::resize::Resample;
 use nexis_core::media::tiles::tiles;
+use nexis_core::media::{Frame, MediaFailure};
 use nexis_core::model::towers::Activation;
 use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions};
 use nexis_gpu::compute::{Compute, Format, Span};
 use nexis_gpu::encode::{DeviceTowers, EncodeOptions};
-use nexis_gpu::kernels::{Kernels, NormSpans, Rows};
+use nexis_gpu::kernels::{Kernels, NormSpans, Rows, States};
 use nexis_tests::emulated::Emulated;
 use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::random_clip::models;
@@ -19,7 +19,7 @@ use std::path::Path;
 const LEAST_COSINE: f64 = 0.999;
 
 fn options(format: Format) -> EncodeOptions {
-    EncodeOptions { format, pictures: 8, texts: 4 }
+    EncodeOptions { format, pictures: 8, texts: 4, max_pixels: 64 * 64 }
 }
 
 fn load<C: Compute>(compute: C, directory: &Path, options: EncodeOptions) -> Result<ClipModel> {
@@ -102,8 +102,18 @@ fn tiles_cut_on_the_device_are_the_processors<C: Compute>(open: impl Fn() -> C) 
     // A frame that is too long is the clip's fault, and found before anything is computed.
     let long = frame(0, 8 * 9, 9);
     let found = model.encode_tiles(&[frames[0].clone(), long], 16);
-    assert!(matches!(found, Err(nexis_core::media::MediaFailure::Clip(_))), "{found:?}");
+    assert!(matches!(found, Err(MediaFailure::Clip(_))), "{found:?}");
     assert_eq!(model.encode_tiles(&[], 16).unwrap().nrows(), 0);
+    // One that has more or fewer bytes than its size says is ours, as on the processor.
+    for bytes in [80 * 45 * 3 - 1, 80 * 45 * 3 + 1] {
+        let broken = Frame { rgb: vec![0; bytes].into(), ..frame(0, 80, 45) };
+        let there = tiles(&broken, size, Resample::Bicubic).unwrap_err();
+        let here = model.encode_tiles(&[broken], 16).unwrap_err();
+        for failure in [there, here] {
+            let usage = matches!(failure, MediaFailure::Ours(nexis_core::Error::Usage { .. }));
+            assert!(usage, "{failure:?}");
+        }
+    }
 }
 
 fn on<C: Compute>(compute: &C, values: impl Iterator<Item = u8>) -> C::Memory {
@@ -271,9 +281,8 @@ fn sums_and_norms_are_those_of_the_formula<C: Compute>(open: impl Fn() -> C) {
             let h = compute.allocate(all * 2).unwrap().unwrap();
             let norm = NormSpans { weight: C::span(&vectors[1]), bias: C::span(&vectors[2]), eps: 1e-5 };
             let (product_there, x_there, h) = (C::span(&product_there), C::span(&x_there), C::span(&h));
-            Kernels(&compute)
-                .add_and_norm(format, product_there, C::span(&vectors[0]), norm, rows, x_there, h)
-                .unwrap();
+            let states = States { rows, norm, x: x_there, h };
+            Kernels(&compute).add_and_norm(format, product_there, C::span(&vectors[0]), &states).unwrap();
             let found = numbers(&compute, h, format);
             for (row, found) in found.chunks_exact(width).enumerate() {
                 let sum = |i: usize| {
@@ -343,6 +352,30 @@ fn where_memory_is_short_the_batch_is_halved_and_the_bits_stay() {
     assert!(bits(&tight.encode_image(&pictures).unwrap()) == bits(&expected));
     let (none, _) = memory(Emulated::with_room(full.weights / 2));
     assert!(none.err().unwrap().to_string().contains("there is no room"));
+}
+
+#[test]
+fn a_batch_leaves_room_for_frames() {
+    let directory = models().join("quick_f32");
+    let load = |device, max_pixels| {
+        let mut memory = None;
+        let options = EncodeOptions { pictures: 64, max_pixels, ..options(Format::Bf16) };
+        let model = ClipModel::load_on(&directory, None, |plan| {
+            let towers = DeviceTowers::load(device, plan, options)?;
+            memory = Some(towers.memory());
+            Ok(Box::new(towers))
+        });
+        (model.unwrap(), memory.unwrap())
+    };
+    let pixels = 320 * 180;
+    let (_, full) = load(Emulated::default(), 0);
+    // Room for the whole batch, and a little less than a frame: both fit once the batch is smaller.
+    let tight = Emulated::with_room(full.weights + full.workspace + pixels * 3 - 1);
+    let (model, less) = load(tight, pixels as u64);
+    assert!(less.pictures < full.pictures, "{less:?} of {full:?}");
+    let rgb = vec![7; pixels * 3].into();
+    let frame = Frame { width: 320, height: 180, pts_seconds: 0.0, rgb };
+    assert!(model.encode_tiles(&[frame], 16).unwrap().nrows() > 1);
 }
 
 #[test]

@@ -63,7 +63,6 @@ struct Chosen {
     probe: ClipProbe,
     frames: Vec<Frame>,
     first: Option<Frame>,
-    on_device: bool,
 }
 
 impl FfmpegDecoder {
@@ -145,8 +144,7 @@ impl Means<'_> {
             return Err(MediaFailure::Clip("no frame could be decoded".to_owned()));
         };
         frames.add(&watch, chosen)?;
-        let (probe, on_device) = (watch.probe()?, watch.on_device);
-        Ok(Pass::Done(Box::new(Chosen { probe, frames: frames.frames, first, on_device })))
+        Ok(Pass::Done(Box::new(Chosen { probe: watch.probe()?, frames: frames.frames, first })))
     }
 }
 
@@ -189,25 +187,23 @@ impl MediaDecoder for FfmpegDecoder {
         limits: &MediaLimits,
     ) -> Result<DecodedClip, MediaFailure> {
         let clip = Demuxed::read(clip, limits)?;
-        self.means().decode(&clip, request, limits).map(|(decoded, _)| decoded)
+        self.means().decode(&clip, request, limits)
     }
 }
 
 impl Means<'_> {
-    /// The frames asked for, and whether a device decoded them.
+    /// The frames asked for. With a device, all of them are its own: anything else is an error.
     pub(super) fn decode(
         self,
         clip: &Demuxed,
         request: &FrameRequest,
         limits: &MediaLimits,
-    ) -> Result<(DecodedClip, bool), MediaFailure> {
+    ) -> Result<DecodedClip, MediaFailure> {
         let ticks = select::ticks(request, clip.duration(), clip.time_base())?;
         let want_first = matches!(request, FrameRequest::Spread { first: true, .. });
         let chosen = self.run(clip, &ticks, want_first, limits)?;
         let decoder = FfmpegDecoder::default().name();
-        let decoded =
-            DecodedClip { decoder, probe: chosen.probe, frames: chosen.frames, first: chosen.first };
-        Ok((decoded, chosen.on_device))
+        Ok(DecodedClip { decoder, probe: chosen.probe, frames: chosen.frames, first: chosen.first })
     }
 
     fn run(
@@ -378,19 +374,22 @@ struct Watch<'a> {
     max_pixels: u64,
     shown: u64,
     planned: usize,
+    /// What converts pictures in a device's memory, where they are to be there.
     converter: Option<&'a dyn DeviceConverter>,
-    /// Whether the pictures are in a device's memory.
-    on_device: bool,
 }
 
 impl<'a> Watch<'a> {
     const fn new(clip: &'a Demuxed, max_pixels: u64, converter: Option<&'a dyn DeviceConverter>) -> Self {
-        Self { clip, shape: None, max_pixels, shown: 0, planned: 0, converter, on_device: false }
+        Self { clip, shape: None, max_pixels, shown: 0, planned: 0, converter }
     }
 
     /// The picture's time; `None` where it is not displayed.
     fn accept(&mut self, picture: &Picture) -> Result<Option<i64>, MediaFailure> {
         let refuse = |why: String| Err(MediaFailure::Clip(why));
+        if self.converter.is_some() {
+            // Also in the middle of a clip: a device may give up on it there.
+            picture.as_the_processor_shows_it().map_err(Error::Decoder)?;
+        }
         if picture.is_damaged() {
             return refuse("damaged frame".to_owned());
         }
@@ -410,7 +409,6 @@ impl<'a> Watch<'a> {
             }
             _ => self.shape = Some(shape),
         }
-        self.on_device = picture.is_on_device();
         if self.clip.is_hidden(pts) {
             return Ok(None);
         }
@@ -420,8 +418,8 @@ impl<'a> Watch<'a> {
 
     fn convert(&self, picture: &Picture, time: i64) -> Result<Frame, MediaFailure> {
         let pts_seconds = self.clip.time_base().seconds(time);
-        if let (true, Some(converter)) = (picture.is_on_device(), self.converter) {
-            let picture = picture.on_device().map_err(MediaFailure::Clip)?;
+        if let Some(converter) = self.converter {
+            let picture = picture.on_device().map_err(Error::Decoder)?;
             let rotation = self.clip.rotation();
             let rgb = converter.to_rgb(&picture, rotation)?;
             let (width, height) = turned(picture.width, picture.height, rotation);

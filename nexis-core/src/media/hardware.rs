@@ -2,16 +2,20 @@
 //! processor, for it is the same code (`cpu`). Pictures stay in the device's memory; those that were asked for are
 //! converted there, by whoever knows the device.
 //!
-//! A stream that the device does not decode is decoded on the processor, and the clip's frames say so
-//! ([`DecodedClip::decoder`](super::DecodedClip::decoder)). What a device makes of a damaged stream is its own: it may conceal
-//! what FFmpeg refuses.
+//! A device only ever accepts. Whatever goes wrong there, the clip's doing or the device's, the processor decodes the clip
+//! anew and decides, so that no clip is refused for what a device made of it. The same way go streams that the device
+//! does not decode, or of which it would show other pixels than the processor. The clip's frames say which of the two it was
+//! ([`DecodedClip::decoder`](super::DecodedClip::decoder)).
+//!
+//! The other way round they may differ: a device may conceal damage for which the processor refuses a clip. Whoever must
+//! agree with others about which clips are refused decodes on the processor.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::cpu::{self, FfmpegDecoder};
 use super::demux::Demuxed;
-use super::libav::{self, Hardware};
+use super::libav::{self, Deadline, Hardware};
 use super::yuv::{Depth, Matrix};
 use super::{ClipProbe, DecodedClip, FrameRequest, MediaDecoder, MediaFailure, MediaLimits};
 use crate::error::{Error, Result};
@@ -60,7 +64,8 @@ impl NvdecDecoder {
         let device = Hardware::cuda(index).map_err(|why| Error::Missing {
             what: format!("NVIDIA's decoder on cuda:{index}"),
             remedy: format!(
-                "use an FFmpeg built with nvdec, as `make cuda` does, and a driver; FFmpeg says: {why}"
+                "use a driver and an FFmpeg built with nvdec, as `make cuda` does, and open the device before others \
+                 of the process do; FFmpeg says: {why}"
             ),
         })?;
         Ok(Self { device, converter })
@@ -83,16 +88,14 @@ impl MediaDecoder for NvdecDecoder {
         request: &FrameRequest,
         limits: &MediaLimits,
     ) -> Result<DecodedClip, MediaFailure> {
-        let clip = Demuxed::read(clip, limits)?;
+        let mut clip = Demuxed::read(clip, limits)?;
         let means = cpu::Means { device: Some((&self.device, self.converter.as_ref())), skipping: true };
-        let (mut decoded, on_device) = match means.decode(&clip, request, limits) {
-            // What the device cannot do is not the clip's fault, and the processor can; evidence says which it was.
-            Err(MediaFailure::Ours(_)) => {
-                cpu::Means { device: None, ..means }.decode(&clip, request, limits)?
-            }
-            decoded => decoded?,
-        };
-        decoded.decoder = if on_device { self.name() } else { FfmpegDecoder::default().name() };
-        Ok(decoded)
+        if let Ok(decoded) = means.decode(&clip, request, limits) {
+            return Ok(DecodedClip { decoder: self.name(), ..decoded });
+        }
+        // A device that is broken, busy or out of memory fails with the errors of a damaged clip, and a clip that it cannot
+        // take fails late: so the processor judges in any case, with the time that a clip has there.
+        clip.deadline = Deadline::after(limits.max_wall);
+        cpu::Means { device: None, ..means }.decode(&clip, request, limits)
     }
 }

@@ -376,32 +376,41 @@ impl Drop for Hardware {
 /// FFmpeg's number for pictures in the memory of an NVIDIA device.
 const ON_CUDA: i32 = ffi::AVPixelFormat::AV_PIX_FMT_CUDA as i32;
 
-/// Takes the device's format where it is offered, else the first that the processor decodes to: FFmpeg asks again without the
-/// device's where that could not be set up.
+/// The name of a format, by FFmpeg's number, if a device's pictures of it are converted: 4:2:0, in 8 or 10 bits.
+fn converted_on_device(software: i32) -> Option<&'static str> {
+    use ffi::AVPixelFormat as P;
+    match software {
+        format if format == P::AV_PIX_FMT_YUV420P as i32 => Some("yuv420p"),
+        format if format == P::AV_PIX_FMT_YUVJ420P as i32 => Some("yuvj420p"),
+        format if format == P::AV_PIX_FMT_YUV420P10LE as i32 => Some("yuv420p10le"),
+        _ => None,
+    }
+}
+
+/// Takes the device's format where it is offered for a stream whose pictures are converted there. Else it takes none, which
+/// ends the decoding: the processor has a decoder of its own. FFmpeg asks again without the device's format where that could
+/// not be set up.
 #[allow(unsafe_code)]
-unsafe extern "C" fn device_or_processor(
-    _: *mut ffi::AVCodecContext,
+unsafe extern "C" fn device_or_none(
+    context: *mut ffi::AVCodecContext,
     formats: *const ffi::AVPixelFormat,
 ) -> ffi::AVPixelFormat {
-    let mut chosen = ffi::AVPixelFormat::AV_PIX_FMT_NONE;
     let mut at = formats;
-    // SAFETY: FFmpeg gives a list that ends with NONE. Values are read as integers first, for a Rust enum with an unknown
-    // value is not allowed; those that are looked at as enums are ones that this FFmpeg's own headers name.
+    // SAFETY: FFmpeg gives its open context and a list that ends with NONE. The C enums are read as the integers that they
+    // are, for a Rust enum with an unknown value is not allowed.
     unsafe {
+        let software = (&raw const (*context).sw_pix_fmt).cast::<i32>().read();
+        if converted_on_device(software).is_none() {
+            return ffi::AVPixelFormat::AV_PIX_FMT_NONE;
+        }
         while at.cast::<i32>().read() != ffi::AVPixelFormat::AV_PIX_FMT_NONE as i32 {
             if at.cast::<i32>().read() == ON_CUDA {
                 return ffi::AVPixelFormat::AV_PIX_FMT_CUDA;
             }
-            let description = ffi::av_pix_fmt_desc_get(at.read());
-            let on_processor =
-                !description.is_null() && (*description).flags & (ffi::AV_PIX_FMT_FLAG_HWACCEL as u64) == 0;
-            if on_processor && chosen == ffi::AVPixelFormat::AV_PIX_FMT_NONE {
-                chosen = at.read();
-            }
             at = at.add(1);
         }
     }
-    chosen
+    ffi::AVPixelFormat::AV_PIX_FMT_NONE
 }
 
 /// An open video decoder.
@@ -440,7 +449,7 @@ impl PictureDecoder {
             (*raw).has_b_frames = (*raw).has_b_frames.max(depth);
             if let Some(device) = device {
                 (*raw).hw_device_ctx = ffi::av_buffer_ref(device.0);
-                (*raw).get_format = Some(device_or_processor);
+                (*raw).get_format = Some(device_or_none);
                 // Pictures that are held outside of the decoder: the one before the current, and a converted one.
                 (*raw).extra_hw_frames = 4;
             }
@@ -496,27 +505,37 @@ pub(super) struct Picture {
 }
 
 impl Picture {
-    /// FFmpeg does not cut off the left and upper border of a device's picture.
-    fn border(&self) -> (u32, u32) {
+    pub(super) fn width(&self) -> u32 {
+        self.raw.width()
+    }
+
+    pub(super) fn height(&self) -> u32 {
+        self.raw.height()
+    }
+
+    /// That a device's picture has the pixels that the processor's would have; the error says why not.
+    pub(super) fn as_the_processor_shows_it(&self) -> Result<(), String> {
         if !self.is_on_device() {
-            return (0, 0);
+            return Err("a picture was not decoded on the device".to_owned());
         }
         // SAFETY: reads two numbers of the frame that `self` owns.
         #[allow(unsafe_code)]
         let (left, top) = unsafe { ((*self.raw.as_ptr()).crop_left, (*self.raw.as_ptr()).crop_top) };
-        (u32::try_from(left).unwrap_or(u32::MAX), u32::try_from(top).unwrap_or(u32::MAX))
-    }
-
-    pub(super) fn width(&self) -> u32 {
-        self.raw.width().saturating_sub(self.border().0)
-    }
-
-    pub(super) fn height(&self) -> u32 {
-        self.raw.height().saturating_sub(self.border().1)
+        if left != 0 || top != 0 {
+            // FFmpeg leaves such a border to us in a device's picture. In the processor's it cuts only as far as its own
+            // alignment goes, and that is the reference.
+            return Err(format!("a border of {left} and {top} pixels is cut off on the processor only"));
+        }
+        let (width, height) = (self.width(), self.height());
+        if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
+            // A device's surfaces are even, whatever a stream's last column and row of chroma were made from.
+            return Err(format!("{width}x{height} pixels are decoded on the processor only"));
+        }
+        Ok(())
     }
 
     /// Whether its pixels are in a device's memory.
-    pub(super) fn is_on_device(&self) -> bool {
+    fn is_on_device(&self) -> bool {
         // SAFETY: reads a number of the frame that `self` owns.
         #[allow(unsafe_code)]
         let format = unsafe { (*self.raw.as_ptr()).format };
@@ -551,21 +570,12 @@ impl Picture {
         let Some(matrix) = Matrix::from_code_point(space, self.height()) else {
             return Err(format!("colour matrix {space} is not supported"));
         };
-        let sample: u64 = if depth == Depth::Eight { 1 } else { 2 };
-        let (left, top) = self.border();
-        // Chroma has half the rows and, U and V together, the same columns.
-        if !left.is_multiple_of(2) || !top.is_multiple_of(2) {
-            return Err(format!("a border of {left} and {top} pixels is not supported"));
-        }
         let [Ok(luma), Ok(chroma)] = strides.map(u32::try_from) else { return unsupported() };
-        let at = |plane: *mut u8, stride: u32, row: u32| {
-            plane as u64 + u64::from(row) * u64::from(stride) + u64::from(left) * sample
-        };
         Ok(DevicePicture {
             width: self.width(),
             height: self.height(),
             depth,
-            planes: [at(planes[0], luma, top), at(planes[1], chroma, top / 2)],
+            planes: planes.map(|plane| plane as u64),
             strides: [luma, chroma],
             matrix,
             full_range: range == 2,
@@ -582,14 +592,7 @@ impl Picture {
         if !self.is_on_device() {
             return self.raw.format().descriptor().map_or("none", |d| d.name());
         }
-        // What NVIDIA's decoder gives in the layouts that are converted.
-        use ffi::AVPixelFormat as P;
-        match self.software {
-            format if format == P::AV_PIX_FMT_YUV420P as i32 => "yuv420p",
-            format if format == P::AV_PIX_FMT_YUVJ420P as i32 => "yuvj420p",
-            format if format == P::AV_PIX_FMT_YUV420P10LE as i32 => "yuv420p10le",
-            _ => "cuda",
-        }
+        converted_on_device(self.software).unwrap_or("cuda")
     }
 
     pub(super) fn is_damaged(&self) -> bool {

@@ -73,14 +73,16 @@ pub fn usable(index: u32) -> Result<CudaDevice> {
             &format!("update it (580 or later); this one is for {major}.{minor}"),
         ));
     }
-    // SAFETY: opens the library and looks for nothing in it.
-    if !unsafe { cudarc::cublaslt::sys::is_culib_present() } {
-        return Err(missing(
-            format!("cuda:{index}: libcublasLt.so.13"),
-            "install CUDA 13's libraries, or name the folder of PyTorch's (nvidia/cu13/lib) in LD_LIBRARY_PATH",
-        ));
+    let remedy =
+        "install CUDA 13's libraries, or name the folder of PyTorch's (nvidia/cu13/lib) in LD_LIBRARY_PATH";
+    match products::version() {
+        None => Err(missing(format!("cuda:{index}: libcublasLt.so.13"), remedy)),
+        Some(found) if found < products::LEAST_VERSION => Err(missing(
+            format!("cuda:{index}: cuBLASLt 13.0"),
+            &format!("{remedy}; what was found first is {found}"),
+        )),
+        Some(_) => Ok(device),
     }
-    Ok(device)
 }
 
 /// Loads both towers of a model onto a device.
@@ -124,6 +126,8 @@ pub struct Cuda {
     context: Arc<Context>,
     products: Mutex<Products>,
     staging: Mutex<Staging>,
+    /// Of the library that computes the products: another may choose other algorithms, and so other bits.
+    library: products::Version,
 }
 
 /// A device's primary context, the stream and the loaded kernels.
@@ -148,6 +152,14 @@ impl Context {
         result::init().map_err(fail)?;
         let ordinal = i32::try_from(device.index).map_err(|_| failed(&what, "no such number"))?;
         let handle = result::device::get(ordinal).map_err(fail)?;
+        // FFmpeg's decoder takes part in a context that is active only where its flags are these.
+        let blocking = sys::CUctx_flags::CU_CTX_SCHED_BLOCKING_SYNC as u32;
+        // SAFETY: the device was just given by the driver; nothing but its settings changes.
+        match unsafe { sys::cuDevicePrimaryCtxSetFlags_v2(handle, blocking) }.result() {
+            // Somebody else in this process opened it. Computing works all the same, and the decoder says that it does not.
+            Ok(()) | Err(DriverError(sys::CUresult::CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE)) => {}
+            Err(error) => return Err(fail(error)),
+        }
         // SAFETY: the device was just given by the driver; what is retained is released when `opened` is dropped, also
         // where a later step fails.
         let context = unsafe { result::primary_ctx::retain(handle) }.map_err(fail)?;
@@ -240,9 +252,11 @@ impl Cuda {
     /// As [`usable`], and where the driver refuses.
     pub fn open(index: u32) -> Result<Self> {
         let context = Context::open(usable(index)?)?;
+        let library =
+            products::version().ok_or_else(|| failed(context.label(), "cuBLASLt was there and is gone"))?;
         let products = Mutex::new(Products::new(&context)?);
         let staging = Mutex::new(Staging::new(&context)?);
-        Ok(Self { context, products, staging })
+        Ok(Self { context, products, staging, library })
     }
 
     /// Waits for the context's default stream, on which FFmpeg copies its pictures. Streams of ours are not among what it
@@ -278,7 +292,7 @@ impl Compute for Cuda {
     type Memory = CudaMemory;
 
     fn name(&self) -> String {
-        format!("{} {}", self.context.label(), self.context.device.name)
+        format!("{} {}, cuBLASLt {}", self.context.label(), self.context.device.name, self.library)
     }
 
     fn allocate(&self, bytes: usize) -> Result<Option<CudaMemory>> {

@@ -26,6 +26,26 @@ const CANDIDATES: usize = 16;
 /// Rows that an algorithm is chosen for, as near as whole items come: those of a batch that fills a device.
 const CHOSEN_FOR: usize = 4096;
 
+/// A version of the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version(usize);
+
+/// The first whose calls are those that are made here.
+pub(super) const LEAST_VERSION: Version = Version(130_000);
+
+impl std::fmt::Display for Version {
+    /// The library counts 13.1.2 as 130102.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.0 / 10_000, self.0 / 100 % 100, self.0 % 100)
+    }
+}
+
+/// The version of the library that is found; `None` where there is none.
+pub(super) fn version() -> Option<Version> {
+    // SAFETY: opens the library; every version has the function, which takes nothing and gives a number.
+    unsafe { sys::is_culib_present().then(|| Version(sys::cublasLtGetVersion())) }
+}
+
 /// What decides on the algorithm: format, width of the result, rows of an item, columns, depth.
 type Kind = (Format, bool, usize, usize, usize);
 

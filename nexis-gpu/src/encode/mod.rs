@@ -3,8 +3,8 @@
 //! Weights are uploaded once and memory is taken once, when the model is loaded; a forward pass takes none. It always has the
 //! same shape: a batch of [`pictures`](EncodeOptions::pictures) or [`texts`](EncodeOptions::texts), the places that nobody
 //! asked for filled with what was there before. So every product has one shape and one algorithm, and what a picture
-//! gives depends on nothing beside it. Where the device lacks room for a batch, it is halved; how a row is added up stays as
-//! it was, because algorithms are chosen without regard to the number of items.
+//! gives depends on nothing beside it. Where the device lacks room for a batch beside that of frames, it is halved; how a row
+//! is added up stays as it was, because algorithms are chosen without regard to the number of items.
 //!
 //! Texts run on the device like pictures: the tower is the same code, a caption of a few sentences would keep a
 //! processor busy for longer than the device needs for its frames, and one precision holds for both sides of a score.
@@ -19,8 +19,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
-use nexis_core::media::tiles::TileLayout;
-use nexis_core::media::{Frame, MediaFailure};
+use nexis_core::media::tiles::{MAX_TILES, TileLayout};
+use nexis_core::media::{Frame, MediaFailure, MediaLimits};
 use nexis_core::model::Crop;
 use nexis_core::model::towers::{Blueprint, ClipSizes, Towers};
 use nexis_core::{Error, Result};
@@ -46,11 +46,14 @@ pub struct EncodeOptions {
     pub pictures: usize,
     /// Texts of a batch.
     pub texts: usize,
+    /// Pixels of the largest frame that is expected: room for it is taken beside the batch.
+    pub max_pixels: u64,
 }
 
 impl Default for EncodeOptions {
     fn default() -> Self {
-        Self { format: Format::Bf16, pictures: 64, texts: 16 }
+        let max_pixels = MediaLimits::default().max_pixels;
+        Self { format: Format::Bf16, pictures: 64, texts: 16, max_pixels }
     }
 }
 
@@ -98,11 +101,19 @@ struct Work<M> {
     frames: FrameSpace<M>,
 }
 
-/// For cutting tiles out of frames. It grows to the largest frame that came.
+/// For cutting tiles out of frames. It grows where a frame is larger than was expected.
 struct FrameSpace<M> {
     rgb: Option<M>,
     rows: Option<M>,
     taps: HashMap<(u32, u32), DeviceTaps<M>>,
+}
+
+/// Bytes of the largest frame, and of what its rows are resized to.
+fn frame_bytes(max_pixels: u64, edge: usize) -> [usize; 2] {
+    // Rows come to no more than the longer edge of a frame times the edge of a tile, whichever way the frame lies.
+    let longest = max_pixels.saturating_mul(MAX_TILES.into()).isqrt();
+    let number = |x: u64| usize::try_from(x).unwrap_or(usize::MAX);
+    [number(max_pixels).saturating_mul(3), number(longest).saturating_mul(edge).saturating_mul(3)]
 }
 
 /// Both towers of a CLIP on a device.
@@ -146,7 +157,7 @@ impl<C: Compute> DeviceTowers<C> {
         let texts = options.texts.max(1);
         let mut pictures = options.pictures.max(FEWEST_PICTURES);
         let (work, workspace) = loop {
-            match Self::work(&compute, &sizes, vision.row, pictures, texts)? {
+            match Self::work(&compute, &sizes, vision.row, EncodeOptions { pictures, texts, ..options })? {
                 Some(work) => break work,
                 None if pictures / 2 >= FEWEST_PICTURES => pictures /= 2,
                 None => return Err(no_room("the smallest batch", weights)),
@@ -172,14 +183,16 @@ impl<C: Compute> DeviceTowers<C> {
         compute: &C,
         sizes: &ClipSizes,
         row: usize,
-        pictures: usize,
-        texts: usize,
+        options: EncodeOptions,
     ) -> Result<Option<(Work<C::Memory>, usize)>> {
+        let EncodeOptions { pictures, texts, max_pixels, .. } = options;
         let grid = sizes.grid();
         let input = pictures * grid * grid * row * 2;
         let vision = Rows { items: pictures, per: grid * grid + 1, width: sizes.vision.width };
         let text = Rows { items: texts, per: sizes.context, width: sizes.text.width };
-        let (mut total, bytes) = (0, [texts * sizes.context * 4, pictures * sizes.image * sizes.image * 3]);
+        let [rgb, resized] = frame_bytes(max_pixels, sizes.image);
+        let (tokens, crops) = (texts * sizes.context * 4, pictures * sizes.image * sizes.image * 3);
+        let mut total = 0;
         let Some(pictures) = Space::new(compute, vision, &sizes.vision, sizes.projection, input, &mut total)?
         else {
             return Ok(None);
@@ -187,15 +200,19 @@ impl<C: Compute> DeviceTowers<C> {
         let Some(texts) = Space::new(compute, text, &sizes.text, sizes.projection, 0, &mut total)? else {
             return Ok(None);
         };
-        let [tokens, crops] = bytes;
-        let (Some(tokens), Some(crops)) = (compute.allocate(tokens)?, compute.allocate(crops)?) else {
+        let mut take = |bytes: usize| {
+            total += bytes;
+            compute.allocate(bytes)
+        };
+        let (Some(tokens), Some(crops), Some(rgb), Some(resized)) =
+            (take(tokens)?, take(crops)?, take(rgb)?, take(resized)?)
+        else {
             return Ok(None);
         };
         // The row of a picture's class is its first; that never changes.
         let first: Vec<u32> = (0..vision.items).map(|item| (item * vision.per) as u32).collect();
         compute.upload(&words(&first), C::span(&pictures.wanted))?;
-        let frames = FrameSpace { rgb: None, rows: None, taps: HashMap::new() };
-        total += bytes.iter().sum::<usize>();
+        let frames = FrameSpace { rgb: Some(rgb), rows: Some(resized), taps: HashMap::new() };
         Ok(Some((Work { pictures, texts, tokens, crops, frames }, total)))
     }
 
@@ -232,10 +249,7 @@ impl<C: Compute> DeviceTowers<C> {
             Some(C::span(&vision.class)),
             C::span(&vision.positions),
             Some(vision.before.spans::<C>()),
-            vision.tower.first_norm::<C>()?,
-            rows,
-            C::span(&space.x),
-            C::span(&space.h),
+            &space.states::<C>(vision.tower.first_norm::<C>()?),
         )?;
         // SAFETY: the first row of each picture was put into `wanted` when the memory was taken.
         unsafe {
@@ -323,7 +337,8 @@ impl<C: Compute> DeviceTowers<C> {
         let (kernels, compute) = (Kernels(&self.compute), &self.compute);
         let space = &mut work.frames;
         let height = frame.height as usize;
-        let rgb = grown(compute, &mut space.rgb, "a frame", frame.rgb.len())?;
+        let bytes = rgb_bytes(frame);
+        let rgb = grown(compute, &mut space.rgb, "a frame", bytes)?;
         let rows = grown(compute, &mut space.rows, "a frame's rows", layout.width() as usize * height * 3)?;
         if space.taps.len() + 2 > KEPT_TAPS {
             space.taps.clear();
@@ -334,7 +349,9 @@ impl<C: Compute> DeviceTowers<C> {
             }
         }
         let taps = |sizes| space.taps.get(&sizes).ok_or_else(|| Error::Internal("taps are gone".to_owned()));
-        compute.upload(&frame.rgb, rgb)?;
+        let pixels =
+            frame.rgb.get(..bytes).ok_or_else(|| Error::Internal("a frame lost pixels".to_owned()))?;
+        compute.upload(pixels, rgb)?;
         kernels.rows_from_rgb(rgb, height, taps((frame.width, layout.width()))?, rows)?;
         let plan = self.tile_plan(layout.width(), layout.corners().collect())?;
         let grid = self.sizes.grid();
@@ -345,6 +362,11 @@ impl<C: Compute> DeviceTowers<C> {
         let (columns, levels) = (taps((frame.height, layout.height()))?, C::span(&self.vision.levels));
         kernels.columns_to_input(rows, 1, columns, &plan, levels, InputFormat::Short(self.format), to)
     }
+}
+
+/// Bytes of a frame of this size.
+const fn rgb_bytes(frame: &Frame) -> usize {
+    (frame.width as usize).saturating_mul(frame.height as usize).saturating_mul(3)
 }
 
 fn words(values: &[u32]) -> Vec<u8> {
@@ -410,8 +432,16 @@ impl<C: Compute> Towers for DeviceTowers<C> {
         // All are looked at before the first is computed.
         let layouts = frames
             .iter()
-            .map(|frame| TileLayout::new(frame.width, frame.height, edge))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|frame| {
+                let layout = TileLayout::new(frame.width, frame.height, edge)?;
+                let (found, wanted) = (frame.rgb.len(), rgb_bytes(frame));
+                if found != wanted {
+                    let what = format!("a {}x{} frame of {found} bytes", frame.width, frame.height);
+                    return Err(Error::usage(what, format!("{wanted} bytes of RGB are expected")).into());
+                }
+                Ok(layout)
+            })
+            .collect::<Result<Vec<_>, MediaFailure>>()?;
         let tiles: usize = layouts.iter().map(|layout| layout.corners().count()).sum();
         if tiles == 0 {
             return Ok(Vec::new());
@@ -453,10 +483,7 @@ impl<C: Compute> Towers for DeviceTowers<C> {
                     C::span(&work.tokens),
                     (C::span(&text.table), vocabulary),
                     C::span(&text.positions),
-                    text.tower.first_norm::<C>()?,
-                    space.rows,
-                    C::span(&space.x),
-                    C::span(&space.h),
+                    &space.states::<C>(text.tower.first_norm::<C>()?),
                 )?;
                 out.extend(self.finish(&text.tower, space, after, projection, true, batch.len())?);
             }

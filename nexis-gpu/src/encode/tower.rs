@@ -9,7 +9,7 @@ use nexis_core::{Error, Result};
 
 use super::weights::{Norm, Uploader};
 use crate::compute::{Compute, Format, Product, Span};
-use crate::kernels::{Kernels, NormSpans, Rows};
+use crate::kernels::{Kernels, NormSpans, Rows, States};
 
 /// One block.
 struct Block<M> {
@@ -125,6 +125,13 @@ impl<M> Space<M> {
     }
 }
 
+impl<M> Space<M> {
+    /// What the first states are written to.
+    pub(super) fn states<'a, C: Compute<Memory = M>>(&'a self, norm: NormSpans<'a>) -> States<'a> {
+        States { rows: self.rows, norm, x: C::span(&self.x), h: C::span(&self.h) }
+    }
+}
+
 /// One forward pass.
 pub(super) struct Pass<'a, C> {
     pub(super) kernels: &'a Kernels<'a, C>,
@@ -195,15 +202,16 @@ impl<C: Compute> Pass<'_, C> {
             }
             let product = span(&space.product);
             self.product(rows, attended, &block.out, &space.product, width, width)?;
+            let states = |norm| States { rows, norm, x: span(x), h: span(&space.h) };
             let (bias, norm) = (span(&block.out_bias), block.norm2.spans::<C>());
-            self.kernels.add_and_norm(format, product, bias, norm, rows, span(x), span(&space.h))?;
+            self.kernels.add_and_norm(format, product, bias, &states(norm))?;
             self.product(rows, &space.h, &block.up, &space.inner, inner, width)?;
-            let (states, bias) = (span(&space.inner), span(&block.up_bias));
+            let (within, bias) = (span(&space.inner), span(&block.up_bias));
             let inside = Rows { width: inner, ..rows };
-            self.kernels.bias_and_activation(format, states, bias, tower.activation, inside)?;
+            self.kernels.bias_and_activation(format, within, bias, tower.activation, inside)?;
             self.product(rows, &space.inner, &block.down, &space.product, width, inner)?;
             let (bias, norm) = (span(&block.down_bias), norms.next().unwrap_or(after));
-            self.kernels.add_and_norm(format, product, bias, norm, rows, span(x), span(&space.h))?;
+            self.kernels.add_and_norm(format, product, bias, &states(norm))?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use nexis_gpu::EngineOptions;
 use serde::Serialize;
 
 use super::EngineArguments;
@@ -50,7 +51,7 @@ impl Doctor {
                 ),
                 remedy: None,
             },
-            Finding { part: "decoder", state: "ok", detail: options.decoder().name(), remedy: None },
+            decoder(&options),
             gpu(),
         ];
         findings.push(match options.judge() {
@@ -104,6 +105,16 @@ impl Doctor {
             Err(error) => Finding { part: "trial", state: "broken", detail: error.to_string(), remedy: None },
         }
     }
+}
+
+/// What decodes, and why it is not the GPU's own where the model runs on one.
+fn decoder(options: &EngineOptions) -> Finding {
+    let chosen = options.choose_decoder();
+    let (state, detail) = match chosen.why_not_the_gpu {
+        None => ("ok", chosen.decoder.name()),
+        Some(why) => ("absent", format!("{}, and not the GPU's own: {why}", chosen.decoder.name())),
+    };
+    Finding { part: "decoder", state, detail, remedy: None }
 }
 
 /// What there is to compute on beside the processor, what this build has for it, and what stands between the two.

@@ -1,27 +1,15 @@
-//! The kernels of `../kernels` as functions: every size is checked here, before a launch, so that no index leaves its memory.
-
-#![allow(unsafe_code)]
+//! From a decoder's picture to the network's input: `pixels.cu`.
 
 use nexis_core::media::resize::{Resample, Taps};
 use nexis_core::media::tiles::MAX_TILES;
 use nexis_core::media::yuv::Coefficients;
-use nexis_core::model::towers::Activation;
 use nexis_core::{Error, Result};
 
-use crate::compute::{Argument, Compute, Format, Launch, Product, Span};
+use super::{Kernels, THREADS, beyond, holds, named, no_room, number};
+use crate::compute::{Argument, Compute, Format, Span};
 
-/// Threads of a block in most kernels.
-const THREADS: u32 = 256;
-/// Threads of a warp.
-const WARP: u32 = 32;
-/// Most blocks along the second and third axis of a grid.
-const MAX_BLOCKS: usize = 65_535;
 /// `ROW_PIXELS` of `pixels.cu`.
 pub const ROW_PIXELS: u32 = 4096;
-/// `QUERIES` of `attention.cu`.
-const QUERIES: usize = 64;
-/// Largest head that `attention.cu` takes.
-pub const MAX_HEAD: usize = 128;
 
 /// `Yuv` of `pixels.cu`.
 #[repr(C)]
@@ -101,24 +89,6 @@ pub struct DeviceYuv<'a> {
     pub chroma_stride: u32,
     /// The integers of the conversion.
     pub coefficients: Coefficients,
-}
-
-/// Says that a launch would leave its memory, which is a defect.
-fn beyond(what: &str) -> Error {
-    Error::Internal(format!("{what}: the memory is smaller than the sizes say"))
-}
-
-fn number(what: &str, value: usize) -> Result<u32> {
-    u32::try_from(value).map_err(|_| Error::Internal(format!("{what}: {value} is too large for a kernel")))
-}
-
-/// That a span holds `count` values of `bytes` each.
-fn holds(what: &str, span: Span<'_>, counts: &[usize], bytes: usize) -> Result<Argument> {
-    let needed = counts.iter().try_fold(bytes, |product, count| product.checked_mul(*count));
-    match needed {
-        Some(needed) if needed <= span.bytes() => Ok(Argument::Address(span.address())),
-        _ => Err(beyond(what)),
-    }
 }
 
 impl DeviceYuv<'_> {
@@ -227,14 +197,6 @@ impl<M> DeviceTaps<M> {
     }
 }
 
-/// Says that the device's memory is used up.
-pub(crate) fn no_room(what: &str, bytes: usize) -> Error {
-    Error::Unavailable {
-        what: format!("{bytes} bytes of the device's memory for {what}"),
-        why: "there is no room; stop what else runs there, or choose a smaller batch".to_owned(),
-    }
-}
-
 /// Where the tiles of pictures lie, and how the network wants them.
 #[derive(Clone, Debug)]
 pub struct TilePlan {
@@ -250,44 +212,6 @@ pub struct TilePlan {
     pub corners: Vec<(u32, u32)>,
 }
 
-/// A layer normalisation's weights.
-#[derive(Clone, Copy, Debug)]
-pub struct NormSpans<'a> {
-    /// Factors, in 32 bits.
-    pub weight: Span<'a>,
-    /// What is added, in 32 bits.
-    pub bias: Span<'a>,
-    /// What is added to a variance.
-    pub eps: f32,
-}
-
-/// Rows of a batch.
-#[derive(Clone, Copy, Debug)]
-pub struct Rows {
-    /// Sequences.
-    pub items: usize,
-    /// Rows of a sequence.
-    pub per: usize,
-    /// Values of a row.
-    pub width: usize,
-}
-
-impl Rows {
-    const fn counts(self) -> [usize; 3] {
-        [self.items, self.per, self.width]
-    }
-}
-
-/// The name of a kernel in one of the two formats.
-macro_rules! named {
-    ($format:expr, $name:literal) => {
-        match $format {
-            Format::Bf16 => concat!($name, "_bf16"),
-            Format::F16 => concat!($name, "_f16"),
-        }
-    };
-}
-
 /// What the network's input is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputFormat {
@@ -297,33 +221,7 @@ pub enum InputFormat {
     Short(Format),
 }
 
-/// The kernels on one device.
-pub struct Kernels<'c, C>(pub &'c C);
-
 impl<C: Compute> Kernels<'_, C> {
-    /// Runs `kernel`.
-    ///
-    /// # Safety
-    /// As [`Compute::launch`].
-    unsafe fn launch(
-        &self,
-        kernel: &'static str,
-        grid: [usize; 3],
-        threads: u32,
-        arguments: &[Argument],
-    ) -> Result<()> {
-        let [x, y, z] = grid;
-        if y > MAX_BLOCKS || z > MAX_BLOCKS {
-            return Err(Error::Internal(format!("{kernel}: a grid of {x}x{y}x{z} blocks")));
-        }
-        if x == 0 || y == 0 || z == 0 {
-            return Ok(());
-        }
-        let grid = [number(kernel, x)?, number(kernel, y)?, number(kernel, z)?];
-        // SAFETY: handed on to the caller.
-        unsafe { self.0.launch(&Launch { kernel, grid, threads, arguments }) }
-    }
-
     /// Packed RGB of a picture, turned clockwise by `turns` right angles.
     ///
     /// # Errors
@@ -469,249 +367,5 @@ impl<C: Compute> Kernels<'_, C> {
         ];
         // SAFETY: the rows hold what the taps read, each tile lies within what comes out, and so do its patches.
         unsafe { self.launch(kernel, [(grid * patch) as usize, all, 1], THREADS, &arguments) }
-    }
-
-    /// A product, once its spans are found to hold it.
-    ///
-    /// # Errors
-    /// As [`yuv_to_rgb`](Self::yuv_to_rgb).
-    pub fn product(&self, product: &Product<'_>) -> Result<()> {
-        let Product { items, rows, columns, depth, .. } = *product;
-        holds("product", product.left, &[items, rows, depth], 2)?;
-        holds("product", product.right, &[columns, depth], 2)?;
-        holds("product", product.out, &[items, rows, columns], if product.wide { 4 } else { 2 })?;
-        // SAFETY: checked above.
-        unsafe { self.0.product(product) }
-    }
-
-    /// Blocks of kernels that give a warp to each row, and the arguments that say how many rows there are.
-    fn by_rows(rows: Rows) -> Result<[usize; 3]> {
-        let all = rows.items.checked_mul(rows.per).ok_or_else(|| beyond("rows"))?;
-        number("rows", all)?;
-        Ok([all.div_ceil((THREADS / WARP) as usize), 1, 1])
-    }
-
-    /// The first states of pictures; see `rows.cu`.
-    ///
-    /// # Errors
-    /// As [`yuv_to_rgb`](Self::yuv_to_rgb).
-    #[allow(clippy::too_many_arguments)]
-    pub fn embed_pictures(
-        &self,
-        format: Format,
-        patches: Span<'_>,
-        patch_bias: Option<Span<'_>>,
-        first: Option<Span<'_>>,
-        positions: Span<'_>,
-        before: Option<NormSpans<'_>>,
-        norm: NormSpans<'_>,
-        rows: Rows,
-        x: Span<'_>,
-        h: Span<'_>,
-    ) -> Result<()> {
-        let what = "pictures' first states";
-        let Rows { items, per, width } = rows;
-        let with_patch = per.checked_sub(usize::from(first.is_some())).ok_or_else(|| beyond(what))?;
-        let vector =
-            |span: Option<Span<'_>>| span.map_or(Ok(Argument::Address(0)), |s| holds(what, s, &[width], 4));
-        let arguments = [
-            holds(what, patches, &[items, with_patch, width], 2)?,
-            vector(patch_bias)?,
-            vector(first)?,
-            holds(what, positions, &[per, width], 4)?,
-            vector(before.map(|norm| norm.weight))?,
-            vector(before.map(|norm| norm.bias))?,
-            vector(Some(norm.weight))?,
-            vector(Some(norm.bias))?,
-            Argument::F32(norm.eps),
-            Argument::U32(number(what, items * per)?),
-            Argument::U32(number(what, per)?),
-            Argument::U32(number(what, width)?),
-            holds(what, x, &rows.counts(), 4)?,
-            holds(what, h, &rows.counts(), 2)?,
-        ];
-        // SAFETY: every span holds what the rows say.
-        unsafe { self.launch(named!(format, "embed_pictures"), Self::by_rows(rows)?, THREADS, &arguments) }
-    }
-
-    /// The first states of texts.
-    ///
-    /// # Safety
-    /// Every token in device memory is below `vocabulary`: the kernel reads its row.
-    ///
-    /// # Errors
-    /// As [`yuv_to_rgb`](Self::yuv_to_rgb).
-    #[allow(clippy::too_many_arguments)]
-    pub unsafe fn embed_texts(
-        &self,
-        format: Format,
-        tokens: Span<'_>,
-        (table, vocabulary): (Span<'_>, usize),
-        positions: Span<'_>,
-        norm: NormSpans<'_>,
-        rows: Rows,
-        x: Span<'_>,
-        h: Span<'_>,
-    ) -> Result<()> {
-        let what = "texts' first states";
-        let Rows { items, per, width } = rows;
-        let arguments = [
-            holds(what, tokens, &[items, per], 4)?,
-            holds(what, table, &[vocabulary, width], 2)?,
-            holds(what, positions, &[per, width], 4)?,
-            holds(what, norm.weight, &[width], 4)?,
-            holds(what, norm.bias, &[width], 4)?,
-            Argument::F32(norm.eps),
-            Argument::U32(number(what, items * per)?),
-            Argument::U32(number(what, per)?),
-            Argument::U32(number(what, width)?),
-            holds(what, x, &rows.counts(), 4)?,
-            holds(what, h, &rows.counts(), 2)?,
-        ];
-        // SAFETY: every span holds what the rows say, and the caller has looked at the tokens.
-        unsafe { self.launch(named!(format, "embed_texts"), Self::by_rows(rows)?, THREADS, &arguments) }
-    }
-
-    /// Adds a product and its bias to the residual stream `x` and normalises it into `h`.
-    ///
-    /// # Errors
-    /// As [`yuv_to_rgb`](Self::yuv_to_rgb).
-    #[allow(clippy::too_many_arguments)]
-    pub fn add_and_norm(
-        &self,
-        format: Format,
-        product: Span<'_>,
-        bias: Span<'_>,
-        norm: NormSpans<'_>,
-        rows: Rows,
-        x: Span<'_>,
-        h: Span<'_>,
-    ) -> Result<()> {
-        let what = "residual stream";
-        let Rows { items, per, width } = rows;
-        let arguments = [
-            holds(what, product, &rows.counts(), 2)?,
-            holds(what, bias, &[width], 4)?,
-            holds(what, norm.weight, &[width], 4)?,
-            holds(what, norm.bias, &[width], 4)?,
-            Argument::F32(norm.eps),
-            Argument::U32(number(what, items * per)?),
-            Argument::U32(number(what, width)?),
-            holds(what, x, &rows.counts(), 4)?,
-            holds(what, h, &rows.counts(), 2)?,
-        ];
-        // SAFETY: every span holds what the rows say.
-        unsafe { self.launch(named!(format, "add_and_norm"), Self::by_rows(rows)?, THREADS, &arguments) }
-    }
-
-    /// One row of each sequence, by its number among all rows.
-    ///
-    /// # Safety
-    /// Every number in device memory is below `rows.items * rows.per`.
-    ///
-    /// # Errors
-    /// As [`yuv_to_rgb`](Self::yuv_to_rgb).
-    #[allow(clippy::too_many_arguments)]
-    pub unsafe fn pick(
-        &self,
-        format: Format,
-        x: Span<'_>,
-        attended: Span<'_>,
-        wanted: Span<'_>,
-        rows: Rows,
-        x_out: Span<'_>,
-        attended_out: Span<'_>,
-    ) -> Result<()> {
-        let what = "wanted rows";
-        let Rows { items, width, .. } = rows;
-        let picked = Rows { per: 1, ..rows };
-        let arguments = [
-            holds(what, x, &rows.counts(), 4)?,
-            holds(what, attended, &rows.counts(), 2)?,
-            holds(what, wanted, &[items], 4)?,
-            Argument::U32(number(what, items)?),
-            Argument::U32(number(what, width)?),
-            holds(what, x_out, &picked.counts(), 4)?,
-            holds(what, attended_out, &picked.counts(), 2)?,
-        ];
-        // SAFETY: every span holds what the rows say, and the caller has looked at what is wanted.
-        unsafe { self.launch(named!(format, "pick"), Self::by_rows(picked)?, THREADS, &arguments) }
-    }
-
-    /// Adds a bias and applies an activation, in place.
-    ///
-    /// # Errors
-    /// As [`yuv_to_rgb`](Self::yuv_to_rgb), and for an odd width or an activation without a kernel.
-    pub fn bias_and_activation(
-        &self,
-        format: Format,
-        product: Span<'_>,
-        bias: Span<'_>,
-        activation: Activation,
-        rows: Rows,
-    ) -> Result<()> {
-        let what = "activation";
-        let pairs = rows.items * rows.per * rows.width / 2;
-        let arguments = [
-            holds(what, product, &rows.counts(), 2)?,
-            holds(what, bias, &[rows.width], 4)?,
-            Argument::U32(match activation {
-                Activation::QuickGelu => 0,
-                Activation::Gelu => 1,
-                Activation::GeluTanh => 2,
-                other => return Err(Error::usage(format!("activation {other:?}"), "no kernel has it")),
-            }),
-            Argument::U64(pairs as u64),
-            Argument::U32(number(what, rows.width)?),
-        ];
-        if !rows.width.is_multiple_of(2) {
-            return Err(Error::usage(format!("width {}", rows.width), "an even one is expected on a GPU"));
-        }
-        let blocks = pairs.div_ceil(THREADS as usize);
-        // SAFETY: a thread takes two values of the product, whose number is even.
-        unsafe { self.launch(named!(format, "bias_and_activation"), [blocks, 1, 1], THREADS, &arguments) }
-    }
-
-    /// Attention of sequences, from `[items, per, 3 * width]` to `[items, per, width]`.
-    ///
-    /// # Errors
-    /// As [`yuv_to_rgb`](Self::yuv_to_rgb), and for heads without a kernel.
-    #[allow(clippy::too_many_arguments)]
-    pub fn attend(
-        &self,
-        format: Format,
-        qkv: Span<'_>,
-        bias: Span<'_>,
-        rows: Rows,
-        heads: usize,
-        causal: bool,
-        out: Span<'_>,
-    ) -> Result<()> {
-        let what = "attention";
-        let Rows { items, per, width } = rows;
-        let size = width.checked_div(heads).unwrap_or(0);
-        if size == 0 || size * heads != width || !size.is_multiple_of(2) || size > MAX_HEAD {
-            let why = format!("even heads of up to {MAX_HEAD} values are expected on a GPU");
-            return Err(Error::usage(format!("{heads} heads of {width} values"), why));
-        }
-        let kernel = match size {
-            ..=32 => named!(format, "attend_32"),
-            33..=64 => named!(format, "attend_64"),
-            65..=80 => named!(format, "attend_80"),
-            81..=96 => named!(format, "attend_96"),
-            _ => named!(format, "attend_128"),
-        };
-        let arguments = [
-            holds(what, qkv, &[items, per, 3, width], 2)?,
-            holds(what, bias, &[3, width], 4)?,
-            Argument::U32(number(what, per)?),
-            Argument::U32(number(what, heads)?),
-            Argument::U32(number(what, size)?),
-            Argument::U32(u32::from(causal)),
-            Argument::F32(1.0 / (size as f32).sqrt()),
-            holds(what, out, &rows.counts(), 2)?,
-        ];
-        // SAFETY: both hold every row of every sequence, and the kernel looks at none beyond `per`.
-        unsafe { self.launch(kernel, [per.div_ceil(QUERIES), heads, items], 128, &arguments) }
     }
 }
