@@ -17,7 +17,12 @@ fn judge(name: &str) -> String {
 }
 
 fn nexis(arguments: &[&str]) -> Output {
+    nexis_in(Path::new("."), arguments)
+}
+
+fn nexis_in(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_nexis"))
+        .current_dir(folder)
         .args(arguments)
         .env("NEXIS_MODELS", repository().join("models"))
         .env("NO_COLOR", "1")
@@ -29,16 +34,20 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
 /// The demonstration model with a card that leaves everything to a judge.
 fn doubtful(folder: &Path) -> String {
     let model = folder.join("doubtful");
-    fs::create_dir(&model).unwrap();
-    for entry in fs::read_dir(repository().join("models/demo")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
-        }
-    }
+    copy_files(&repository().join("models/demo"), &model);
     let card = model.join("card.toml");
     let said = fs::read_to_string(&card).unwrap();
     let left = said
@@ -97,9 +106,61 @@ fn verify_and_replay_name_what_decided() {
     let missing = replay(&[]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(text(&missing.stderr).contains("qwen3_vl_tied_bf16"), "{}", text(&missing.stderr));
+    assert!(text(&missing.stderr).contains("--judge"), "{}", text(&missing.stderr));
+    // A record is somebody else's: a folder of that name is not loaded for its sake.
+    let planted = nexis_in(
+        &repository().join("tests/fixtures/judges"),
+        &["replay", record.to_str().unwrap(), &package, "--model", &model],
+    );
+    assert_eq!(planted.status.code(), Some(2), "{}", text(&planted.stdout));
+    assert!(text(&planted.stderr).contains("--judge"), "{}", text(&planted.stderr));
+    // An id of the registry is, where every file of it is held to a digest.
+    let models = folder.path().join("models");
+    copy_files(Path::new(&tied), &models.join("qwen3_vl_tied_bf16"));
+    let listed = |files: &[&str]| {
+        let files: Vec<String> = files
+            .iter()
+            .map(|name| {
+                let digest = &used["identity"]["model"]["digests"][name];
+                format!(
+                    "{{ name = \"{name}\"{} }}",
+                    digest.as_str().map(|d| format!(", sha256 = \"{d}\"")).unwrap_or_default()
+                )
+            })
+            .collect();
+        fs::write(
+            models.join("registry.toml"),
+            format!(
+                "[[model]]\nid = \"qwen3_vl_tied_bf16\"\nkind = \"qwen3-vl\"\nlicence = \"Apache-2.0\"\nnote = \"Random.\"\n\
+                 [model.hub]\nrepository = \"maker/tied\"\nrevision = \"main\"\nfiles = [{}]\n",
+                files.join(", ")
+            ),
+        )
+        .unwrap();
+        replay(&["--models-dir", models.to_str().unwrap()])
+    };
+    let all = ["config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"];
+    let held = listed(&all);
+    assert_eq!(held.status.code(), Some(0), "{}{}", text(&held.stdout), text(&held.stderr));
+    // One file less, and one that nobody has a digest of.
+    for files in [&all[..3], &["config.json", "model.safetensors", "vocab.json"]] {
+        let loose = listed(files);
+        assert_eq!(loose.status.code(), Some(2), "{}{}", text(&loose.stdout), text(&loose.stderr));
+        assert!(text(&loose.stderr).contains("digest"), "{}", text(&loose.stderr));
+    }
+    // Neither has an interval that a budget could hold for.
+    assert_eq!(replay(&["--judge", &tied, "--judge-budget", "3"]).status.code(), Some(64));
     let other = replay(&["--judge", &judge("qwen3_vl_sharded_f16")]);
     assert_eq!(other.status.code(), Some(1));
     assert!(text(&other.stdout).contains("environment.judge.identity.model.id"), "{}", text(&other.stdout));
+
+    // A record that was made without a judge needs none, and one that is given is left out.
+    let plain = folder.path().join("plain");
+    nexis(&["verify", &package, "--model", &model, "--evidence", plain.to_str().unwrap()]);
+    let record = fs::read_dir(&plain).unwrap().next().unwrap().unwrap().path();
+    let spare = nexis(&["replay", record.to_str().unwrap(), &package, "--model", &model, "--judge", &tied]);
+    assert_eq!(spare.status.code(), Some(0), "{}{}", text(&spare.stdout), text(&spare.stderr));
+    assert!(text(&spare.stderr).contains("made without a judge"), "{}", text(&spare.stderr));
 }
 
 #[test]
@@ -128,6 +189,8 @@ fn score_asks_the_judge_and_wrong_uses_are_refused() {
         assert_eq!(refused.status.code(), Some(64), "{arguments:?}");
         assert!(text(&refused.stderr).contains(says), "{arguments:?}: {}", text(&refused.stderr));
     }
+    // Nor has `score` an interval.
+    assert_eq!(score(&["--judge", &tied, "--judge-budget", "3"]).status.code(), Some(64));
     let unfetched = score(&["--judge", "Qwen/Qwen3-VL-2B-Instruct"]);
     assert_eq!(unfetched.status.code(), Some(2));
     assert!(text(&unfetched.stderr).contains("nexis models fetch Qwen/Qwen3-VL-2B-Instruct"));

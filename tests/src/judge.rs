@@ -1,5 +1,7 @@
 //! The contract of `Judge`: every implementation runs [`contract`].
 
+use std::process::Command;
+
 use nexis_core::Error;
 use nexis_core::media::Frame;
 use nexis_core::model::judge::{Answer, Ask, FRAME_LIMIT, Judge, QUESTION_LIMIT, Question};
@@ -80,10 +82,18 @@ pub fn contract(judge: &dyn Judge) {
     assert_eq!(bits(judge, &backwards), expected);
     assert_eq!(bits(judge, &[asks[1].clone(), asks[1].clone()]), [alone[1], alone[1]]);
     assert!(judge.answer(&[]).unwrap().is_empty());
+    // Asked from pools of several sizes; the threads of the products are varied by `over_threads`.
     for threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        assert_eq!(pool.install(|| bits(judge, &asks)), alone, "{threads} threads");
+        assert_eq!(pool.install(|| bits(judge, &asks)), alone, "from {threads} threads");
     }
+    // Asked by several threads at once, each of which waits for the others.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+    let together = pool.install(|| {
+        use rayon::prelude::*;
+        asks.par_iter().map(|ask| bits(judge, std::slice::from_ref(ask))).collect::<Vec<_>>()
+    });
+    assert_eq!(together.concat(), alone, "one call per thread");
 
     // The order of frames and their times matter.
     let mut turned = clips[0].clone();
@@ -103,5 +113,50 @@ pub fn contract(judge: &dyn Judge) {
     for frames in [&Vec::new(), &mixed, &many] {
         let call = [asks[0].clone(), Ask { frames, question: Question::MainlyNature }];
         assert!(matches!(judge.answer(&call), Err(Error::Usage { .. })));
+    }
+}
+
+/// Says to a process started by [`over_threads`] that it is one.
+const CHILD: &str = "NEXIS_TEST_THREADS_CHILD";
+
+/// How an answer stands in a line of a child's output.
+const LINE: &str = "answers of ";
+
+/// That answers have the same bits whatever the number of threads that products are shared out to. It is settled once
+/// per process, from `RAYON_NUM_THREADS` or the machine, so that each number has a process of its own: the test of this
+/// name, run again. The frames are large enough for products to be shared out.
+///
+/// # Panics
+/// Where answers differ.
+pub fn over_threads(test: &str, judges: &[(&str, &dyn Judge)]) {
+    if std::env::var_os(CHILD).is_some() {
+        let frames = clip(0, 1280, 720, 0.8);
+        let caption = "a river in a green forest under a bright blue sky ".repeat(12);
+        let questions = [Question::Shows(&caption), Question::MainlyNature];
+        let asks = questions.map(|question| Ask { frames: &frames, question });
+        for (name, judge) in judges {
+            println!("\n{LINE}{name}: {:?}", bits(*judge, &asks));
+        }
+        return;
+    }
+    let answers = |threads: &str| -> Vec<String> {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env(CHILD, "1")
+            .env("RAYON_NUM_THREADS", threads)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout).into_owned();
+        assert!(
+            child.status.success(),
+            "{threads} threads: {said}{}",
+            String::from_utf8_lossy(&child.stderr)
+        );
+        said.lines().filter(|line| line.starts_with(LINE)).map(str::to_owned).collect()
+    };
+    let one = answers("1");
+    assert_eq!(one.len(), judges.len(), "{one:?}");
+    for threads in ["3", "16"] {
+        assert_eq!(answers(threads), one, "{threads} threads");
     }
 }

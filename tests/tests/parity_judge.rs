@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use nexis_core::Error;
 use nexis_core::media::Frame;
-use nexis_core::model::ModelDevice;
 use nexis_core::model::judge::{Answer, Ask, Judge, JudgeOptions, QUESTION_LIMIT, Question, Qwen3Vl};
+use nexis_core::model::{ClipModel, LoadOptions, ModelDevice};
 use nexis_tests::fixture;
-use nexis_tests::judge::{clip, contract, lcg_frame};
+use nexis_tests::judge::{clip, contract, lcg_frame, over_threads};
 use serde_json::Value;
 
 const VARIANTS: [&str; 2] = ["qwen3_vl_tied_bf16", "qwen3_vl_sharded_f16"];
@@ -129,6 +129,13 @@ fn the_contract_of_judges() {
     }
 }
 
+#[test]
+fn answers_do_not_depend_on_the_threads_of_a_product() {
+    let judges = VARIANTS.map(|name| (name, load(name).0));
+    let judges: Vec<(&str, &dyn Judge)> = judges.iter().map(|(name, judge)| (*name, judge as _)).collect();
+    over_threads("answers_do_not_depend_on_the_threads_of_a_product", &judges);
+}
+
 /// Every mark and added token of the tokenizer.
 fn added(name: &str) -> Vec<(u32, String)> {
     let file: Value =
@@ -203,11 +210,105 @@ fn a_contradiction_at_the_end_of_a_long_caption_is_read() {
     let at = |n: usize| {
         let text = tokens(n);
         let ask = [Ask { frames: &frames, question: Question::Other(&text) }];
-        (judge.prompt(&ask[0]).unwrap().len(), judge.answer(&ask).unwrap()[0])
+        (judge.prompt(&ask[0]).map(|prompt| prompt.len()), judge.answer(&ask).unwrap()[0])
     };
     let (length, answer) = at(QUESTION_LIMIT / 2);
-    assert!(length > around && matches!(answer, Answer::Yes(_)));
-    assert!(matches!(at(QUESTION_LIMIT + 1).1, Answer::TooLong { tokens } if tokens > QUESTION_LIMIT));
+    assert!(length.unwrap() > around && matches!(answer, Answer::Yes(_)));
+    let (length, answer) = at(QUESTION_LIMIT + 1);
+    assert!(length.is_err() && matches!(answer, Answer::TooLong { tokens } if tokens > QUESTION_LIMIT));
+}
+
+#[test]
+fn whatever_a_caption_says_is_no_failure() {
+    let frames = clip(0, 96, 64, 0.8);
+    let answer = |judge: &Qwen3Vl, caption: &str| {
+        judge.answer(&[Ask { frames: &frames, question: Question::Shows(caption) }]).unwrap()[0]
+    };
+    // Longer than what is tokenized at all.
+    let (judge, _) = load(VARIANTS[0]);
+    let endless = "a".repeat(200_000);
+    assert!(matches!(answer(&judge, &endless), Answer::TooLong { tokens } if tokens > 200_000));
+    // A model that reads fewer tokens than a question may have.
+    let dir = copy(VARIANTS[0]);
+    edit(dir.path(), "config.json", "\"max_position_embeddings\": 4096", "\"max_position_embeddings\": 300");
+    let short = Qwen3Vl::load(dir.path(), &JudgeOptions::default()).unwrap();
+    assert!(matches!(answer(&short, "a river"), Answer::Yes(_)));
+    let long = "a river in a green forest and ".repeat(40);
+    let around = judge.prompt(&Ask { frames: &frames, question: Question::Shows(&long) }).unwrap().len();
+    assert!((301..QUESTION_LIMIT).contains(&around), "{around}");
+    assert_eq!(answer(&short, &long), Answer::TooLong { tokens: around });
+}
+
+/// Replaces what stands once in a file of a model.
+fn edit(dir: &std::path::Path, file: &str, from: &str, to: &str) {
+    let text = std::fs::read_to_string(dir.join(file)).unwrap();
+    assert_eq!(text.matches(from).count(), 1, "{file}: {from}");
+    std::fs::write(dir.join(file), text.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+fn a_model_that_asks_for_too_much_is_refused_before_its_weights_are_read() {
+    for (name, from, to, says) in [
+        // Patches of one pixel: a quarter of a million for two frames.
+        (
+            VARIANTS[0],
+            "\"patch_size\": 16,\n    \"rope",
+            "\"patch_size\": 2,\n    \"rope",
+            "patch_size is 2; 8 to 64",
+        ),
+        (
+            VARIANTS[0],
+            "\"patch_size\": 16,\n    \"rope",
+            "\"patch_size\": 1024,\n    \"rope",
+            "patch_size is 1024",
+        ),
+        (VARIANTS[1], "\"num_heads\": 3", "\"num_heads\": 256", "an attention over patches"),
+        (
+            VARIANTS[0],
+            "\"num_attention_heads\": 4",
+            "\"num_attention_heads\": 256",
+            "an attention over tokens",
+        ),
+    ] {
+        let dir = copy(name);
+        edit(dir.path(), "config.json", from, to);
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "safetensors") {
+                std::fs::write(path, "not weights").unwrap();
+            }
+        }
+        let error = refusal(dir.path());
+        assert!(error.contains(says) && error.contains("config.json"), "{to}: {error}");
+    }
+}
+
+#[test]
+fn files_of_weights_are_bounded_together() {
+    let dir = copy(VARIANTS[1]);
+    for i in 1..=3 {
+        let name = format!("model-0000{i}-of-00003.safetensors");
+        // Holes, of which nothing is on disk.
+        std::fs::File::create(dir.path().join(name)).unwrap().set_len(12 << 30).unwrap();
+    }
+    let error = refusal(dir.path());
+    assert!(error.contains("3 files of weights have 38654705664 bytes"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_a_models_place_is_refused_and_not_waited_for() {
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let dir = copy(VARIANTS[0]);
+        let path = dir.path().join(file);
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert!(refusal(dir.path()).contains("is not a file"), "{file}");
+        if file == "config.json" {
+            let error = ClipModel::load(dir.path(), &LoadOptions::default()).err().unwrap().to_string();
+            assert!(error.contains("config.json is not a file"), "{error}");
+        }
+    }
 }
 
 /// A copy of a model to damage.

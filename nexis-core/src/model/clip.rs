@@ -134,16 +134,15 @@ pub struct ClipModel {
     network: Network,
 }
 
-/// Reads one file of a model directory whole, up to a limit.
-fn read(model: &str, dir: &Path, name: &str, limit: u64) -> Result<Vec<u8>> {
+/// Bytes of one file of a model directory, which has to be a file of at most `limit`; `None` where it is not there.
+/// Nothing is opened: opening a pipe would wait for who writes to it.
+pub(super) fn size(model: &str, dir: &Path, name: &str, limit: u64) -> Result<Option<u64>> {
     let path = dir.join(name);
-    let io = |e| Error::io(&path, e);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing(model, dir, name)),
-        Err(e) => return Err(io(e)),
+    let metadata = match std::fs::metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(&path, e)),
     };
-    let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
         return Err(Error::model(model, format!("{name} is not a file")));
     }
@@ -151,9 +150,17 @@ fn read(model: &str, dir: &Path, name: &str, limit: u64) -> Result<Vec<u8>> {
         let why = format!("{name} has {} bytes; at most {limit} are read", metadata.len());
         return Err(Error::model(model, why));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    file.take(limit).read_to_end(&mut bytes).map_err(io)?;
-    Ok(bytes)
+    Ok(Some(metadata.len()))
+}
+
+/// Reads one file of a model directory whole, up to a limit; `None` where it is not there.
+pub(super) fn read(model: &str, dir: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some(size) = size(model, dir, name, limit)? else { return Ok(None) };
+    let path = dir.join(name);
+    let io = |e| Error::io(&path, e);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    File::open(&path).map_err(io)?.take(limit).read_to_end(&mut bytes).map_err(io)?;
+    Ok(Some(bytes))
 }
 
 /// What to say where a file is not there: often the directory holds the same thing in another form.
@@ -255,7 +262,7 @@ impl ClipModel {
         };
         let mut digests = BTreeMap::new();
         let mut read = |name: &str, limit| {
-            let bytes = read(&id, dir, name, limit)?;
+            let bytes = read(&id, dir, name, limit)?.ok_or_else(|| missing(&id, dir, name))?;
             digests.insert(name.to_owned(), Digest::of(&bytes));
             Ok::<_, Error>(bytes)
         };
@@ -386,7 +393,10 @@ impl ImageText for ClipModel {
         crops.iter().try_for_each(|crop| self.spec.check(crop))?;
         let levels = self.spec.levels();
         let mut out = Vec::with_capacity(crops.len());
-        for crops in crops.chunks(CROPS_AT_ONCE) {
+        // A device cuts its own batches, and nothing is unfolded for it here.
+        let elsewhere = matches!(self.network, Network::Elsewhere(_));
+        let at_once = if elsewhere { crops.len().max(1) } else { CROPS_AT_ONCE };
+        for crops in crops.chunks(at_once) {
             let unfold = |crop| unfold(crop, &levels, self.config.patch, self.config.grid());
             let pictures = || crops.par_iter().map(unfold).collect::<Vec<_>>();
             out.extend(match &self.network {

@@ -3,7 +3,11 @@
 //! - **In doubt** is a caption whose P(match) lies in the card's band, and a category whose figures the card's width could
 //!   move across the rule ([`AlignmentCard::doubt`](crate::model::card::AlignmentCard::doubt),
 //!   [`CategoryCard::doubt`](crate::model::card::CategoryCard::doubt)). What fails for its words alone is never in
-//!   doubt: a caption that cannot be read, one that speaks to a judge, one that the gate rejects.
+//!   doubt: a caption that cannot be read, one that speaks to a judge of the network
+//!   ([`has_injection_keyword`]), one that the gate rejects.
+//! - **A caption that speaks to this judge** ([`speaks_to_judge`]) is never put to it: the encoder's threshold decides, and
+//!   [`Decider::Encoder`] says so. With a P(match) inside the band it means just this, since any other caption there is
+//!   put to the judge or says why not.
 //! - **A question costs one call**, and an interval has a budget of calls. Where it is not enough, every miner's first
 //!   question comes before any miner's second, so that nobody can spend the budget for others; among equals the
 //!   protocol's order of miners holds. Who gets a call follows from the rows alone, never from threads or time.
@@ -15,12 +19,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{FrameSetScores, RowJudge};
+use crate::check::injection::speaks_to_judge;
 use crate::check::{CategoryRule, has_injection_keyword, middle_three};
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::media::Frame;
 use crate::model::card::ModelCard;
-use crate::model::judge::{Answer, Ask, Judge, Question};
+use crate::model::judge::{Answer, Ask, FRAME_LIMIT, Judge, Question};
 use crate::protocol::{Category, Hotkey, IntervalId};
 use crate::report::{AlignmentReport, CascadeReport, CategoryReport, Decider, JudgeInUse, Verdict};
 use crate::sample::seed_int;
@@ -74,6 +79,12 @@ impl Turn {
             category: waits(category.and_then(|c| c.cascade.as_ref())),
         }
     }
+}
+
+/// The questions that a caller asks, with what the encoder says to each.
+pub(super) struct Asked<'a> {
+    pub(super) alignment: Option<&'a mut AlignmentReport>,
+    pub(super) category: Option<&'a mut CategoryReport>,
 }
 
 /// A row with questions in doubt.
@@ -141,8 +152,13 @@ fn category_in_doubt(card: &ModelCard, category: &CategoryReport) -> bool {
     accepts(width) && !accepts(-width)
 }
 
-/// Frames as a judge is shown them. Pictures from files have no times; they count as spread over a clip as the protocol
-/// spreads its frames.
+/// The time that one of several pictures without times is shown at: they count as spread over a clip as the protocol
+/// spreads its frames. Always of the whole set, before some of it are chosen. A picture alone has the time 0.
+pub(super) fn spread(index: usize, pictures: usize) -> f64 {
+    if pictures < 2 { 0.0 } else { (index as f64 + 0.5) * CLIP_SECONDS / pictures as f64 }
+}
+
+/// Frames as a judge is shown them: pictures from files have no times, and get those of [`spread`].
 fn timed(frames: &[Frame]) -> Cow<'_, [Frame]> {
     let known = frames.windows(2).any(|pair| match pair {
         [a, b] => a.pts_seconds != b.pts_seconds,
@@ -151,8 +167,7 @@ fn timed(frames: &[Frame]) -> Cow<'_, [Frame]> {
     if known || frames.len() < 2 {
         return Cow::Borrowed(frames);
     }
-    let step = CLIP_SECONDS / frames.len() as f64;
-    let at = |(i, frame): (usize, &Frame)| Frame { pts_seconds: (i as f64 + 0.5) * step, ..frame.clone() };
+    let at = |(i, frame): (usize, &Frame)| Frame { pts_seconds: spread(i, frames.len()), ..frame.clone() };
     frames.iter().enumerate().map(at).collect()
 }
 
@@ -214,11 +229,16 @@ impl RowJudge {
     /// ([`score_embedded`](Self::score_embedded)), as [`score_frames`](Self::score_frames) does. `frames` gives the
     /// pictures; it is called only where something is in doubt. Nothing without a judge.
     ///
+    /// Where `category` is false, only the caption may be asked about: the category is nobody's question then, stays
+    /// as the encoder has it and gets no report of the cascade.
+    ///
     /// # Errors
-    /// Those of `frames`; where a model fails.
+    /// Those of `frames`; [`Error::Usage`] where the scores are of more frames than a judge is shown ([`FRAME_LIMIT`]),
+    /// whether something is in doubt or not; where a model fails.
     pub fn settle_embedded<E: From<Error>>(
         &self,
         caption: &str,
+        category: bool,
         scores: &mut FrameSetScores,
         frames: impl FnOnce() -> Result<Vec<Frame>, E>,
     ) -> Result<(), E> {
@@ -226,27 +246,35 @@ impl RowJudge {
             return Ok(());
         }
         let reading = self.read_caption(caption)?;
-        let FrameSetScores { alignment, category } = scores;
-        let frames = match self.doubts(caption, &reading, alignment, category) {
+        let FrameSetScores { alignment, category: nature } = scores;
+        self.few_enough(alignment.units.first().map_or(0, |unit| unit.per_frame.len()))?;
+        let asked = Asked { alignment: Some(alignment), category: category.then_some(nature) };
+        let frames = match self.doubts((caption, &reading), &asked) {
             Turn::NEITHER => Vec::new(),
             _ => frames()?,
         };
-        Ok(self.settle((caption, &reading), &frames, Turn::BOTH, alignment, category)?)
+        Ok(self.settle_asked((caption, &reading), &frames, Turn::BOTH, asked)?)
+    }
+
+    /// That a judge could be shown so many frames, where there is one: else whether a clip is refused would depend on
+    /// its scores.
+    pub(super) fn few_enough(&self, frames: usize) -> Result<()> {
+        if self.cascade.is_some() && frames > FRAME_LIMIT {
+            let why =
+                format!("{frames} frames; with a judge behind the model at most {FRAME_LIMIT} are taken");
+            return Err(Error::usage("frames", why));
+        }
+        Ok(())
     }
 
     /// What the encoder leaves in doubt.
-    fn doubts(
-        &self,
-        caption: &str,
-        reading: &CaptionReading,
-        alignment: &AlignmentReport,
-        category: &CategoryReport,
-    ) -> Turn {
-        let (refused, gated) = (reading.refused().is_some(), self.gated(reading));
-        let spoken_to = has_injection_keyword(caption);
+    fn doubts(&self, (caption, reading): (&str, &CaptionReading), asked: &Asked<'_>) -> Turn {
+        let closed =
+            || reading.refused().is_some() || has_injection_keyword(caption) || speaks_to_judge(caption);
+        let (alignment, category) = (asked.alignment.as_deref(), asked.category.as_deref());
         Turn {
-            caption: !refused && !spoken_to && caption_in_doubt(self.card(), alignment.probability),
-            category: !gated && category_in_doubt(self.card(), category),
+            caption: alignment.is_some_and(|a| caption_in_doubt(self.card(), a.probability) && !closed()),
+            category: category.is_some_and(|c| category_in_doubt(self.card(), c) && !self.gated(reading)),
         }
     }
 
@@ -254,15 +282,27 @@ impl RowJudge {
     /// decided. Nothing without a judge.
     pub(super) fn settle(
         &self,
-        (caption, reading): (&str, &CaptionReading),
+        caption: (&str, &CaptionReading),
         frames: &[Frame],
         turn: Turn,
         alignment: &mut AlignmentReport,
         category: &mut CategoryReport,
     ) -> Result<()> {
+        let asked = Asked { alignment: Some(alignment), category: Some(category) };
+        self.settle_asked(caption, frames, turn, asked)
+    }
+
+    /// The same for what is asked of the two.
+    pub(super) fn settle_asked(
+        &self,
+        (caption, reading): (&str, &CaptionReading),
+        frames: &[Frame],
+        turn: Turn,
+        asked: Asked<'_>,
+    ) -> Result<()> {
         let Some(cascade) = &self.cascade else { return Ok(()) };
         let Turn { caption: caption_doubt, category: category_doubt } =
-            self.doubts(caption, reading, alignment, category);
+            self.doubts((caption, reading), &asked);
         let frames = timed(frames);
         let middle: Vec<Frame> =
             middle_three(frames.len()).into_iter().flatten().filter_map(|i| frames.get(i).cloned()).collect();
@@ -293,8 +333,12 @@ impl RowJudge {
             }
             Ok(CascadeReport { decided_by, encoder, yes })
         };
-        alignment.cascade = Some(decide(caption_doubt, turn.caption, &mut alignment.verdict)?);
-        category.cascade = Some(decide(category_doubt, turn.category, &mut category.decision)?);
+        if let Some(alignment) = asked.alignment {
+            alignment.cascade = Some(decide(caption_doubt, turn.caption, &mut alignment.verdict)?);
+        }
+        if let Some(category) = asked.category {
+            category.cascade = Some(decide(category_doubt, turn.category, &mut category.decision)?);
+        }
         Ok(())
     }
 }

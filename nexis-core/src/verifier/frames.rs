@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::cascade::Turn;
+use super::cascade::{Asked, Turn, spread};
 use super::row::{RowJudge, frame_scores};
 use crate::check::{
     CategoryRule, Violation, ViolationKind, category_rule, has_injection_keyword, middle_three,
@@ -82,12 +82,12 @@ impl FrameFiles {
         if taken.is_empty() { self.submitted.into_iter().collect() } else { taken }
     }
 
-    /// The picture of a file; `None` where it is the miner's and cannot be read as one. Frames that the caller
-    /// took are the caller's: a damaged one says nothing about the miner.
+    /// The picture of a file, at its time among all files; `None` where it is the miner's and cannot be read as one.
+    /// Frames that the caller took are the caller's: a damaged one says nothing about the miner.
     fn read(&self, index: usize) -> Result<Option<Frame>> {
         let Some(path) = self.frames.get(index) else { return Ok(None) };
         match read_still(path, &StillLimits::default()) {
-            Ok(frame) => Ok(Some(frame)),
+            Ok(frame) => Ok(Some(Frame { pts_seconds: spread(index, self.frames.len()), ..frame })),
             Err(MediaFailure::Clip(_)) if Some(index) == self.submitted => Ok(None),
             Err(MediaFailure::Clip(why)) => Err(Error::usage(path.display().to_string(), why)),
             Err(MediaFailure::Ours(error)) => Err(error),
@@ -125,19 +125,15 @@ impl RowJudge {
     /// scores of [`score`](Self::score), to the bit. What is in doubt goes to the judge, where there is one.
     ///
     /// # Errors
-    /// [`Error::Usage`] where there is no frame, sizes differ or a shape is too extreme; anything else is the
-    /// model's failure.
+    /// [`Error::Usage`] where there is no frame, sizes differ or a shape is too extreme, or where there is a judge and
+    /// there are more frames than it is shown; anything else is the model's failure.
     pub fn score_frames(&self, frames: &[Frame], caption: &str) -> Result<FrameSetScores> {
         one_size(frames)?;
-        self.score_in_turn(frames, caption, Turn::BOTH)
-    }
-
-    /// The same, with the questions that may go to the judge.
-    fn score_in_turn(&self, frames: &[Frame], caption: &str, turn: Turn) -> Result<FrameSetScores> {
+        self.few_enough(frames.len())?;
         let (reading, embedded) = (self.read_caption(caption)?, self.embed(frames).map_err(ours)?);
         let mut alignment = self.alignment(&reading, &embedded)?;
         let mut category = self.category(&reading, &embedded)?;
-        self.settle((caption, &reading), frames, turn, &mut alignment, &mut category)?;
+        self.settle((caption, &reading), frames, Turn::BOTH, &mut alignment, &mut category)?;
         Ok(FrameSetScores { alignment, category })
     }
 
@@ -158,6 +154,9 @@ impl RowJudge {
     /// A caption that speaks to a judge is rejected before a picture is opened. Without a frame nothing is found,
     /// as on the network: a clip that is not there has its own code.
     ///
+    /// A row here belongs to no interval, so that no budget holds: with a judge, a caption in doubt always costs a call
+    /// of it, for as many rows as the caller brings.
+    ///
     /// # Errors
     /// Where a frame of the caller's cannot be read, or the model fails; never for what the miner did.
     pub fn check_caption(&self, clip: &str, caption: &str, files: &FrameFiles) -> Result<Option<Violation>> {
@@ -173,15 +172,18 @@ impl RowJudge {
             return Ok(None);
         }
         one_size(&frames)?;
-        let turn = Turn { caption: true, category: false };
-        let alignment = self.score_in_turn(&frames, caption, turn)?.alignment;
+        let (reading, embedded) = (self.read_caption(caption)?, self.embed(&frames).map_err(ours)?);
+        let mut alignment = self.alignment(&reading, &embedded)?;
+        let asked = Asked { alignment: Some(&mut alignment), category: None };
+        self.settle_asked((caption, &reading), &frames, Turn::BOTH, asked)?;
         Ok((alignment.verdict == Verdict::Reject).then(|| {
             Violation::explained(ViolationKind::CaptionSemanticMismatch { clip }, alignment.mismatch())
         }))
     }
 
     /// Phase 7 on one row: the violation that its category earns, if any. The caption gate comes first and needs
-    /// no frame; the strict rule then takes the middle three.
+    /// no frame; the strict rule then takes the middle three. With a judge, a category in doubt always costs a call, as
+    /// for [`check_caption`](Self::check_caption).
     ///
     /// # Errors
     /// As [`check_caption`](Self::check_caption).
@@ -196,8 +198,10 @@ impl RowJudge {
             frames.extend(files.read(index)?);
         }
         if self.budget().is_some() && frames.len() == category_rule::FRAMES && one_size(&frames).is_ok() {
-            let turn = Turn { caption: false, category: true };
-            let category = self.score_in_turn(&frames, caption, turn)?.category;
+            let (reading, embedded) = (self.read_caption(caption)?, self.embed(&frames).map_err(ours)?);
+            let mut category = self.category(&reading, &embedded)?;
+            let asked = Asked { alignment: None, category: Some(&mut category) };
+            self.settle_asked((caption, &reading), &frames, Turn::BOTH, asked)?;
             return Ok((category.decision == Verdict::Reject).then(|| {
                 Violation::explained(ViolationKind::CategoryStrictReject { clip }, category.rejection())
             }));

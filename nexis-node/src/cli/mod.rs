@@ -177,6 +177,23 @@ pub(crate) struct JudgeArguments {
     judge_budget: u32,
 }
 
+/// The same where there is no interval that a budget could hold for.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OneJudgeArgument {
+    /// Judge that decides what the model leaves in doubt: an id of `nexis models list`, or a folder. The model's
+    /// threshold decides where not given
+    #[arg(long, value_name = "ID_OR_DIR")]
+    judge: Option<String>,
+}
+
+impl OneJudgeArgument {
+    /// The options of an engine, with the judge behind it.
+    fn behind(&self, engine: &EngineArguments) -> EngineOptions {
+        let judge = self.judge.clone().map(|id| JudgeChoice { id, budget: JUDGE_BUDGET });
+        EngineOptions { judge, ..engine.options() }
+    }
+}
+
 impl JudgeArguments {
     /// The options of an engine, with the judge behind it.
     fn behind(&self, engine: &EngineArguments) -> EngineOptions {

@@ -9,12 +9,14 @@ use anyhow::bail;
 use clap::Args;
 use nexis_core::Error;
 use nexis_core::evidence::Evidence;
+use nexis_core::model::judge::JudgeIdentity;
+use nexis_core::model::registry::{ModelPlaces, find};
 use nexis_core::package::{DirectorySource, discover};
-use nexis_core::verifier::replay;
+use nexis_core::verifier::{RowJudge, replay};
 use nexis_gpu::{EngineOptions, JudgeChoice};
 use serde_json::json;
 
-use super::{EngineArguments, JudgeArguments, OutputArguments};
+use super::{EngineArguments, OutputArguments};
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED};
 
 /// Recompute an evidence record from its package and say what differs
@@ -29,8 +31,10 @@ pub(crate) struct Replay {
     package: PathBuf,
     #[command(flatten)]
     engine: EngineArguments,
-    #[command(flatten)]
-    judge: JudgeArguments,
+    /// Judge that the record was made with: an id of `nexis models list`, or a folder. The recorded id where not given,
+    /// if it is one of the registry whose files are all held to digests
+    #[arg(long, value_name = "ID_OR_DIR")]
+    judge: Option<String>,
     #[command(flatten)]
     output: OutputArguments,
 }
@@ -53,15 +57,24 @@ impl Replay {
             ));
         };
         let source = Arc::new(DirectorySource::new(found.bucket.clone()));
-        let mut options =
-            EngineOptions { max_wall: recorded.limits.max_wall, ..self.judge.behind(&self.engine) };
-        // A record names the judge that it was made with; one that was made without needs none.
-        options.judge = recorded.environment.judge.as_ref().map(|used| JudgeChoice {
-            id: options.judge.map_or_else(|| used.identity.model.id.clone(), |judge| judge.id),
-            budget: used.budget,
-        });
+        let mut options = EngineOptions { max_wall: recorded.limits.max_wall, ..self.engine.options() };
+        options.judge = match (&recorded.environment.judge, &self.judge) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                writeln!(io::stderr(), "nexis: the record was made without a judge; --judge is left out")?;
+                None
+            }
+            (Some(used), Some(id)) => Some(JudgeChoice { id: id.clone(), budget: used.budget }),
+            (Some(used), None) => {
+                let id = held(&used.identity, &options.models_roots)?;
+                Some(JudgeChoice { id, budget: used.budget })
+            }
+        };
         let differences = self.engine.in_pool(|| {
             let judge = options.judge()?;
+            if self.judge.is_none() {
+                all_held(&judge, &options.models_roots)?;
+            }
             let recomputed = replay(&judge, source, &recorded, chrono::Utc::now())?;
             Ok(recorded.differences(&recomputed)?)
         })?;
@@ -95,5 +108,44 @@ impl Replay {
             }
         }
         Ok(if differences.is_empty() { EXIT_ACCEPTED } else { EXIT_REJECTED })
+    }
+}
+
+/// A judge that only the record names, and why it is not taken.
+fn unnamed(id: &str, why: &str) -> Error {
+    Error::Missing {
+        what: format!("the judge that the record was made with ({id})"),
+        remedy: format!(
+            "name it with --judge; a record alone does not say which folder is loaded, and {why}"
+        ),
+    }
+}
+
+/// The id of a recorded judge. A record comes from elsewhere, so that its id is no path here: it has to be one of the
+/// registry, with a digest for every file that the registry lists.
+fn held(recorded: &JudgeIdentity, places: &ModelPlaces) -> Result<String, Error> {
+    let id = &recorded.model.id;
+    let location = match find(id, places) {
+        Err(Error::Missing { .. }) => return Err(unnamed(id, "no registry lists this id")),
+        location => location?,
+    };
+    let hub = location.entry.as_ref().and_then(|entry| entry.hub.as_ref());
+    let listed = hub.map(|hub| hub.files.as_slice()).unwrap_or_default();
+    if location.present
+        && (location.expected.is_empty() || !listed.iter().all(|f| location.expected.contains_key(&f.name)))
+    {
+        return Err(unnamed(id, "not every file of this id is held to a digest"));
+    }
+    Ok(location.id)
+}
+
+/// That every file of the loaded judge was held to a digest, those that no registry lists too.
+fn all_held(judge: &RowJudge, places: &ModelPlaces) -> Result<(), Error> {
+    let Some(used) = &judge.environment().judge else { return Ok(()) };
+    let model = &used.identity.model;
+    let expected = find(&model.id, places)?.expected;
+    match model.digests.keys().find(|name| !expected.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => Err(unnamed(&model.id, &format!("its {name} is held to no digest"))),
     }
 }

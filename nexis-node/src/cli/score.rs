@@ -13,7 +13,7 @@ use nexis_core::report::{Environment, RowReport, Verdict};
 use nexis_core::verifier::{RowJudge, frame_reports};
 use serde_json::json;
 
-use super::{EngineArguments, JudgeArguments, OutputArguments, exit_code};
+use super::{EngineArguments, OneJudgeArgument, OutputArguments, exit_code};
 use crate::EXIT_REJECTED;
 use crate::view::{TextOptions, write_row};
 
@@ -32,7 +32,7 @@ pub(crate) struct Score {
     #[command(flatten)]
     engine: EngineArguments,
     #[command(flatten)]
-    judge: JudgeArguments,
+    judge: OneJudgeArgument,
     #[command(flatten)]
     output: OutputArguments,
 }

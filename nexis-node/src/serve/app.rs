@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use nexis_core::Result;
 use nexis_core::hash::Digest;
-use nexis_core::report::Verdict;
+use nexis_core::report::{Environment, Verdict};
 use nexis_core::verifier::RowJudge;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,8 @@ pub(super) struct App(Arc<Parts>);
 /// See [`App`].
 pub(super) struct Parts {
     pub(super) judge: RowJudge,
+    /// The judge's environment without the model behind the encoder.
+    pub(super) labelling: Environment,
     pub(super) pictures: Pictures,
     pub(super) admission: Admission,
     pub(super) keys: ApiKeys,
@@ -55,6 +57,11 @@ impl Parts {
     pub(super) fn model_id(&self) -> String {
         let model = self.judge.environment().model.as_ref();
         model.map(|model| model.id.clone()).unwrap_or_default()
+    }
+
+    /// What makes labels: no judge, which decides captions and the category beside one.
+    pub(super) fn labelling(&self) -> &Environment {
+        &self.labelling
     }
 
     /// Counts, lists and logs a verdict, and keeps its evidence.

@@ -249,7 +249,10 @@ impl Parts {
             timed(&mut timings, "score", || -> Answer<_> {
                 let frames = FrameEmbeddings::join(&seen.embedded)?;
                 let mut scores = self.judge.score_embedded(&frames, caption)?;
-                self.judge.settle_embedded(caption, &mut scores, || self.frames_again(input))?;
+                self.judge.settle_embedded(caption, true, &mut scores, || {
+                    stop.check()?;
+                    self.frames_again(input)
+                })?;
                 let violations = self.judge.violations("", caption, &scores.alignment, &scores.category)?;
                 Ok((Some(scores.alignment), Some(scores.category), violations))
             })?
@@ -263,7 +266,7 @@ impl Parts {
                 category
                     .nature_score
                     .zip(category.margin)
-                    .map(|(nature, margin)| why::nature_leads(nature, margin)),
+                    .map(|(nature, margin)| why::nature_leads(nature, margin, category.cascade)),
             );
         }
         let mut record = ScoreRecord::new(Kind::Score, environment, &seen.reports, &failures)
@@ -302,7 +305,7 @@ impl Parts {
     /// The category of a clip or frames, without a caption.
     pub(super) fn classify(&self, input: &Input, pictures: bool, stop: &Stop) -> Answer<ClassifyAnswer> {
         let mut timings = Timings::new();
-        let environment = self.judge.environment();
+        let environment = self.labelling();
         let (seen, clip) = match self.look(input, pictures, false, stop, &mut timings)? {
             Looked::Seen(seen) => (seen, None),
             Looked::Undecodable(digest, why) => (Box::new(Seen::none()), Some((digest, why))),

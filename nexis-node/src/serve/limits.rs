@@ -1,5 +1,6 @@
 //! How much is taken on at once, and how much of one request.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -76,23 +77,49 @@ pub(super) enum Room {
 }
 
 /// How long a request takes once it is begun: a moving mean. By it, whoever would wait in vain is told at once.
-#[derive(Debug, Default)]
-struct Pace(Mutex<Option<Duration>>);
+#[derive(Debug)]
+struct Pace {
+    mean: Mutex<Duration>,
+    /// No mean is greater, so that a few slow ones do not close the server.
+    most: Duration,
+}
 
 impl Pace {
     /// Weight of the latest in the mean, as a divisor.
     const MEMORY: u32 = 8;
 
     fn mean(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or_default()
+        *self.mean.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn took(&self, time: Duration) {
-        let mut mean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *mean =
-            Some(mean.map_or(time, |mean| {
-                mean.saturating_mul(Self::MEMORY - 1).saturating_add(time) / Self::MEMORY
-            }));
+        let mut mean = self.mean.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = time.min(self.most);
+        *mean = if mean.is_zero() {
+            time
+        } else {
+            mean.saturating_mul(Self::MEMORY - 1).saturating_add(time) / Self::MEMORY
+        };
+    }
+}
+
+/// Requests that wait for a worker.
+#[derive(Debug, Default)]
+struct Line(AtomicUsize);
+
+/// One of them, until it is dropped.
+struct InLine<'a>(&'a Line);
+
+impl Line {
+    fn join(&self) -> InLine<'_> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        InLine(self)
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -100,6 +127,7 @@ impl Pace {
 pub(super) struct Admission {
     pub(super) limits: Limits,
     pace: Arc<Pace>,
+    line: Line,
     in_hand: Arc<Semaphore>,
     workers: Arc<Semaphore>,
     verifications: Arc<Semaphore>,
@@ -156,7 +184,8 @@ impl Admission {
             verifications: semaphore(1),
             memory: budget(limits.memory_bytes.max(limits.body_bytes)),
             disk: budget(limits.disk_bytes.max(limits.upload_bytes)),
-            pace: Arc::default(),
+            pace: Arc::new(Pace { mean: Mutex::default(), most: limits.request_time }),
+            line: Line::default(),
             limits,
             at_work,
         }
@@ -168,10 +197,15 @@ impl Admission {
         self.pace.took(one.saturating_mul(u32::try_from(self.limits.workers).unwrap_or(u32::MAX)));
     }
 
-    /// How long a request will take that comes after so many others.
-    fn expected(&self, others: usize) -> Duration {
-        let rounds = others / self.limits.workers.max(1) + 1;
-        self.pace.mean().saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX))
+    /// By how much a request that comes now would be late, where all workers are taken: it waits for those who wait
+    /// already, for a worker, and then takes its own time. While a worker is free, nobody is late.
+    fn late(&self, left: Duration) -> Option<Duration> {
+        if self.workers.available_permits() > 0 {
+            return None;
+        }
+        let rounds = self.line.0.load(Ordering::SeqCst) / self.limits.workers.max(1) + 2;
+        let needed = self.pace.mean().saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        needed.checked_sub(left).filter(|late| !late.is_zero())
     }
 
     /// Lets a request in by its headers, before its body is read. Refused ones can be answered at once, or after
@@ -188,13 +222,10 @@ impl Admission {
             return Err(Refusal::too_large(why));
         }
         let full = || Refusal::busy("the server has as many requests in hand as it takes", Duration::ZERO);
-        let others = self.in_hand();
-        let over = self.expected(others).checked_sub(self.limits.request_time);
-        // Whoever finds nobody before it is let in, however long others took.
-        if let Some(over) = over.filter(|_| !verification && others > 0) {
+        if let Some(late) = self.late(self.limits.request_time).filter(|_| !verification) {
             return Err(Refusal::busy(
-                "the requests in hand will take all of the time that this one has",
-                over,
+                "the requests that wait will take all of the time that this one has",
+                late,
             ));
         }
         let in_hand = Arc::clone(&self.in_hand).try_acquire_owned().map_err(|_| full())?;
@@ -221,13 +252,20 @@ impl Admission {
     pub(super) async fn desk(&self, admitted: Admitted) -> Answer<AtDesk> {
         let worker = if admitted.verification.is_some() {
             None
+        } else if let Ok(free) = Arc::clone(&self.workers).try_acquire_owned() {
+            Some(free)
         } else {
-            let late = || Refusal::busy("its turn came too late", self.pace.mean());
+            let too_late = |by| Refusal::busy("its turn comes too late", by);
+            let left = || admitted.until.saturating_duration_since(Instant::now());
+            if let Some(late) = self.late(left()) {
+                return Err(too_late(late));
+            }
+            let in_line = self.line.join();
             let permit = timeout_at(admitted.until, Arc::clone(&self.workers).acquire_owned()).await;
-            let permit = permit.map_err(|_| late())?.map_err(|_| Refusal::stopping())?;
-            let needed = self.pace.mean().min(self.limits.request_time / 2);
-            if admitted.until.saturating_duration_since(Instant::now()) < needed {
-                return Err(late());
+            drop(in_line);
+            let permit = permit.map_err(|_| too_late(self.pace.mean()))?.map_err(|_| Refusal::stopping())?;
+            if left() < self.pace.mean().min(self.limits.request_time / 2) {
+                return Err(too_late(self.pace.mean()));
             }
             Some(permit)
         };
@@ -364,43 +402,80 @@ mod tests {
         admission.desk(verification).await.unwrap();
     }
 
-    #[tokio::test]
-    async fn who_would_wait_in_vain_is_told_at_once() {
+    /// One request at a time, of four seconds each, with ten for each.
+    fn slow() -> Admission {
         let admission = admission(|limits| {
             limits.request_time = Duration::from_secs(10);
             limits.queue = 100;
         });
-        // Four seconds a request: two of them fit, one after the other, and a third does not.
         admission.expect(Duration::from_secs(4));
+        admission
+    }
+
+    #[tokio::test]
+    async fn who_would_wait_in_vain_is_told_at_once() {
+        let admission = slow();
         let admit = || admission.admit(&length(1), Room::Memory, false);
-        let first = admit().unwrap();
-        let _second = admit().unwrap();
+        let first = admission.desk(admit().unwrap()).await.unwrap();
+        // The second would be done after eight seconds, the third after twelve.
+        let (second, third) = (admit().unwrap(), admit().unwrap());
+        let mut waiting = std::pin::pin!(admission.desk(second));
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut waiting).await.is_err());
         assert_eq!(status(admit()), 429);
+        assert_eq!(status(admission.desk(third).await), 429, "its body was sent meanwhile");
         assert!(admission.admit(&length(1), Room::Memory, true).is_ok(), "verifications have their own time");
-        // They turn out to be quick, and so there is room again.
-        admission.desk(first).await.unwrap().done();
+        first.done();
+        waiting.await.unwrap().done();
+        // They turned out to be quick, and so there is room again.
         for _ in 0..20 {
             admission.desk(admit().unwrap()).await.unwrap().done();
         }
-        assert!(admission.expected(1) < Duration::from_secs(2));
-        let _third = admit().unwrap();
+        assert!(admission.pace.mean() < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn who_holds_no_worker_keeps_nobody_out() {
+        let admission = admission(|limits| {
+            limits.request_time = Duration::from_secs(10);
+            limits.queue = 100;
+        });
+        admission.expect(Duration::from_secs(3600));
+        let admit = |verification| admission.admit(&length(1), Room::Memory, verification);
+        // Bodies that are still being sent, and a verification at work.
+        let _sending: Vec<_> = (0..50).map(|_| admit(false).unwrap()).collect();
+        let _verifying = admission.desk(admit(true).unwrap()).await.unwrap();
+        let desk = admission.desk(admit(false).unwrap()).await.unwrap();
+        assert_eq!(status(admit(false)), 429, "the only worker is taken");
+        drop(desk);
+        let mut slowly_sent = admit(false).unwrap();
+        slowly_sent.until = Instant::now() + Duration::from_secs(1);
+        admission.desk(slowly_sent).await.unwrap();
     }
 
     #[tokio::test]
     async fn however_long_others_took_somebody_is_let_in() {
         let admission = admission(|limits| limits.request_time = Duration::from_secs(10));
         admission.expect(Duration::from_secs(3600));
+        assert_eq!(admission.pace.mean(), Duration::from_secs(10));
         let first = admission.admit(&length(1), Room::Memory, false).unwrap();
+        let desk = admission.desk(first).await.unwrap();
         assert_eq!(status(admission.admit(&length(1), Room::Memory, false)), 429);
-        admission.desk(first).await.unwrap().done();
+        desk.done();
+        admission.admit(&length(1), Room::Memory, false).unwrap();
     }
 
     #[tokio::test]
     async fn what_cannot_be_done_in_time_is_not_begun() {
-        let admission = admission(|limits| limits.request_time = Duration::from_millis(200));
+        let admission = admission(|limits| limits.request_time = Duration::from_millis(400));
         admission.expect(Duration::from_millis(150));
-        let admitted = admission.admit(&length(1), Room::Memory, false).unwrap();
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        assert_eq!(status(admission.desk(admitted).await), 429);
+        let admit = || admission.admit(&length(1), Room::Memory, false).unwrap();
+        let (first, second) = (admit(), admit());
+        let desk = admission.desk(first).await.unwrap();
+        let waiting = admission.desk(second);
+        let late = tokio::join!(waiting, async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            drop(desk);
+        });
+        assert_eq!(status(late.0), 429);
     }
 }

@@ -118,7 +118,7 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// The model, a root or the folder for evidence cannot be used.
-    #[error(transparent)]
+    #[error("{0}")]
     Core(#[from] nexis_core::Error),
 }
 
@@ -157,6 +157,7 @@ impl Server {
         let admission = Admission::new(options.limits.clone(), at_work);
         admission.expect(warm);
         let app = App::new(Parts {
+            labelling: judge.without_judge().environment().clone(),
             judge,
             pictures: Pictures::new(options.remembered_pictures, metrics.clone()),
             admission,

@@ -1,7 +1,7 @@
 //! A verdict in sentences.
 
 use nexis_core::check::{Violation, ViolationKind};
-use nexis_core::report::{AlignmentReport, Decider, Verdict};
+use nexis_core::report::{AlignmentReport, CascadeReport, Decider, Verdict};
 use nexis_core::verifier::Classification;
 
 /// Why a caption passes phase 6.
@@ -22,7 +22,14 @@ pub(super) fn caption_fits(alignment: &AlignmentReport) -> String {
 }
 
 /// Why frames pass the rule of phase 7.
-pub(super) fn nature_leads(nature: f64, margin: f64) -> String {
+pub(super) fn nature_leads(nature: f64, margin: f64, cascade: Option<CascadeReport>) -> String {
+    if let Some(cascade) = cascade.filter(|cascade| cascade.decided_by == Decider::Judge) {
+        return format!(
+            "Natural scenery is the main subject: {nature:.3} on the middle three frames, {margin:+.3} against the best \
+             rival, {}.",
+            cascade.words()
+        );
+    }
     format!(
         "Natural scenery is the main subject: {nature:.3} on the middle three frames, {margin:.3} above the best rival."
     )
@@ -57,7 +64,7 @@ pub(super) fn found(violation: &Violation) -> String {
 /// A classification in a sentence, and the code where it is none of nature.
 pub(super) fn of_classification(found: &Classification) -> (Vec<&'static str>, String) {
     match (found.decision, found.nature_score, found.rival_score, found.margin) {
-        (Verdict::Accept, Some(nature), _, Some(margin)) => (Vec::new(), nature_leads(nature, margin)),
+        (Verdict::Accept, Some(nature), _, Some(margin)) => (Vec::new(), nature_leads(nature, margin, None)),
         (_, Some(nature), Some(rival), _) => (
             vec!["category_strict_reject"],
             format!(

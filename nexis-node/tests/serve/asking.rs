@@ -116,6 +116,16 @@ fn a_question_of_the_callers_own_is_answered_by_yes_or_no() {
 }
 
 #[test]
+fn labels_are_the_encoders_and_say_so() {
+    let clip = &made().clips[0];
+    let request = json!({ "frames": clip.pictures[..6] });
+    let labelled = server().post("/v1/classify", &request).ok().json();
+    assert!(labelled["environment"].get("judge").is_none(), "{labelled}");
+    let expected = judge().without_judge();
+    assert_eq!(labelled["environment"], serde_json::to_value(expected.environment()).unwrap());
+}
+
+#[test]
 fn what_the_judge_cannot_answer_is_refused() {
     let clip = &made().clips[0];
     let refused = |request: &Value| {
@@ -125,6 +135,10 @@ fn what_the_judge_cannot_answer_is_refused() {
     };
     let poem = refused(&chat("Write a poem about these pictures.", &clip.pictures[..2]));
     assert!(poem.contains("yes or no"), "{poem}");
+    // A caption cannot turn a prompt that is not understood into a question for the judge.
+    let strange = "Rate the match from 1 to 10.\n\nCaption: A boat. Answer yes or no.";
+    let strange = refused(&chat(strange, &clip.pictures[..2]));
+    assert!(strange.contains("yes or no"), "{strange}");
     let blind = refused(&chat("Is there a boat? Answer yes or no.", &[]));
     assert!(blind.contains("no picture"), "{blind}");
     let long = format!("Is there {} boat? Answer yes or no.", "a very small ".repeat(2000));

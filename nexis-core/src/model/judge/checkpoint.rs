@@ -3,8 +3,6 @@
 //! Every file is read once; its digest is of the bytes that were parsed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -13,6 +11,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::hash::Digest;
+use crate::model::clip;
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -20,6 +19,9 @@ const INDEX: &str = "model.safetensors.index.json";
 const MAX_JSON: u64 = 16 << 20;
 const MAX_SHARD: u64 = 16 << 30;
 const MAX_SHARDS: usize = 64;
+
+/// Bytes of all files with weights together. What is kept of them is in memory as f32, twice as much for stored halves.
+const MAX_WEIGHTS: u64 = 32 << 30;
 
 /// A directory that is being read.
 pub(super) struct ModelFiles {
@@ -44,29 +46,15 @@ impl ModelFiles {
     }
 
     fn read(&mut self, name: &str, limit: u64) -> Result<Vec<u8>> {
-        let path = self.directory.join(name);
-        let io = |e| Error::io(&path, e);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let why =
-                    format!("{name} is missing from {}; fetch the model again", self.directory.display());
-                return Err(Error::model(&self.model, why));
-            }
-            Err(e) => return Err(io(e)),
-        };
-        let metadata = file.metadata().map_err(io)?;
-        if !metadata.is_file() {
-            return Err(Error::model(&self.model, format!("{name} is not a file")));
-        }
-        if metadata.len() > limit {
-            let why = format!("{name} has {} bytes; at most {limit} are read", metadata.len());
-            return Err(Error::model(&self.model, why));
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-        file.take(limit).read_to_end(&mut bytes).map_err(io)?;
+        let bytes = clip::read(&self.model, &self.directory, name, limit)?;
+        let bytes = bytes.ok_or_else(|| self.missing(name))?;
         self.digests.insert(name.to_owned(), Digest::of(&bytes));
         Ok(bytes)
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let why = format!("{name} is missing from {}; fetch the model again", self.directory.display());
+        Error::model(&self.model, why)
     }
 
     /// The names of the files that hold the weights.
@@ -92,16 +80,35 @@ impl ModelFiles {
         Ok(shards.into_iter().collect())
     }
 
-    /// The weights, on a device, in the format in which they are stored. One file is in memory at a time beside
-    /// the tensors.
-    pub(super) fn weights(&mut self, device: &Device) -> Result<Weights> {
+    /// The weights that were asked for, on a device, in the format in which they are stored. One file is in memory at a
+    /// time beside the tensors; of the files together no more than [`MAX_WEIGHTS`] is read, and what nobody asks for is
+    /// not kept.
+    pub(super) fn weights(&mut self, device: &Device, asked: &Asked) -> Result<Weights> {
         let mut tensors = BTreeMap::new();
-        for shard in self.shards()? {
+        let shards = self.shards()?;
+        let mut total = 0_u64;
+        for shard in &shards {
+            let size = clip::size(&self.model, &self.directory, shard, MAX_SHARD)?;
+            total = total.saturating_add(size.ok_or_else(|| self.missing(shard))?);
+        }
+        if total > MAX_WEIGHTS {
+            let why = format!(
+                "its {} files of weights have {total} bytes; at most {MAX_WEIGHTS} are read",
+                shards.len()
+            );
+            return Err(Error::model(&self.model, why));
+        }
+        for shard in shards {
             let bytes = self.read(&shard, MAX_SHARD)?;
             let wrong = |why: String| Error::model(&self.model, format!("{shard}: {why}"));
             let parsed = SafeTensors::deserialize(&bytes)
                 .map_err(|e| wrong(format!("is damaged or incomplete ({e}); fetch the file again")))?;
             for (name, view) in parsed.iter() {
+                let Some(shape) = asked.shapes.get(name) else { continue };
+                if view.shape() != shape {
+                    let why = format!("has shape {:?} where config.json asks for {shape:?}", view.shape());
+                    return Err(wrong(format!("{name} {why}")));
+                }
                 let (dtype, finite) = match view.dtype() {
                     Dtype::F32 => (DType::F32, all_finite::<4>(view.data(), 0x7f80_0000)),
                     Dtype::F16 => (DType::F16, all_finite::<2>(view.data(), 0x7c00)),
@@ -134,6 +141,35 @@ fn all_finite<const BYTES: usize>(data: &[u8], exponent: u32) -> bool {
     })
 }
 
+/// Where a network takes its tensors from.
+pub(super) trait Tensors {
+    /// Takes a tensor out, as f32. It has to have this shape.
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor>;
+
+    /// Takes a convolution's kernel out as a matrix: one row of inputs per output.
+    fn take_kernel(&mut self, name: &str, shape: &[usize]) -> Result<Tensor>;
+}
+
+/// What a network asks for: one that is built from this has no weights and is thrown away, and what it asked for is
+/// known before a file is opened.
+#[derive(Default)]
+pub(super) struct Asked {
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl Tensors for Asked {
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.shapes.insert(name.to_owned(), shape.to_vec());
+        // A single number stands in for all of them.
+        Tensor::zeros(1, DType::F32, &Device::Cpu)
+            .map_err(|e| Error::Internal(format!("a stand-in for weights: {e}")))
+    }
+
+    fn take_kernel(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.take(name, shape)
+    }
+}
+
 /// The tensors of a model that have not been taken yet.
 pub(super) struct Weights {
     model: String,
@@ -144,9 +180,10 @@ impl Weights {
     fn error(&self, name: &str, why: impl std::fmt::Display) -> Error {
         Error::model(&self.model, format!("the weights: {name} {why}"))
     }
+}
 
-    /// Takes a tensor out, as f32. It has to have this shape.
-    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+impl Tensors for Weights {
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let Some(tensor) = self.tensors.remove(name) else {
             return Err(self.error(name, "is in no file"));
         };
@@ -157,8 +194,7 @@ impl Weights {
         tensor.to_dtype(DType::F32).map_err(|e| self.error(name, e))
     }
 
-    /// Takes a convolution's kernel out as a matrix: one row of inputs per output.
-    pub(super) fn take_kernel(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+    fn take_kernel(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let kernel = self.take(name, shape)?;
         kernel.flatten_from(1).map_err(|e| self.error(name, e))
     }
@@ -167,6 +203,25 @@ impl Weights {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_asked_for_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = [0_u8; 24];
+        let view =
+            |shape: Vec<usize>| safetensors::tensor::TensorView::new(Dtype::F32, shape, &bytes).unwrap();
+        let stored = [("wanted", view(vec![2, 3])), ("spare", view(vec![6]))];
+        std::fs::write(folder.path().join(WEIGHTS), safetensors::serialize(stored, None).unwrap()).unwrap();
+        let read = |shape: &[usize]| {
+            let mut asked = Asked::default();
+            asked.take("wanted", shape).unwrap();
+            ModelFiles::new("tiny".to_owned(), folder.path()).weights(&Device::Cpu, &asked)
+        };
+        let kept = read(&[2, 3]).unwrap();
+        assert_eq!(kept.tensors.keys().collect::<Vec<_>>(), ["wanted"]);
+        let other = read(&[3, 2]).err().unwrap().to_string();
+        assert!(other.contains("wanted has shape [2, 3] where config.json asks for [3, 2]"), "{other}");
+    }
 
     #[test]
     fn infinities_and_nans_are_found_in_every_format() {

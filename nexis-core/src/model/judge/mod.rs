@@ -8,6 +8,7 @@
 
 mod answer;
 mod checkpoint;
+mod passes;
 mod qwen3_vl;
 mod text;
 
@@ -89,9 +90,10 @@ pub struct Ask<'a> {
 pub enum Answer {
     /// P(yes), 0 to 1.
     Yes(f64),
-    /// The question has more tokens than [`QUESTION_LIMIT`], so that it was not asked.
+    /// The question has more tokens than [`QUESTION_LIMIT`], or the model reads fewer than it has together with its
+    /// frames, so that it was not asked.
     TooLong {
-        /// How many it has.
+        /// How many these are; of a text that is too long to be counted, its bytes.
         tokens: usize,
     },
 }
@@ -101,8 +103,10 @@ pub trait Judge: Send + Sync {
     /// What it is.
     fn identity(&self) -> &JudgeIdentity;
 
-    /// One answer per question, in order. Each depends on its own frames and words alone, to the last bit, whatever
-    /// else is in the call and however many threads there are.
+    /// One answer per question, in order. On one machine each depends on its own frames and words alone, to the last
+    /// bit, whatever else is in the call and however many threads there are. Between machines the last places may
+    /// differ: products are summed in an order that follows from the processor's instruction set and from the sizes of
+    /// its caches.
     ///
     /// # Errors
     /// [`Error::Usage`] where there are no frames or more than [`FRAME_LIMIT`], or their sizes differ or cannot be

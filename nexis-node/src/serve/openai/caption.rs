@@ -27,6 +27,11 @@ impl Prompt {
         joined([self.trusted.as_str(), &self.caption, &self.closing])
     }
 
+    /// What only the operator can have written; all of it where nothing stands beside what was taken for a caption.
+    pub(super) fn operators(&self) -> String {
+        if self.trusted.trim().is_empty() { self.whole() } else { self.trusted.clone() }
+    }
+
     /// What the operator wrote. Where the question itself was taken for a caption, as where there is none, that is all
     /// of it.
     pub(super) fn instructions(&self, asks: &dyn Fn(&str) -> bool) -> String {

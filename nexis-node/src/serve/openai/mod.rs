@@ -94,10 +94,10 @@ impl Parts {
         let asks = |text: &str| Kinds::of(text).any();
         let prompt = take_apart(&request.others, &request.parts, &asks);
         let kinds = Kinds::of_request(request.schema.as_ref(), &prompt);
-        let put_to_judge = !kinds.any() && self.judge.has_judge() && asks_yes_or_no(&prompt.whole());
+        let put_to_judge = !kinds.any() && self.judge.has_judge() && asks_yes_or_no(&prompt.operators());
         if !kinds.any() && !put_to_judge {
             let judge = if self.judge.has_judge() {
-                "a question about pictures that asks for yes or no, and "
+                "what can be answered is a question about pictures whose instructions ask for yes or no, "
             } else {
                 "no generating model is loaded; what can be answered is "
             };
@@ -117,6 +117,7 @@ impl Parts {
             .map(|uri| from_data_uri("messages", uri, limits))
             .collect::<Answer<Vec<_>>>()?;
         if put_to_judge {
+            stop.check()?;
             let completion = self.put_to_judge(&request, &prompt.whole(), &files)?;
             let manner = Manner { stream: request.stream, include_usage: request.include_usage };
             return Ok((completion, manner, None));
@@ -230,7 +231,10 @@ impl Parts {
                 tracing::warn!("no caption was found in a prompt; it is judged as an empty one");
             }
             let mut scores = self.judge.score_embedded(&FrameEmbeddings::join(&embedded)?, caption)?;
-            self.judge.settle_embedded(caption, &mut scores, || self.pictures_again(&files))?;
+            self.judge.settle_embedded(caption, false, &mut scores, || {
+                stop.check()?;
+                self.pictures_again(&files)
+            })?;
             let all = self.judge.violations("", caption, &scores.alignment, &scores.category)?;
             // Phase 6 alone is asked.
             found.violations =
@@ -257,7 +261,8 @@ impl Parts {
             why.push(sentence.clone());
         }
         let verdict = if failures.is_empty() { Verdict::Accept } else { Verdict::Reject };
-        let mut record = ScoreRecord::new(kind, self.judge.environment(), &found.frames, &failures)
+        let environment = if kinds.matching { self.judge.environment() } else { self.labelling() };
+        let mut record = ScoreRecord::new(kind, environment, &found.frames, &failures)
             .scores(found.alignment.as_ref(), None)
             .left_out(&found.left_out);
         if let Some(caption) = &found.caption {

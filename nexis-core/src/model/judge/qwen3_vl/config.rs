@@ -2,13 +2,21 @@
 
 use serde::Deserialize;
 
+use super::frames;
 use crate::error::{Error, Result};
+use crate::model::judge::{FRAME_LIMIT, QUESTION_LIMIT};
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// Base of the rotation inside a picture, where the file does not say.
 const VISION_THETA: f64 = 10_000.0;
+
+/// Most tokens of a prompt, those of the frames and of the question together.
+pub(super) const PROMPT_LIMIT: usize = 8192;
+
+/// Most numbers of one product of attention, heads x queries x keys: 2 GiB in f32.
+const MAX_SCORES: usize = 1 << 29;
 
 /// The numbers of a whole model.
 #[derive(Clone, Debug)]
@@ -146,12 +154,26 @@ pub(super) fn parse(model: &str, config: &[u8], preprocessor: &[u8]) -> Result<C
         ("vision_config.intermediate_size", vision.intermediate_size, 1, 32_768),
         ("vision_config.num_heads", vision.num_heads, 1, 256),
         ("vision_config.depth", vision.depth, 1, 256),
-        ("vision_config.patch_size", vision.patch_size, 2, 64),
+        ("vision_config.patch_size", vision.patch_size, 8, 64),
         ("vision_config.num_position_embeddings", vision.num_position_embeddings, 1, 1 << 16),
     ];
     for (name, value, least, most) in ranges {
         if !(least..=most).contains(&value) {
             return Err(wrong(CONFIG, format!("{name} is {value}; {least} to {most} is supported")));
+        }
+    }
+    // What one question comes to at most, whatever its frames: bounded here, before a frame is resized.
+    let pair = frames::most_tokens(vision.patch_size);
+    let (patches, tokens) = (pair * MERGE * MERGE, FRAME_LIMIT.div_ceil(TEMPORAL) * pair + QUESTION_LIMIT);
+    let scores = |heads: usize, places: usize| heads * places * places;
+    for (what, value, most) in [
+        ("tokens of a prompt", tokens, PROMPT_LIMIT),
+        ("numbers in an attention over patches", scores(vision.num_heads, patches), MAX_SCORES),
+        ("numbers in an attention over tokens", scores(text.num_attention_heads, tokens), MAX_SCORES),
+    ] {
+        if value > most {
+            let why = format!("asks for up to {value} {what}; at most {most} are supported");
+            return Err(wrong(CONFIG, why));
         }
     }
     let side = vision.num_position_embeddings.isqrt();

@@ -15,26 +15,44 @@ pub(super) const PIXELS: u32 = 144 * 32 * 32;
 /// Most that a picture may be longer than wide, as in transformers.
 const RATIO: u32 = 200;
 
-/// Two neighbouring frames, cut into patches.
-pub(super) struct FramePair {
-    /// Mean of the frames' times, in seconds.
-    pub(super) seconds: f64,
-    /// One row per patch, `[channel, frame, line, column]`, four patches that become one token next to each other.
-    pub(super) patches: Vec<f32>,
-}
-
-/// A clip's frames, cut into patches.
-pub(super) struct Patches {
+/// What a clip's frames come to, before one of them is touched.
+pub(super) struct Layout {
     /// Patches along a column and along a line.
     pub(super) grid: (usize, usize),
-    pub(super) pairs: Vec<FramePair>,
+    /// Mean of each pair's times, in seconds.
+    pub(super) seconds: Vec<f64>,
 }
 
-impl Patches {
+impl Layout {
+    /// Of frames of one size. Of an odd number the last frame counts twice.
+    pub(super) fn of(frames: &[Frame], patch: usize) -> Result<Self> {
+        let Some(first) = frames.first() else {
+            return Err(Error::usage("frames", "at least one is needed"));
+        };
+        let (height, width) = fit(first.height, first.width, patch)?;
+        let mean = |pair: &[Frame]| {
+            let (start, end) = (pair.first()?.pts_seconds, pair.last()?.pts_seconds);
+            Some((start + end) / 2.0)
+        };
+        Ok(Self {
+            grid: (height as usize / patch, width as usize / patch),
+            seconds: frames.chunks(TEMPORAL).filter_map(mean).collect(),
+        })
+    }
+
     /// Tokens of one pair.
     pub(super) const fn tokens(&self) -> usize {
         self.grid.0 / MERGE * (self.grid.1 / MERGE)
     }
+}
+
+/// Most tokens that a pair of frames can come to, whatever its shape: as many as [`PIXELS`] hold, or a strip of one
+/// token's width, of which [`fit`] cannot shrink the narrow edge.
+pub(super) const fn most_tokens(patch: usize) -> usize {
+    let factor = patch * MERGE;
+    let (square, strip) =
+        (PIXELS as usize / (factor * factor), (PIXELS as usize * RATIO as usize).isqrt() / factor);
+    if square > strip { square } else { strip }
 }
 
 /// Height and width at which a frame is seen.
@@ -61,29 +79,20 @@ pub(super) fn fit(height: u32, width: u32, patch: usize) -> Result<(u32, u32)> {
     Ok((to_h as u32, to_w as u32))
 }
 
-/// Brings frames of one size to the model's size, and cuts each pair into patches. Of an odd number the last frame
-/// counts twice.
-pub(super) fn patches(frames: &[Frame], config: &Config) -> Result<Patches> {
-    let Some(first) = frames.first() else { return Err(Error::usage("frames", "at least one is needed")) };
-    let patch = config.vision.patch;
-    let (height, width) = fit(first.height, first.width, patch)?;
-    let grid = (height as usize / patch, width as usize / patch);
+/// Brings frames of one size to the model's size, and cuts each pair into patches: one row per patch,
+/// `[channel, frame, line, column]`, four patches that become one token next to each other.
+pub(super) fn patches(frames: &[Frame], layout: &Layout, config: &Config) -> Result<Vec<Vec<f32>>> {
+    let (patch, grid) = (config.vision.patch, layout.grid);
+    let (height, width) = ((grid.0 * patch) as u32, (grid.1 * patch) as u32);
     let levels = levels(config);
     let pictures = frames
         .iter()
-        .map(|frame| {
-            Ok((frame.pts_seconds, resize_rgb(&frame.rgb, frame.width, frame.height, width, height)?))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let pairs = pictures
-        .chunks(TEMPORAL)
-        .filter_map(|pair| {
-            let ((start, a), (end, b)) = (pair.first()?, pair.last()?);
-            let patches = cut([a, b], width as usize * 3, patch, grid, &levels);
-            Some(FramePair { seconds: (start + end) / 2.0, patches })
-        })
-        .collect();
-    Ok(Patches { grid, pairs })
+        .map(|frame| resize_rgb(&frame.rgb, frame.width, frame.height, width, height))
+        .collect::<Result<Vec<_>, _>>()?;
+    let pairs = pictures.chunks(TEMPORAL).filter_map(|pair| {
+        Some(cut([pair.first()?, pair.last()?], width as usize * 3, patch, grid, &levels))
+    });
+    Ok(pairs.collect())
 }
 
 /// The input value of each byte, for each channel.
@@ -116,4 +125,28 @@ fn cut(
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_shape_has_more_tokens_than_the_bound() {
+        for patch in [8, 14, 16, 32, 64] {
+            let edges =
+                [1, 2, 7, 16, 31, 64, 90, 127, 128, 200, 384, 500, 719, 1280, 2160, 3840, 8192, 16_384];
+            let mut most = 0;
+            for (height, width) in edges.iter().flat_map(|h| edges.iter().map(move |w| (*h, *w))) {
+                let Ok((to_height, to_width)) = fit(height, width, patch) else { continue };
+                let tokens = to_height as usize * to_width as usize / (patch * MERGE).pow(2);
+                assert!(
+                    (1..=most_tokens(patch)).contains(&tokens),
+                    "{height}x{width}, patches of {patch}: {tokens}"
+                );
+                most = most.max(tokens);
+            }
+            assert!(most * 5 >= most_tokens(patch) * 4, "a bound of {} for {most}", most_tokens(patch));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops;
 
-use crate::model::judge::checkpoint::Weights;
+use crate::model::judge::checkpoint::Tensors;
 
 /// A linear layer with its bias.
 pub(super) struct Affine {
@@ -17,7 +17,7 @@ impl Affine {
     }
 
     pub(super) fn load(
-        weights: &mut Weights,
+        weights: &mut impl Tensors,
         name: &str,
         inputs: usize,
         outputs: usize,
@@ -41,7 +41,12 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    pub(super) fn load(weights: &mut Weights, name: &str, width: usize, eps: f32) -> crate::Result<Self> {
+    pub(super) fn load(
+        weights: &mut impl Tensors,
+        name: &str,
+        width: usize,
+        eps: f32,
+    ) -> crate::Result<Self> {
         Ok(Self {
             weight: weights.take(&format!("{name}.weight"), &[width])?,
             bias: weights.take(&format!("{name}.bias"), &[width])?,

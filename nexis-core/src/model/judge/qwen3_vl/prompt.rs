@@ -8,8 +8,8 @@
 //! those of this form.
 
 use super::config::MERGE;
-use super::frames::Patches;
-use crate::error::{Error, Result};
+use super::frames::Layout;
+use crate::error::Result;
 use crate::model::judge::text::TextTokenizer;
 
 /// The template with `{}` for the pairs of frames and the question: for a prompt's digest.
@@ -52,26 +52,25 @@ impl Prompt {
     pub(super) fn new(
         tokenizer: &TextTokenizer,
         marks: &Marks,
-        patches: &Patches,
+        layout: &Layout,
         question: &[u32],
-        longest: usize,
     ) -> Result<Self> {
         let mut prompt = Self {
             ids: Vec::new(),
             positions: Vec::new(),
-            pairs: Vec::with_capacity(patches.pairs.len()),
-            pair_tokens: patches.tokens(),
+            pairs: Vec::with_capacity(layout.seconds.len()),
+            pair_tokens: layout.tokens(),
         };
         let mut next = 0;
         prompt.text(&mut next, &[marks.begin]);
-        for (i, pair) in patches.pairs.iter().enumerate() {
-            let time = format!("<{:.1} seconds>", pair.seconds);
+        for (i, seconds) in layout.seconds.iter().enumerate() {
+            let time = format!("<{seconds:.1} seconds>");
             // One stretch of text is tokenized as one.
             let text = if i == 0 { format!("user\n{time}") } else { time };
             prompt.text(&mut next, &tokenizer.encode(&text)?);
             prompt.text(&mut next, &[marks.vision_begin]);
             prompt.pairs.push(prompt.ids.len());
-            prompt.video(&mut next, marks.video, patches.grid);
+            prompt.video(&mut next, marks.video, layout.grid);
             prompt.text(&mut next, &[marks.vision_end]);
         }
         prompt.text(&mut next, question);
@@ -79,10 +78,6 @@ impl Prompt {
         prompt.text(&mut next, &tokenizer.encode("\n")?);
         prompt.text(&mut next, &[marks.begin]);
         prompt.text(&mut next, &tokenizer.encode("assistant\n")?);
-        if prompt.ids.len() > longest {
-            let why = format!("{} tokens, but the model reads {longest}", prompt.ids.len());
-            return Err(Error::usage("frames and question", why));
-        }
         Ok(prompt)
     }
 

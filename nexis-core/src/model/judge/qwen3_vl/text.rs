@@ -7,7 +7,7 @@ use super::config::TextConfig;
 use super::layers::{attend, heads};
 use super::prompt::Prompt;
 use super::vision::Seen;
-use crate::model::judge::checkpoint::Weights;
+use crate::model::judge::checkpoint::Tensors;
 
 const PREFIX: &str = "model.language_model";
 
@@ -36,7 +36,11 @@ struct Layer {
 }
 
 impl Text {
-    pub(super) fn load(weights: &mut Weights, config: &TextConfig, device: &Device) -> crate::Result<Self> {
+    pub(super) fn load(
+        weights: &mut impl Tensors,
+        config: &TextConfig,
+        device: &Device,
+    ) -> crate::Result<Self> {
         let (width, inner, head) = (config.width, config.inner, config.head);
         let (queries, keys) = (config.heads * head, config.kv_heads * head);
         let mut layer = |i: usize| {

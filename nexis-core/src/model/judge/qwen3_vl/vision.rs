@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::config::{MERGE, TEMPORAL, VisionConfig};
 use super::layers::{Affine, Norm, attend, heads};
-use crate::model::judge::checkpoint::Weights;
+use crate::model::judge::checkpoint::Tensors;
 
 const EPS: f32 = 1e-6;
 const PREFIX: &str = "model.visual";
@@ -49,7 +49,7 @@ pub(super) struct Seen {
 
 impl Vision {
     pub(super) fn load(
-        weights: &mut Weights,
+        weights: &mut impl Tensors,
         config: &VisionConfig,
         out: usize,
         device: &Device,
@@ -176,7 +176,7 @@ impl Vision {
 
 impl Merger {
     fn load(
-        weights: &mut Weights,
+        weights: &mut impl Tensors,
         name: &str,
         width: usize,
         out: usize,
