@@ -235,6 +235,66 @@ fn a_card_from_one_half_holds_its_target_on_the_other() {
 }
 
 #[test]
+fn labels_and_gate_do_not_depend_on_the_order_of_the_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = drawn(folder.path(), 84);
+    let text = fs::read_to_string(&pairs).unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (cache, root, card) = (path("cache"), path("pairs"), path("card.toml"));
+    let fit = |lines: Vec<&str>| -> Value {
+        let other = path("the pairs.txt");
+        fs::write(&other, lines.join("\n")).unwrap();
+        let typed = [
+            &["calibrate", &other, "--model", "demo", "--out", &card, "--cache", &cache][..],
+            &["--root", &root, "--format", "jsonl", "--separator", "|", "--id", "mine", "--folds", "3"],
+            &["--resamples", "10", "--mistakes", "0", "--json"],
+        ];
+        serde_json::from_str(&done(&typed.concat())).unwrap()
+    };
+    let pair = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+    // Clips one after another as they are drawn; then each with its rows the other way round, so that a caption that
+    // does not fit comes first; then all of it the other way round.
+    let (mut fitting_first, mut other_first): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    let lines: Vec<&str> = text.lines().collect();
+    for rows in lines.chunk_by(|a, b| pair(a)["frames"] == pair(b)["frames"]) {
+        let mut rows = rows.to_vec();
+        rows.sort_by_key(|row| pair(row)["label"] != 1);
+        assert!(pair(rows[0])["label"] == 1 && pair(rows[rows.len() - 1])["label"] == 0);
+        fitting_first.extend(&rows);
+        other_first.extend(rows.iter().rev());
+    }
+    let fitted = fit(fitting_first.clone());
+    for order in [other_first, fitting_first.into_iter().rev().collect()] {
+        let again = fit(order);
+        assert_eq!(again["card"]["category"], fitted["card"]["category"]);
+        assert_eq!(again["fit"]["category"], fitted["fit"]["category"]);
+    }
+    assert!(fitted["card"]["category"]["gate"]["threshold"].as_f64().unwrap() > 0.0);
+    // Where only captions that do not fit name a category, nothing is known of those that do, and the gate rejects
+    // nothing.
+    let refused: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            let mut pair = pair(line);
+            if pair["label"] == 1 {
+                pair.as_object_mut().unwrap().remove("category");
+            }
+            pair.to_string()
+        })
+        .collect();
+    let of_refused = fit(refused.iter().map(String::as_str).collect());
+    assert_eq!(of_refused["card"]["category"]["gate"]["threshold"], 0.0);
+    let command = fitted["card"]["calibration"]["command"].as_str().unwrap();
+    assert!(
+        command.starts_with(&format!("nexis calibrate '{}' --model demo", path("the pairs.txt"))),
+        "{command}"
+    );
+    for given in [&format!(" --root {root}"), " --format jsonl", " --separator '|'", " --id mine"] {
+        assert!(command.contains(given), "{given} in {command}");
+    }
+}
+
+#[test]
 fn ratings_are_ranked_and_cut_where_asked() {
     let folder = tempfile::tempdir().unwrap();
     let pairs = drawn(folder.path(), 20);

@@ -1,6 +1,6 @@
 //! Scores on judged pairs, and cards from them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use nexis_core::bench::{
     BenchModel, BenchReport, BenchScores, EmbeddingStore, Opener, ScoreBy, Watch, align,
 };
 use nexis_core::media::jpeg::StillLimits;
-use nexis_core::model::registry::{ModelPlaces, hub_cache, nexis_home};
+use nexis_core::model::registry::ModelPlaces;
 use nexis_core::pairs::{PairOptions, PairSource, Separator};
 use nexis_core::score::bootstrap::Bootstrap;
 use nexis_core::score::text::TextEncoder;
@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 
 use crate::convert::read;
 use crate::errors::ours;
+use crate::models::places;
 use crate::work::beside;
 
 /// Longest wall time for one clip.
@@ -75,7 +76,7 @@ impl Settings {
         Ok(self)
     }
 
-    fn source(&self, pairs: &std::path::Path) -> Result<PairSource> {
+    fn source(&self, pairs: &Path) -> Result<PairSource> {
         let options = PairOptions {
             format: self.format.as_deref().map(str::parse).transpose()?,
             root: self.root.clone(),
@@ -111,6 +112,35 @@ impl Settings {
         })
     }
 
+    /// The call that fits a card, as it would be written, for the card's record.
+    fn called(&self, pairs: &Path, model: &str) -> String {
+        // JSON's texts, and its object of lists of texts, are Python's too.
+        let text = |text: &str| Value::from(text).to_string();
+        let mut call = format!(
+            "nexis.calibrate({}, {}, false_rejection={}, folds={}",
+            text(&pairs.display().to_string()),
+            text(model),
+            self.false_rejection,
+            self.folds
+        );
+        let root = self.root.as_ref().map(|root| root.display().to_string());
+        let separator = (self.separator != Separator::default().0).then(|| self.separator.to_string());
+        let given = [
+            ("root", root.as_deref().map(text)),
+            ("format", self.format.as_deref().map(text)),
+            ("separator", separator.as_deref().map(text)),
+            ("part", self.part.as_deref().map(text)),
+            ("positive_from", self.positive_from.map(|rating| rating.to_string())),
+            ("prompts", self.prompts.clone()),
+            ("id", self.id.as_deref().map(text)),
+        ];
+        for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            call.push_str(&format!(", {name}={value}"));
+        }
+        call.push_str(&format!(", resamples={}, seed={})", self.resamples, self.seed));
+        call
+    }
+
     fn pool(&self) -> Result<rayon::ThreadPool> {
         rayon::ThreadPoolBuilder::new()
             .num_threads(self.threads.unwrap_or(0))
@@ -142,11 +172,6 @@ impl Watch for Seen<'_> {
     fn interrupted(&self) -> bool {
         self.interrupted.load(Ordering::SeqCst)
     }
-}
-
-fn places(roots: Vec<PathBuf>) -> ModelPlaces {
-    let lookup = |name: &str| std::env::var(name).ok();
-    ModelPlaces { roots, home: nexis_home(&lookup), hub: hub_cache(&lookup) }
 }
 
 /// Columns of one row a pair.
@@ -258,17 +283,7 @@ pub(crate) fn calibrate_pairs<'py>(
                 id: settings.id.clone(),
                 prompts: prompts.map(|text| prompts_from_json(text.as_bytes(), "prompts")).transpose()?,
                 date: Utc::now().format("%Y-%m-%d").to_string(),
-                command: format!(
-                    "nexis.calibrate({:?}, {model:?}, false_rejection={}, folds={}, part={:?}, positive_from={:?}, \
-                     resamples={}, seed={})",
-                    pairs.display(),
-                    settings.false_rejection,
-                    settings.folds,
-                    settings.part,
-                    settings.positive_from,
-                    settings.resamples,
-                    settings.seed
-                ),
+                command: settings.called(&pairs, &model),
             }
             .card(&location, loaded.as_ref(), &distractors, &survey)?;
             let options = FitOptions {

@@ -71,10 +71,13 @@ def test_a_card(pairs: Path, cache: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     out = tmp_path / "card.toml"
     made = nexis.calibrate(
-        pairs, "demo", out=out, false_rejection=0.2, folds=3, cache=cache, resamples=50,
+        pairs, "demo", out=out, false_rejection=0.2, folds=3, cache=cache, resamples=50, root=pairs.parent, id="mine",
         progress=lambda done, rows: seen.append((done, rows)),
     )  # fmt: skip
     assert out.read_text() == made.card and "data_sha256" in made.card
+    command = next(line for line in made.card.splitlines() if line.startswith("command"))
+    assert f"root={json.dumps(str(pairs.parent))}" in command.replace('\\"', '"')
+    assert "id=" in command and "part=" not in command and "Some(" not in command
     assert 0 < made.threshold < 1 and seen[-1] == (60, 60)
     pytest.importorskip("pandas")
     assert made.coefficients["whole"] == pytest.approx(dict(made.fit["coefficients"])["whole"])

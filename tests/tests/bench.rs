@@ -1,18 +1,25 @@
 //! Pairs through models: stopped and taken up again, with and without a store, and cards from what was measured.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ndarray::Array2;
 use nexis_core::Error;
-use nexis_core::bench::align::{AlignOptions, Survey};
+use nexis_core::bench::align::{AlignOptions, Measure, MistakeKind, Survey, pairs_at};
+use nexis_core::bench::fit::{Distractors, FitOptions, fit_pairs};
 use nexis_core::bench::{BenchModel, BenchReport, BenchScores, Cost, EmbeddingStore, Opener, Watch, align};
+use nexis_core::hash::Digest;
 use nexis_core::media::jpeg::StillLimits;
-use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
-use nexis_core::model::{ClipModel, LoadOptions};
-use nexis_core::pairs::{PairOptions, PairSource, Part};
+use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaFailure, MediaLimits};
+use nexis_core::model::card::ModelCard;
+use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions, ModelIdentity, PreprocessSpec};
+use nexis_core::pairs::{PairOptions, PairSource, Part, Shown};
 use nexis_core::score::bootstrap::Bootstrap;
+use nexis_core::score::features::Feature;
+use nexis_core::score::text::TextEncoder;
 
 /// More than the 256 that are worked on at once, so that a run can be stopped in between.
 const PAIRS: usize = 300;
@@ -89,6 +96,20 @@ fn run(
     align(&models, &opener, store, &survey, &options, watch)
 }
 
+/// The pairs by these models.
+fn judged(
+    source: &PairSource,
+    models: &[BenchModel],
+    decoder: &dyn MediaDecoder,
+    store: Option<&EmbeddingStore>,
+) -> (BenchReport, BenchScores) {
+    let limits = MediaLimits::default();
+    let opener = Opener { source, decoder, limits: &limits, still: StillLimits::default() };
+    let options = AlignOptions { bootstrap: Bootstrap { seed: 3, resamples: 20 }, ..AlignOptions::default() };
+    let never = StopAfter::new(u64::MAX);
+    align(models, &opener, store, &Survey::of(source).unwrap(), &options, &never).unwrap()
+}
+
 /// Without what says how it was worked out.
 fn bare(mut report: BenchReport) -> BenchReport {
     for model in &mut report.models {
@@ -126,6 +147,334 @@ fn a_run_that_was_stopped_goes_on_and_ends_with_the_same_bits() {
     assert_eq!(changed.models[0].found, PAIRS as u64 - 1 - 15);
     assert_ne!(changed.data.content_sha256, report.data.content_sha256);
     assert_eq!(changed.data.survey.sha256, report.data.survey.sha256);
+}
+
+/// A model that counts the pictures that it embeds.
+struct Counting {
+    model: ClipModel,
+    pictures: AtomicU64,
+}
+
+impl ImageText for Counting {
+    fn identity(&self) -> &ModelIdentity {
+        self.model.identity()
+    }
+
+    fn preprocess(&self) -> &PreprocessSpec {
+        self.model.preprocess()
+    }
+
+    fn context_length(&self) -> usize {
+        self.model.context_length()
+    }
+
+    fn logit_scale(&self) -> f32 {
+        self.model.logit_scale()
+    }
+
+    fn tokenize(&self, text: &str) -> nexis_core::Result<Vec<u32>> {
+        self.model.tokenize(text)
+    }
+
+    fn encode_text(&self, texts: &[&str]) -> nexis_core::Result<Array2<f32>> {
+        self.model.encode_text(texts)
+    }
+
+    fn encode_image(&self, crops: &[Crop]) -> nexis_core::Result<Array2<f32>> {
+        self.pictures.fetch_add(crops.len() as u64, Ordering::SeqCst);
+        self.model.encode_image(crops)
+    }
+}
+
+#[test]
+fn a_model_under_two_cards_sees_every_picture_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = world(folder.path());
+    let decoder = FfmpegDecoder::default();
+    let model = ClipModel::load(nexis_tests::demo_model(), &LoadOptions::default()).unwrap();
+    let model = Arc::new(Counting { model, pictures: AtomicU64::new(0) });
+    let own = ModelCard::load(&nexis_tests::demo_model().join("card.toml")).unwrap();
+    let mut other = own.clone();
+    other.alignment.distractors.truncate(1);
+    let under = |name: &str, card: &ModelCard| {
+        BenchModel::new(name, model.clone(), Some(Arc::new(card.clone())), &decoder.name()).unwrap()
+    };
+    let pictures = |models: &[BenchModel], store| {
+        model.pictures.store(0, Ordering::SeqCst);
+        let (report, scores) = judged(&source, models, &decoder, store);
+        (model.pictures.load(Ordering::SeqCst), report, scores)
+    };
+    let (once, _, of_own) = pictures(&[under("own", &own)], None);
+    let (_, _, of_other) = pictures(&[under("other", &other)], None);
+    let both = [under("own", &own), under("other", &other)];
+    let (seen, report, scores) = pictures(&both, None);
+    assert!(once > 0 && seen == once, "{seen} pictures for two cards, {once} for one");
+    assert_eq!(scores.raw, [of_own.raw[0].clone(), of_other.raw[0].clone()]);
+    let cost = |report: &BenchReport, m: usize| report.models[m].cost;
+    assert_eq!(cost(&report, 0).clips, cost(&report, 1).clips, "both are stated to have needed them");
+
+    // A store that knows the measures under one card lacks those under the other, and no picture.
+    let store = EmbeddingStore::open(&folder.path().join("cache")).unwrap();
+    assert!(pictures(&both[..1], Some(&store)).0 > 0);
+    let (seen, report, again) = pictures(&both, Some(&store));
+    assert_eq!((seen, again.raw), (0, scores.raw));
+    assert_eq!(cost(&report, 0).clips, cost(&report, 1).clips);
+}
+
+/// A model whose every cosine is stated: the nth picture is of the shade n, and a caption has one with each picture.
+struct Stated {
+    model: ClipModel,
+    captions: BTreeMap<String, Vec<f32>>,
+    pictures: usize,
+}
+
+impl Stated {
+    /// Captions with their cosines; pictures `0.png` and so on of as many as there are.
+    fn new(folder: &Path, captions: impl IntoIterator<Item = (String, Vec<f32>)>) -> Arc<Self> {
+        let captions: BTreeMap<_, _> = captions.into_iter().collect();
+        let pictures = captions.values().map(Vec::len).max().unwrap();
+        for i in 0..pictures {
+            let shade = image::Rgb([u8::try_from(i).unwrap(); 3]);
+            image::RgbImage::from_pixel(32, 32, shade).save(folder.join(format!("{i}.png"))).unwrap();
+        }
+        let model = ClipModel::load(nexis_tests::demo_model(), &LoadOptions::default()).unwrap();
+        Arc::new(Self { model, captions, pictures })
+    }
+}
+
+impl ImageText for Stated {
+    fn identity(&self) -> &ModelIdentity {
+        self.model.identity()
+    }
+
+    fn preprocess(&self) -> &PreprocessSpec {
+        self.model.preprocess()
+    }
+
+    fn context_length(&self) -> usize {
+        self.model.context_length()
+    }
+
+    fn logit_scale(&self) -> f32 {
+        self.model.logit_scale()
+    }
+
+    fn tokenize(&self, text: &str) -> nexis_core::Result<Vec<u32>> {
+        self.model.tokenize(text)
+    }
+
+    fn encode_image(&self, crops: &[Crop]) -> nexis_core::Result<Array2<f32>> {
+        let one = |(row, i): (usize, usize)| f32::from(u8::from(i == usize::from(crops[row].rgb[0])));
+        Ok(Array2::from_shape_fn((crops.len(), self.pictures + 1), one))
+    }
+
+    fn encode_text(&self, texts: &[&str]) -> nexis_core::Result<Array2<f32>> {
+        let mut rows = Array2::zeros((texts.len(), self.pictures + 1));
+        for (text, mut row) in texts.iter().zip(rows.rows_mut()) {
+            let cosines = self.captions.get(*text).cloned().unwrap_or_default();
+            let rest = 1.0 - cosines.iter().map(|x| x * x).sum::<f32>();
+            assert!(rest >= 0.0, "{text}");
+            row.iter_mut().zip(&cosines).for_each(|(x, cosine)| *x = *cosine);
+            row[self.pictures] = rest.sqrt();
+        }
+        Ok(rows)
+    }
+}
+
+/// Examples of Winoground: the similarities of the right pairs, of the first picture with the second caption, and of
+/// the second picture with the first.
+fn winoground(folder: &Path, examples: &[[f32; 4]]) -> (PairSource, Arc<Stated>) {
+    let pictures = 2 * examples.len();
+    let captions = examples.iter().enumerate().flat_map(|(i, [first, second, first_wrong, second_wrong])| {
+        let cosines = |of_first: f32, of_second: f32| {
+            let mut cosines = vec![0.0; pictures];
+            (cosines[2 * i], cosines[2 * i + 1]) = (of_first, of_second);
+            cosines
+        };
+        [(format!("a{i}"), cosines(*first, *second_wrong)), (format!("b{i}"), cosines(*first_wrong, *second))]
+    });
+    let model = Stated::new(folder, captions);
+    let line = |i: usize| {
+        format!(
+            "{{\"id\": {i}, \"image_0\": \"{}\", \"image_1\": \"{}\", \"caption_0\": \"a{i}\", \
+             \"caption_1\": \"b{i}\"}}\n",
+            2 * i,
+            2 * i + 1
+        )
+    };
+    let path = folder.join("examples.jsonl");
+    fs::write(&path, (0..examples.len()).map(line).collect::<String>()).unwrap();
+    (PairSource::open(&path, &PairOptions::default()).unwrap(), model)
+}
+
+fn measure<'a>(report: &'a BenchReport, key: &str) -> &'a Measure {
+    report.models[0].measures.iter().find(|measure| measure.key == key).unwrap()
+}
+
+#[test]
+fn three_examples_of_winoground() {
+    let folder = tempfile::tempdir().unwrap();
+    let examples = [
+        // Both captions and both pictures are told apart.
+        [0.9, 0.8, 0.1, 0.2],
+        // The captions are: 0.9 > 0.5 and 0.3 > 0.2. The pictures are not: the second caption's own has 0.3, the other
+        // 0.5.
+        [0.9, 0.3, 0.5, 0.2],
+        // The pictures are: 0.4 > 0.3 and 0.7 > 0.5. The captions are not: the first picture's own has 0.4, the other
+        // 0.5.
+        [0.4, 0.7, 0.5, 0.3],
+    ];
+    let (source, model) = winoground(folder.path(), &examples);
+    let decoder = FfmpegDecoder::default();
+    let models = [BenchModel::new("stated", model, None, &decoder.name()).unwrap()];
+    let (report, scores) = judged(&source, &models, &decoder, None);
+    for (score, stated) in scores.raw[0].iter().zip(examples.concat()) {
+        assert!((score - f64::from(stated)).abs() < 1e-6, "{score} is not {stated}");
+    }
+    let value = |name: &str| measure(&report, &format!("winoground_{name}")).value;
+    assert_eq!((value("text"), value("image"), value("group")), (2.0 / 3.0, 2.0 / 3.0, 1.0 / 3.0));
+}
+
+#[test]
+fn a_fit_resamples_only_the_examples_of_winoground_that_it_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let some = |i: u32, k: u32| (Digest::of(format!("{i} {k}")).seed_int() % 60) as f32 / 100.0;
+    let examples: Vec<[f32; 4]> =
+        (0..20).map(|i| [some(i, 0) + 0.05, some(i, 1) + 0.05, some(i, 2), some(i, 3)]).collect();
+    let (source, model) = winoground(folder.path(), &examples);
+    let model: Arc<dyn ImageText> = model;
+    let decoder = FfmpegDecoder::default();
+    let limits = MediaLimits::default();
+    let opener =
+        Opener { source: &source, decoder: &decoder, limits: &limits, still: StillLimits::default() };
+    let distractors = Distractors::choose(&source, &TextEncoder::new(Arc::clone(&model))).unwrap();
+    let mut draft = ModelCard::load(&nexis_tests::demo_model().join("card.toml")).unwrap();
+    draft.alignment.distractors.clone_from(&distractors.captions);
+    let bootstrap = Bootstrap { seed: 3, resamples: 100 };
+    let report = AlignOptions { bootstrap, ..AlignOptions::default() };
+    let options = FitOptions { features: vec![Feature::Whole], report, ..FitOptions::default() };
+    let survey = Survey::of(&source).unwrap();
+    let never = StopAfter::new(u64::MAX);
+    let fitted = fit_pairs(&model, &draft, &distractors, &opener, None, &survey, &options, &never).unwrap();
+
+    let raw = &fitted.scores.raw[0];
+    assert_eq!((raw.len(), fitted.facts.held_out), (18 * 4, 2 * 4));
+    let won: Vec<bool> = raw.chunks(4).map(|of| of[0] > of[2] && of[1] > of[3]).collect();
+    let [interval] = bootstrap.intervals(won.len(), |times| {
+        let sum: u32 = won.iter().zip(times).map(|(won, n)| u32::from(*won) * n).sum();
+        [Some(f64::from(sum) / 18.0)]
+    });
+    assert!(interval.unwrap().low < interval.unwrap().high);
+    assert_eq!(measure(&fitted.report, "winoground_text").interval, interval);
+}
+
+#[test]
+fn a_mistake_is_of_one_kind_and_the_worst_come_first() {
+    let folder = tempfile::tempdir().unwrap();
+    // The two errors are equally frequent at 0.5, the very score of a caption that does not fit.
+    let pairs = [("a", 0.3, 1), ("b", 0.8, 1), ("c", 0.5, 0), ("d", 0.1, 0)];
+    let captions = pairs.iter().map(|(caption, cosine, _)| ((*caption).to_owned(), vec![*cosine]));
+    let model = Stated::new(folder.path(), captions);
+    let line = |(caption, _, label): &(&str, f32, i32)| {
+        format!("{{\"frames\": [\"0.png\"], \"caption\": \"{caption}\", \"label\": {label}}}\n")
+    };
+    let path = folder.path().join("pairs.jsonl");
+    fs::write(&path, pairs.iter().map(line).collect::<String>()).unwrap();
+    let source = PairSource::open(&path, &PairOptions::default()).unwrap();
+    let decoder = FfmpegDecoder::default();
+    let mistakes = |card: Option<ModelCard>| -> Vec<(u64, MistakeKind)> {
+        let model = BenchModel::new("stated", model.clone(), card.map(Arc::new), &decoder.name()).unwrap();
+        let (report, _) = judged(&source, &[model], &decoder, None);
+        report.models[0].mistakes.iter().map(|mistake| (mistake.index, mistake.kind)).collect()
+    };
+    assert_eq!(mistakes(None), [(2, MistakeKind::FalseAccept), (0, MistakeKind::FalseReject)]);
+
+    // A threshold that no score reaches: both that fit are rejected, and the lower score is the worse.
+    let mut card = ModelCard::load(&nexis_tests::demo_model().join("card.toml")).unwrap();
+    card.alignment.features.retain(|term| term.name == Feature::Whole);
+    card.alignment.features[0].coefficient = -1.0;
+    card.alignment.threshold = 1.0 - f64::EPSILON;
+    assert_eq!(mistakes(Some(card)), [(1, MistakeKind::FalseReject), (0, MistakeKind::FalseReject)]);
+}
+
+#[test]
+fn pictures_of_one_pair_are_opened_one_after_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = world(folder.path());
+    let decoder = FfmpegDecoder::default();
+    let limits = MediaLimits::default();
+    let opener =
+        Opener { source: &source, decoder: &decoder, limits: &limits, still: StillLimits::default() };
+    let shown = Shown::Frames(vec!["0.png".into(), "1.png".into()]);
+    assert_eq!(opener.frames(&shown).unwrap().len(), 2);
+    let mut seen = 0;
+    let ended = opener.each_frame(&shown, &mut |_| {
+        seen += 1;
+        fs::remove_file(folder.path().join("1.png")).unwrap();
+        Ok(())
+    });
+    let Err(MediaFailure::Clip(why)) = ended else { panic!("{ended:?}") };
+    assert!(seen == 1 && why.contains("1.png: there is no such file"), "{seen}: {why}");
+}
+
+#[test]
+fn a_folder_may_have_an_at_in_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("me@host").join("model@1");
+    fs::create_dir_all(&model).unwrap();
+    let model = model.to_str().unwrap();
+    assert_eq!(BenchModel::named(model), (model, None));
+    let with_card = format!("{model}@other@2.toml");
+    assert_eq!(BenchModel::named(&with_card), (model, Some(Path::new("other@2.toml"))));
+    assert_eq!(BenchModel::named("demo"), ("demo", None));
+    let card = format!("{model}/card.toml");
+    assert_eq!(BenchModel::named(&format!("demo@{card}")), ("demo", Some(Path::new(&card))));
+}
+
+#[test]
+fn names_of_groups_and_subsets_have_no_null() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pairs.jsonl");
+    // A null begins the names that pairs without a group are given.
+    for field in ["group", "subset"] {
+        let line = format!("{{\"clip\": \"a.mp4\", \"caption\": \"a\", \"{field}\": \"\\u0000b\"}}\n");
+        fs::write(&path, line).unwrap();
+        let source = PairSource::open(&path, &PairOptions::default()).unwrap();
+        let error = source.each(&mut |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("line 1") && error.contains("or a null"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_gives_no_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = world(folder.path());
+    let survey = Survey::of(&source).unwrap();
+    let decoder = FfmpegDecoder::default();
+    let limits = MediaLimits::default();
+    let opener =
+        Opener { source: &source, decoder: &decoder, limits: &limits, still: StillLimits::default() };
+    let model: Arc<dyn ImageText> =
+        Arc::new(ClipModel::load(nexis_tests::demo_model(), &LoadOptions::default()).unwrap());
+    let own = ModelCard::load(&nexis_tests::demo_model().join("card.toml")).unwrap();
+    let before = Distractors::choose(&source, &TextEncoder::new(Arc::clone(&model))).unwrap();
+    let changed = |result: nexis_core::Result<()>| {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("it changed while it was read; run it again"), "{error}");
+    };
+    let text = fs::read_to_string(source.path()).unwrap();
+    fs::write(source.path(), format!("{text}\n")).unwrap();
+    let after = Distractors::choose(&source, &TextEncoder::new(Arc::clone(&model))).unwrap();
+
+    let never = StopAfter::new(u64::MAX);
+    let options = FitOptions::default();
+    let models = [BenchModel::new("demo", Arc::clone(&model), None, &decoder.name()).unwrap()];
+    changed(align(&models, &opener, None, &survey, &options.report, &never).map(|_| ()));
+    changed(pairs_at(&source, &survey, &BTreeSet::from([3])).map(|_| ()));
+    for distractors in [&before, &after] {
+        let fitted = fit_pairs(&model, &own, distractors, &opener, None, &survey, &options, &never);
+        changed(fitted.map(|_| ()));
+    }
 }
 
 #[test]

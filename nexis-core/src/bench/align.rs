@@ -4,19 +4,23 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::measure::{BenchModel, Broken, Keep, MeasuredPair, Watch, measure_pairs};
+use super::measure::{BenchModel, Keep, Watch, measure_pairs};
 use super::media::Opener;
+use super::report::Names;
+pub use super::report::{
+    BenchReport, BenchScores, DataFacts, Histogram, Measure, Mistake, MistakeKind, ModelReport, ScoredPair,
+    SubsetReport,
+};
 use super::store::{Cost, EmbeddingStore};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
-use crate::model::ModelIdentity;
-use crate::pairs::{Pair, PairFormat, PairSource};
+use crate::pairs::{Pair, PairFormat, PairSource, PairsRead};
 use crate::score::align::logit;
-use crate::score::bootstrap::{Bootstrap, Interval};
+use crate::score::bootstrap::Bootstrap;
 use crate::score::curves::{Ranking, Rates, Sweep, thinned};
 use crate::score::features::Feature;
 use crate::score::rank::RankPair;
-use crate::score::reliability::{Reliability, cohen_kappa, reliability};
+use crate::score::reliability::{cohen_kappa, reliability};
 use crate::score::sigmoid;
 
 /// Rates of false acceptance at which the share of accepted positives is given.
@@ -109,230 +113,21 @@ impl Survey {
         Ok(Self { pairs, left_out, sha256, labelled, binary, raters, with_category, range })
     }
 
+    /// That another reading of the file found the same: figures of one file under the digest of another are worse than
+    /// none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file is another by now.
+    pub fn unchanged(&self, source: &PairSource, read: &PairsRead) -> Result<()> {
+        if read.sha256 == self.sha256 {
+            return Ok(());
+        }
+        Err(Error::io(source.path(), std::io::Error::other("it changed while it was read; run it again")))
+    }
+
     /// The mean rating from which a pair is a match; `None` where ratings were not cut in two.
     pub fn cut(&self, positive_from: Option<f64>) -> Option<f64> {
         positive_from.or((self.binary && self.labelled > 0).then_some(0.5))
-    }
-}
-
-/// The data behind a report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DataFacts {
-    /// The file, as it was named.
-    pub path: String,
-    /// Its format.
-    pub format: PairFormat,
-    /// What it holds.
-    pub survey: Survey,
-    /// SHA-256 over what was measured, whatever the paths and the format.
-    pub content_sha256: Digest,
-    /// Pairs that were scored.
-    pub scored: u64,
-    /// Pairs that could not be.
-    pub broken: u64,
-    /// The first of those, with the reason.
-    pub broken_pairs: Vec<Broken>,
-    /// The mean rating from which a pair counts as a match.
-    pub positive_from: Option<f64>,
-    /// Scored pairs that match.
-    pub positives: u64,
-    /// Scored pairs that do not.
-    pub negatives: u64,
-    /// Groups that were resampled whole: as the file names them, else pairs that show the same.
-    pub groups: u64,
-}
-
-/// One figure of a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measure {
-    /// A short name that stays.
-    pub key: String,
-    /// In words.
-    pub name: String,
-    /// The value.
-    pub value: f64,
-    /// 95 % of the resamples by group.
-    pub interval: Option<Interval>,
-}
-
-/// Scores of both kinds by bars of equal width.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Histogram {
-    /// Least score.
-    pub from: f64,
-    /// Greatest score.
-    pub to: f64,
-    /// Matches per bar; all pairs where labels are not cut in two.
-    pub positives: Vec<u64>,
-    /// Other pairs per bar.
-    pub negatives: Vec<u64>,
-}
-
-/// A pair that a model got wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Mistake {
-    /// Its place among all pairs of the file, from 0.
-    pub index: u64,
-    /// Its line or row.
-    pub row: u64,
-    /// What is wrong.
-    pub kind: MistakeKind,
-    /// The score, as it is shown: a probability where there is a card.
-    pub score: f64,
-    /// The mean rating.
-    pub rating: f64,
-}
-
-/// In which way a model was wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MistakeKind {
-    /// A caption that does not fit is scored high.
-    FalseAccept,
-    /// A caption that fits is scored low.
-    FalseReject,
-}
-
-/// A part of the data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SubsetReport {
-    /// Its name.
-    pub name: String,
-    /// Pairs.
-    pub pairs: u64,
-    /// Those that match.
-    pub positives: u64,
-    /// The figures.
-    pub measures: Vec<Measure>,
-}
-
-/// What one model's scores are worth.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelReport {
-    /// The name under which it was asked for.
-    pub name: String,
-    /// What it is.
-    pub identity: ModelIdentity,
-    /// What its card says wherever it is used.
-    pub notice: Option<String>,
-    /// What the score is.
-    pub score: String,
-    /// Whether the score is a probability, and `logit` its sum before the logistic function.
-    pub probability: bool,
-    /// The score from which a pair is accepted, where there is one.
-    pub threshold: Option<f64>,
-    /// Where the threshold comes from.
-    pub threshold_basis: String,
-    /// The figures.
-    pub measures: Vec<Measure>,
-    /// Every threshold, thinned for drawing.
-    pub curve: Vec<Rates>,
-    /// The threshold with the greatest F1.
-    pub best_f1: Option<Rates>,
-    /// How scores are spread.
-    pub histogram: Option<Histogram>,
-    /// Probabilities against what came of them.
-    pub reliability: Option<Reliability>,
-    /// By subset.
-    pub subsets: Vec<SubsetReport>,
-    /// The worst mistakes.
-    pub mistakes: Vec<Mistake>,
-    /// The time it took, now and in earlier runs with the same store.
-    pub cost: Cost,
-    /// Pairs whose measures were in the store already.
-    pub found: u64,
-}
-
-/// A report over several models.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BenchReport {
-    /// Version of the library.
-    pub nexis: String,
-    /// The data.
-    pub data: DataFacts,
-    /// What subsets are called in the data: `subset`, or `group`; `None` where there are too many to show.
-    pub by: Option<String>,
-    /// Resamples behind the intervals.
-    pub resamples: u32,
-    /// Their first seed.
-    pub seed: u64,
-    /// The models, in the order asked for.
-    pub models: Vec<ModelReport>,
-    /// Cohen's kappa of the models' decisions, row by row; `None` where a model has no threshold.
-    pub kappa: Vec<Vec<Option<f64>>>,
-}
-
-/// The scores behind a report, pair by pair.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct BenchScores {
-    /// The pairs that were scored.
-    pub pairs: Vec<ScoredPair>,
-    /// Names of groups.
-    pub groups: Vec<String>,
-    /// Names of subsets.
-    pub subsets: Vec<String>,
-    /// Per model, the score of each pair, before the logistic function where there is a card.
-    pub raw: Vec<Vec<f64>>,
-}
-
-/// One scored pair, without its texts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScoredPair {
-    /// Its place among all pairs of the file, from 0.
-    pub index: u64,
-    /// Its line or row.
-    pub row: u64,
-    /// What people said.
-    pub ratings: Box<[f64]>,
-    /// Its group, by place in the names.
-    pub group: u32,
-    /// Its subset, by place in the names.
-    pub subset: Option<u32>,
-}
-
-impl BenchScores {
-    /// The scores of the mth model as people see them: probabilities where it has a card.
-    pub fn shown(&self, report: &BenchReport, m: usize) -> Vec<f64> {
-        let raw = self.raw.get(m).map_or(&[][..], Vec::as_slice);
-        match report.models.get(m) {
-            Some(model) if model.probability => raw.iter().map(|z| sigmoid(*z)).collect(),
-            _ => raw.to_vec(),
-        }
-    }
-}
-
-impl ScoredPair {
-    /// The mean of what people said; `None` where nobody did.
-    pub fn rating(&self) -> Option<f64> {
-        (!self.ratings.is_empty()).then(|| crate::score::mean(&self.ratings))
-    }
-}
-
-/// Names by number, in the order of their first appearance.
-#[derive(Default)]
-pub(super) struct Names {
-    places: HashMap<String, u32>,
-    pub(super) names: Vec<String>,
-}
-
-impl Names {
-    /// The group of a pair. Pairs without one that show the same are not independent either; a digest behind a null is
-    /// no name that a file would have.
-    pub(super) fn group(&mut self, pair: &MeasuredPair<'_>) -> u32 {
-        match &pair.pair.group {
-            Some(group) => self.place(group),
-            None => self.place(&format!("\0{}", pair.shown)),
-        }
-    }
-
-    pub(super) fn place(&mut self, name: &str) -> u32 {
-        if let Some(place) = self.places.get(name) {
-            return *place;
-        }
-        let place = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        self.places.insert(name.to_owned(), place);
-        self.names.push(name.to_owned());
-        place
     }
 }
 
@@ -376,6 +171,7 @@ pub fn align(
         });
         Ok(())
     })?;
+    survey.unchanged(opener.source, &measured.read)?;
     if scores.pairs.is_empty() {
         let why = measured.listed.first().map_or_else(String::new, |b| format!("; row {}: {}", b.row, b.why));
         return Err(Error::usage(path, format!("no pair could be scored{why}")));
@@ -439,23 +235,25 @@ pub fn align(
     Ok((report, scores))
 }
 
-/// The pairs at these places of the file, with their texts.
+/// The pairs at these places of the file that was surveyed, with their texts.
 ///
 /// # Errors
-/// As [`PairSource::each`].
+/// As [`PairSource::each`] and [`Survey::unchanged`].
 pub fn pairs_at(
     source: &PairSource,
+    survey: &Survey,
     indices: &std::collections::BTreeSet<u64>,
 ) -> Result<BTreeMap<u64, Pair>> {
     let mut found = BTreeMap::new();
     let mut index = 0;
-    source.each(&mut |pair| {
+    let read = source.each(&mut |pair| {
         if indices.contains(&index) {
             found.insert(index, pair);
         }
         index += 1;
         Ok(())
     })?;
+    survey.unchanged(source, &read)?;
     Ok(found)
 }
 
@@ -535,7 +333,7 @@ impl Judged<'_> {
         let everything: Vec<usize> = (0..self.raw.len()).collect();
         let mut measures = self.measures(&everything, threshold);
         if self.format == PairFormat::Winoground {
-            measures.extend(self.winoground());
+            measures.extend(winoground(&self.scores.pairs, self.raw, self.options.bootstrap));
         }
         let shown_rates = |rates: Rates| Rates { threshold: self.shown(rates.threshold), ..rates };
         let probabilities: Vec<f64> = self.raw.iter().map(|raw| self.shown(*raw)).collect();
@@ -683,89 +481,118 @@ impl Judged<'_> {
         found
     }
 
-    /// Shares of Winoground's examples in which the right caption, picture, or both score higher.
-    fn winoground(&self) -> Vec<Measure> {
-        let scored: Vec<(u64, u32, f64)> =
-            self.scores.pairs.iter().zip(self.raw).map(|(pair, raw)| (pair.row, pair.group, *raw)).collect();
-        let mut groups: Vec<u32> = Vec::new();
-        let mut won: Vec<[bool; 3]> = Vec::new();
-        for example in scored.chunk_by(|a, b| a.0 == b.0) {
-            // A picture that is broken leaves an example without its four pairs.
-            if let [(_, group, first), (.., second), (.., first_wrong), (.., second_wrong)] = example {
-                let text = first > first_wrong && second > second_wrong;
-                let image = first > second_wrong && second > first_wrong;
-                groups.push(*group);
-                won.push([text, image, text && image]);
-            }
-        }
-        let share = |weight: &dyn Fn(usize) -> u32| {
-            let mut sums = [0_u64; 3];
-            let mut all = 0;
-            for (i, won) in won.iter().enumerate() {
-                let n = u64::from(weight(i));
-                all += n;
-                for (sum, won) in sums.iter_mut().zip(won) {
-                    *sum += n * u64::from(*won);
-                }
-            }
-            sums.map(|sum| (all > 0).then(|| sum as f64 / all as f64))
-        };
-        let values = share(&|_| 1);
-        let intervals = self.options.bootstrap.intervals(self.scores.groups.len(), |times| {
-            share(&|i| groups.get(i).and_then(|g| times.get(*g as usize)).copied().unwrap_or(0))
-        });
-        let names = [
-            ("winoground_text", "Winoground's text score"),
-            ("winoground_image", "Winoground's image score"),
-            ("winoground_group", "Winoground's group score"),
-        ];
-        names
-            .into_iter()
-            .zip(values)
-            .zip(intervals)
-            .filter_map(|(((key, name), value), interval)| {
-                Some(Measure { key: key.to_owned(), name: name.to_owned(), value: value?, interval })
-            })
-            .collect()
-    }
-
     fn mistakes(&self, threshold: Option<f64>) -> Vec<Mistake> {
-        // How much too high each score is: the distance beyond the threshold, or of ranks where there is none.
-        let too_high: Vec<(usize, f64)> = match (self.truth, threshold) {
-            (Some(truth), Some(threshold)) => self
-                .raw
-                .iter()
-                .zip(truth)
-                .enumerate()
-                .filter(|(_, (score, positive))| (**score >= threshold) != **positive)
-                .map(|(i, (score, _))| (i, score - threshold))
-                .collect(),
-            _ => {
-                let ratings: Vec<f64> =
-                    self.scores.pairs.iter().map(|pair| pair.rating().unwrap_or(0.0)).collect();
-                let (of_scores, of_ratings) = (shares_below(self.raw), shares_below(&ratings));
-                of_scores.iter().zip(&of_ratings).map(|(s, r)| s - r).enumerate().collect()
-            }
+        let ratings: Vec<f64> = self.scores.pairs.iter().map(|pair| pair.rating().unwrap_or(0.0)).collect();
+        let wrong = match self.truth.zip(threshold) {
+            Some((truth, threshold)) => wrong_decisions(self.raw, truth, threshold),
+            None => wrong_ranks(self.raw, &ratings),
         };
         let mut mistakes = Vec::new();
-        for (kind, sign) in [(MistakeKind::FalseAccept, 1.0), (MistakeKind::FalseReject, -1.0)] {
-            let mut worst: Vec<(usize, f64)> =
-                too_high.iter().map(|(i, d)| (*i, d * sign)).filter(|(_, d)| *d >= 0.0).collect();
-            worst.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            for (i, _) in worst.into_iter().take(self.options.mistakes) {
-                if let (Some(pair), Some(raw)) = (self.scores.pairs.get(i), self.raw.get(i)) {
+        for kind in [MistakeKind::FalseAccept, MistakeKind::FalseReject] {
+            let mut worst: Vec<&Wrong> = wrong.iter().filter(|wrong| wrong.kind == kind).collect();
+            worst.sort_by(|a, b| b.by.total_cmp(&a.by).then(a.place.cmp(&b.place)));
+            for wrong in worst.into_iter().take(self.options.mistakes) {
+                let i = wrong.place;
+                if let (Some(pair), Some(raw), Some(rating)) =
+                    (self.scores.pairs.get(i), self.raw.get(i), ratings.get(i))
+                {
                     mistakes.push(Mistake {
                         index: pair.index,
                         row: pair.row,
                         kind,
                         score: self.shown(*raw),
-                        rating: pair.rating().unwrap_or(0.0),
+                        rating: *rating,
                     });
                 }
             }
         }
         mistakes
     }
+}
+
+/// A pair that was scored wrong, by place among the scored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Wrong {
+    place: usize,
+    kind: MistakeKind,
+    /// The greater, the worse; it compares with others of its kind.
+    by: f64,
+}
+
+/// The pairs that the threshold puts on the wrong side. How far a score is beyond the threshold goes by the score
+/// itself, for the threshold is infinite where nothing is accepted.
+fn wrong_decisions(raw: &[f64], truth: &[bool], threshold: f64) -> Vec<Wrong> {
+    let judged = raw.iter().zip(truth).enumerate();
+    judged
+        .filter_map(|(place, (score, positive))| match (*score >= threshold, *positive) {
+            (true, false) => Some(Wrong { place, kind: MistakeKind::FalseAccept, by: *score }),
+            (false, true) => Some(Wrong { place, kind: MistakeKind::FalseReject, by: -score }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The pairs whose score ranks otherwise than their rating, by the difference of the ranks.
+fn wrong_ranks(raw: &[f64], ratings: &[f64]) -> Vec<Wrong> {
+    let (of_scores, of_ratings) = (shares_below(raw), shares_below(ratings));
+    let ranked = of_scores.iter().zip(&of_ratings).map(|(s, r)| s - r).enumerate();
+    ranked
+        .filter(|(_, too_high)| *too_high != 0.0)
+        .map(|(place, too_high)| {
+            let kind = if too_high > 0.0 { MistakeKind::FalseAccept } else { MistakeKind::FalseReject };
+            Wrong { place, kind, by: too_high.abs() }
+        })
+        .collect()
+}
+
+/// Shares of Winoground's examples in which the right caption, picture, or both score higher.
+fn winoground(pairs: &[ScoredPair], raw: &[f64], bootstrap: Bootstrap) -> Vec<Measure> {
+    let scored: Vec<(u64, u32, f64)> =
+        pairs.iter().zip(raw).map(|(pair, raw)| (pair.row, pair.group, *raw)).collect();
+    // Groups of whole examples, numbered anew: those that lent their captions to a fit have none and would be drawn
+    // for nothing.
+    let mut places: HashMap<u32, usize> = HashMap::new();
+    let mut groups: Vec<usize> = Vec::new();
+    let mut won: Vec<[bool; 3]> = Vec::new();
+    for example in scored.chunk_by(|a, b| a.0 == b.0) {
+        // A picture that is broken leaves an example without its four pairs.
+        if let [(_, group, first), (.., second), (.., first_wrong), (.., second_wrong)] = example {
+            let text = first > first_wrong && second > second_wrong;
+            let image = first > second_wrong && second > first_wrong;
+            let next = places.len();
+            groups.push(*places.entry(*group).or_insert(next));
+            won.push([text, image, text && image]);
+        }
+    }
+    let share = |weight: &dyn Fn(usize) -> u32| {
+        let mut sums = [0_u64; 3];
+        let mut all = 0;
+        for (i, won) in won.iter().enumerate() {
+            let n = u64::from(weight(i));
+            all += n;
+            for (sum, won) in sums.iter_mut().zip(won) {
+                *sum += n * u64::from(*won);
+            }
+        }
+        sums.map(|sum| (all > 0).then(|| sum as f64 / all as f64))
+    };
+    let values = share(&|_| 1);
+    let intervals = bootstrap.intervals(places.len(), |times| {
+        share(&|i| groups.get(i).and_then(|group| times.get(*group)).copied().unwrap_or(0))
+    });
+    let names = [
+        ("winoground_text", "Winoground's text score"),
+        ("winoground_image", "Winoground's image score"),
+        ("winoground_group", "Winoground's group score"),
+    ];
+    names
+        .into_iter()
+        .zip(values)
+        .zip(intervals)
+        .filter_map(|(((key, name), value), interval)| {
+            Some(Measure { key: key.to_owned(), name: name.to_owned(), value: value?, interval })
+        })
+        .collect()
 }
 
 /// For each value the share of values below it, equal ones counted half.

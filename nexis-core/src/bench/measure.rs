@@ -22,7 +22,7 @@ use crate::media::tiles::tiles;
 use crate::model::card::ModelCard;
 use crate::model::registry::ModelLocation;
 use crate::model::{Crop, ImageText};
-use crate::pairs::{Pair, Shown};
+use crate::pairs::{Pair, PairsRead, Shown};
 use crate::score::FrameEmbeddings;
 use crate::score::align::{CAPTION_LIMIT, Measurer};
 use crate::score::features::{AlignmentFeatures, FEATURES_VERSION, Feature};
@@ -32,8 +32,9 @@ use crate::verifier::{FRAMES_PER_CLIP, PREPROCESSING_VERSION};
 
 /// Pairs that are worked on at once, and written in one transaction.
 const CHUNK: usize = 256;
-/// Clips that are decoded before their pictures are embedded: what bounds the pictures in memory.
-const CLIPS: usize = 16;
+/// Frames that are decoded and cut before they are embedded, but for one clip that has more: what bounds the tiles in
+/// memory.
+const FRAMES: usize = 16 * FRAMES_PER_CLIP;
 /// Most broken pairs that are listed; all are counted.
 const LISTED: usize = 1000;
 
@@ -82,11 +83,14 @@ pub struct BenchModel {
 }
 
 impl BenchModel {
-    /// The model and the card that a name means: `ID`, or `ID@CARD` for another card than the model's own.
+    /// The model and the card that a name means: `ID`, or `ID@CARD` for another card than the model's own. A folder may
+    /// have an `@` in its name: one that is there is meant before anything else.
     pub fn named(name: &str) -> (&str, Option<&Path>) {
-        match name.split_once('@') {
-            Some((id, card)) => (id, Some(Path::new(card))),
-            None => (name, None),
+        let split = || name.match_indices('@').filter_map(|(at, _)| name.split_at_checked(at));
+        let folder = split().find(|(id, _)| Path::new(id).is_dir());
+        match folder.or_else(|| split().next()) {
+            Some((id, card)) if !Path::new(name).is_dir() => (id, card.strip_prefix('@').map(Path::new)),
+            _ => (name, None),
         }
     }
 
@@ -234,7 +238,10 @@ pub struct Measurement {
     /// SHA-256 over the pairs that were measured: what they show by its bytes, caption, ratings, group, subset and
     /// category. It does not depend on paths or on the format of the file.
     pub content: Digest,
-    /// Per model, the cost of what was worked out, now and in earlier runs with the same store.
+    /// What was read of the file.
+    pub read: PairsRead,
+    /// Per model, the cost of what was worked out, now and in earlier runs with the same store. Pictures that several
+    /// models of the run see alike are embedded once, and count for each of them.
     pub costs: Vec<Cost>,
     /// Per model, how many of the pairs were found in the store.
     pub found: Vec<u64>,
@@ -256,25 +263,28 @@ pub fn measure_pairs(
     watch: &dyn Watch,
     each: &mut dyn FnMut(MeasuredPair<'_>) -> Result<()>,
 ) -> Result<Measurement> {
+    let eyes = models
+        .iter()
+        .enumerate()
+        .map(|(m, model)| models.iter().position(|other| other.pictures == model.pictures).unwrap_or(m))
+        .collect();
     let mut run = Run {
         models,
+        eyes,
         opener,
         store,
         batch,
         keep,
-        result: Measurement {
-            measured: 0,
-            broken: 0,
-            listed: Vec::new(),
-            content: Digest::of([]),
-            costs: vec![Cost::default(); models.len()],
-            found: vec![0; models.len()],
-        },
+        measured: 0,
+        broken: 0,
+        listed: Vec::new(),
+        costs: vec![Cost::default(); models.len()],
+        found: vec![0; models.len()],
         content: Sha256::new(),
         next: 0,
     };
     let mut chunk: Vec<Pair> = Vec::with_capacity(CHUNK);
-    opener.source.each(&mut |pair| {
+    let read = opener.source.each(&mut |pair| {
         chunk.push(pair);
         if chunk.len() == CHUNK {
             run.chunk(&chunk, watch, each)?;
@@ -283,23 +293,29 @@ pub fn measure_pairs(
         Ok(())
     })?;
     run.chunk(&chunk, watch, each)?;
-    let mut result = run.result;
-    result.content = Digest::from_bytes(run.content.finalize().into());
+    let Run { measured, broken, listed, mut costs, found, content, .. } = run;
     if let Some(store) = store {
-        for (model, cost) in models.iter().zip(&mut result.costs) {
+        for (model, cost) in models.iter().zip(&mut costs) {
             *cost = store.cost(&model.pictures)?.plus(store.cost(&model.measures)?);
         }
     }
-    Ok(result)
+    let content = Digest::from_bytes(content.finalize().into());
+    Ok(Measurement { measured, broken, listed, content, read, costs, found })
 }
 
 struct Run<'a> {
     models: &'a [BenchModel],
+    /// Per model, the first of the run that embeds pictures as it does: itself, or one with another card.
+    eyes: Vec<usize>,
     opener: &'a Opener<'a>,
     store: Option<&'a EmbeddingStore>,
     batch: usize,
     keep: Keep,
-    result: Measurement,
+    measured: u64,
+    broken: u64,
+    listed: Vec<Broken>,
+    costs: Vec<Cost>,
+    found: Vec<u64>,
     content: Sha256,
     next: u64,
 }
@@ -344,7 +360,7 @@ impl Run<'_> {
             }
         }
         for (m, model) in self.models.iter().enumerate() {
-            let of_model = embedded.get(m);
+            let of_model = self.eyes.get(m).and_then(|eyes| embedded.get(*eyes));
             let started = Instant::now();
             let wanted: Vec<usize> = (0..pairs.len())
                 .filter(|i| of_pairs.get(*i).is_some_and(Result::is_ok))
@@ -364,7 +380,7 @@ impl Run<'_> {
                 ..Cost::default()
             };
             if !wanted.is_empty() {
-                self.spend(m, model.measures, cost, &mut batch);
+                self.spend(&[m], model.measures, cost, &mut batch);
             }
             for (i, features) in measured {
                 match (features, of_pairs.get_mut(i)) {
@@ -391,26 +407,27 @@ impl Run<'_> {
                 known.iter().map(|of_model| of_model.get(i).cloned().flatten()).collect();
             match (of_pairs.get(i), features) {
                 (Some(Ok(shown)), Some(features)) => {
-                    self.result.measured += 1;
+                    self.measured += 1;
                     let said =
                         (&shown, &pair.caption, &pair.ratings, &pair.group, &pair.subset, &pair.category);
                     self.content.update(canonical_digest(&said)?.as_bytes());
                     let embeddings = match self.keep {
                         Keep::Features => Vec::new(),
                         Keep::Embeddings => {
-                            embedded.iter().filter_map(|of_model| of_model.get(shown)).collect()
+                            let of_models = self.eyes.iter().filter_map(|eyes| embedded.get(*eyes));
+                            of_models.filter_map(|of_model| of_model.get(shown)).collect()
                         }
                     };
                     each(MeasuredPair { index, pair, shown: *shown, features, embeddings })?;
                 }
                 (digest, _) => {
-                    self.result.broken += 1;
-                    if self.result.listed.len() < LISTED {
+                    self.broken += 1;
+                    if self.listed.len() < LISTED {
                         let why = match digest {
                             Some(Err(why)) => why.clone(),
                             _ => "it was not measured".to_owned(),
                         };
-                        self.result.listed.push(Broken { row: pair.row, why });
+                        self.listed.push(Broken { row: pair.row, why });
                     }
                 }
             }
@@ -438,7 +455,7 @@ impl Run<'_> {
                 })
                 .collect();
             let found = store.measures(&keys)?;
-            if let Some(count) = self.result.found.get_mut(m) {
+            if let Some(count) = self.found.get_mut(m) {
                 *count += found.iter().flatten().count() as u64;
             }
             known.push(found);
@@ -447,14 +464,22 @@ impl Run<'_> {
     }
 
     /// Pictures cost the same whatever captions are held against, so both parts have a key of their own.
-    fn spend(&mut self, m: usize, key: Digest, cost: Cost, batch: &mut Batch) {
-        if let Some(sum) = self.result.costs.get_mut(m) {
-            *sum = sum.plus(cost);
+    fn spend(&mut self, models: &[usize], key: Digest, cost: Cost, batch: &mut Batch) {
+        for m in models {
+            if let Some(sum) = self.costs.get_mut(*m) {
+                *sum = sum.plus(cost);
+            }
         }
         batch.costs.push((key, cost));
     }
 
-    /// Per model the embeddings that its missing measures need, and why a clip has none.
+    /// Which models see pictures as the mth does, where that is the first of them; none otherwise.
+    fn sharing(&self, m: usize) -> Vec<usize> {
+        self.eyes.iter().enumerate().filter(|(_, eyes)| **eyes == m).map(|(k, _)| k).collect()
+    }
+
+    /// Per model the embeddings that its missing measures need, and why a clip has none. Models that see pictures alike
+    /// have theirs in the place of the first of them.
     fn embed(
         &mut self,
         pairs: &[Pair],
@@ -468,11 +493,15 @@ impl Run<'_> {
         let mut lacking: Vec<(Digest, &Shown, Vec<usize>)> = Vec::new();
         let mut place: HashMap<Digest, usize> = HashMap::new();
         for (m, model) in self.models.iter().enumerate() {
+            let sharing = self.sharing(m);
             let mut wanted: Vec<(Digest, &Shown)> = Vec::new();
             let mut seen = BTreeSet::new();
             for (i, pair) in pairs.iter().enumerate() {
-                let missing = self.keep == Keep::Embeddings
-                    || known.get(m).and_then(|k| k.get(i)).is_some_and(Option::is_none);
+                let lacks = |k: &usize| known.get(*k).and_then(|k| k.get(i)).is_some_and(Option::is_none);
+                let missing = match self.keep {
+                    Keep::Embeddings => !sharing.is_empty(),
+                    Keep::Features => sharing.iter().any(lacks),
+                };
                 if let (true, Some(Ok(digest))) = (missing, digests.get(i))
                     && seen.insert(*digest)
                 {
@@ -497,7 +526,10 @@ impl Run<'_> {
             }
         }
         let mut broken = HashMap::new();
-        for part in lacking.chunks(CLIPS) {
+        let mut rest = lacking.as_slice();
+        while !rest.is_empty() {
+            let (part, later) = rest.split_at(first_part(rest.iter().map(|(_, shown, _)| frames_of(shown))));
+            rest = later;
             if watch.interrupted() {
                 return Err(Error::Interrupted);
             }
@@ -531,11 +563,13 @@ impl Run<'_> {
                     continue;
                 }
                 let started = Instant::now();
-                let crops: Vec<Crop> =
-                    of_model.iter().flat_map(|(.., crops)| crops.iter().cloned()).collect();
+                let crops: Vec<&Crop> = of_model.iter().flat_map(|(.., crops)| *crops).collect();
                 let rows = crops
                     .chunks(self.batch.max(1))
-                    .map(|part| model.model().encode_image(part))
+                    .map(|part| {
+                        let part: Vec<Crop> = part.iter().copied().cloned().collect();
+                        model.model().encode_image(&part)
+                    })
                     .collect::<Result<Vec<_>>>()?;
                 let cost = Cost {
                     clips: of_model.len() as u64,
@@ -544,7 +578,7 @@ impl Run<'_> {
                     encode_seconds: started.elapsed().as_secs_f64(),
                     ..Cost::default()
                 };
-                self.spend(m, model.pictures, cost, batch);
+                self.spend(&self.sharing(m), model.pictures, cost, batch);
                 let rows = stacked(&rows)?;
                 let mut at = 0;
                 for (digest, frames, crops) in of_model {
@@ -564,20 +598,39 @@ impl Run<'_> {
         Ok((embedded, broken))
     }
 
-    /// Decodes a clip and cuts its tiles in the sizes that these models read.
+    /// Decodes a clip and cuts its tiles in the sizes that these models read, frame by frame: of a frame no more than
+    /// its tiles is kept.
     fn cut(&self, shown: &Shown, models: &[usize]) -> Result<Cut, MediaFailure> {
-        let frames = self.opener.frames(shown)?;
-        let mut crops: HashMap<(u32, Resample), Vec<Crop>> = HashMap::new();
-        for model in models.iter().filter_map(|m| self.models.get(*m)) {
-            let (size, resample) = tiling(model);
-            if let std::collections::hash_map::Entry::Vacant(slot) = crops.entry((size, resample)) {
-                let cut =
-                    frames.iter().map(|frame| tiles(frame, size, resample)).collect::<Result<Vec<_>, _>>()?;
-                slot.insert(cut.into_iter().flatten().collect());
+        let models = models.iter().filter_map(|m| self.models.get(*m));
+        let mut crops: HashMap<(u32, Resample), Vec<Crop>> =
+            models.map(|model| (tiling(model), Vec::new())).collect();
+        let mut frames = 0;
+        self.opener.each_frame(shown, &mut |frame| {
+            frames += 1;
+            for ((size, resample), crops) in &mut crops {
+                crops.extend(tiles(&frame, *size, *resample)?);
             }
-        }
-        Ok(Cut { frames: frames.len(), crops })
+            Ok(())
+        })?;
+        Ok(Cut { frames, crops })
     }
+}
+
+fn frames_of(shown: &Shown) -> usize {
+    match shown {
+        Shown::Clip(_) => FRAMES_PER_CLIP,
+        Shown::Frames(keys) => keys.len(),
+    }
+}
+
+/// How many clips with so many frames are worked on together: one at least.
+fn first_part(frames: impl Iterator<Item = usize>) -> usize {
+    let mut sum = 0;
+    let within = frames.take_while(|n| {
+        sum += n;
+        sum <= FRAMES
+    });
+    within.count().max(1)
 }
 
 /// How a model wants its tiles.

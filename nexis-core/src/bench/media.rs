@@ -60,31 +60,50 @@ impl Opener<'_> {
     /// The frames that are scored: six of a clip, or the pictures as they are.
     ///
     /// # Errors
-    /// [`MediaFailure::Clip`] where a file is not there, is broken, or is beyond a limit.
+    /// As [`each_frame`](Self::each_frame).
     pub fn frames(&self, shown: &Shown) -> Result<Vec<Frame>, MediaFailure> {
+        let mut frames = Vec::new();
+        self.each_frame(shown, &mut |frame| {
+            frames.push(frame);
+            Ok(())
+        })?;
+        Ok(frames)
+    }
+
+    /// Gives those frames one after another, and no picture is decoded before the one ahead of it has been taken: a pair
+    /// of 64 large ones takes no more memory than one of them.
+    ///
+    /// # Errors
+    /// [`MediaFailure::Clip`] where a file is not there, is broken, or is beyond a limit; whatever `each` gives.
+    pub fn each_frame(
+        &self,
+        shown: &Shown,
+        each: &mut dyn FnMut(Frame) -> Result<(), MediaFailure>,
+    ) -> Result<(), MediaFailure> {
         let locate = |key: &String| self.source.locate(key).map_err(MediaFailure::Clip);
         match shown {
             Shown::Clip(key) => {
                 let request = FrameRequest::Spread { count: FRAMES_PER_CLIP, first: false };
                 let decoded = self.decoder.decode(&locate(key)?, &request, self.limits);
-                decoded.map(|clip| clip.frames).map_err(|failure| named(key, failure))
+                let clip = decoded.map_err(|failure| named(key, failure))?;
+                clip.frames.into_iter().try_for_each(each)
             }
             Shown::Frames(keys) => {
-                let mut frames: Vec<Frame> = Vec::with_capacity(keys.len());
+                let mut size = None;
                 for key in keys {
                     let frame =
                         read_still(&locate(key)?, &self.still).map_err(|failure| named(key, failure))?;
-                    if let Some(first) = frames.first()
-                        && (first.width, first.height) != (frame.width, frame.height)
-                    {
+                    let (width, height) = *size.get_or_insert((frame.width, frame.height));
+                    if (frame.width, frame.height) != (width, height) {
                         return Err(MediaFailure::Clip(format!(
-                            "{key}: it has {}x{} pixels and the first frame {}x{}; frames of one clip have one size",
-                            frame.width, frame.height, first.width, first.height
+                            "{key}: it has {}x{} pixels and the first frame {width}x{height}; frames of one clip have \
+                             one size",
+                            frame.width, frame.height
                         )));
                     }
-                    frames.push(frame);
+                    each(frame)?;
                 }
-                Ok(frames)
+                Ok(())
             }
         }
     }

@@ -7,9 +7,11 @@ pub mod align;
 pub mod fit;
 pub mod measure;
 pub mod media;
+pub mod report;
 pub mod store;
 
-pub use align::{AlignOptions, BenchReport, BenchScores, ScoreBy, align};
+pub use align::{AlignOptions, ScoreBy, align};
 pub use measure::{BenchModel, Broken, Keep, MeasuredPair, Measurement, TextSide, Watch, measure_pairs};
 pub use media::Opener;
+pub use report::{BenchReport, BenchScores};
 pub use store::{Cost, EmbeddingStore};

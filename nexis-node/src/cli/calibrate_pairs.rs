@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context;
 use clap::Args;
 use nexis_core::Error;
 use nexis_core::bench::align::Survey;
 use nexis_core::bench::fit::{Distractors, Draft, FitOptions, Fitted, fit_pairs, prompts_from_json};
 use nexis_core::bench::{EmbeddingStore, Opener};
 use nexis_core::media::jpeg::StillLimits;
-use nexis_core::model::registry::ModelLocation;
+use nexis_core::model::registry::{ModelLocation, write_whole};
 use nexis_core::pairs::PairSource;
 use nexis_core::score::text::TextEncoder;
 use nexis_gpu::EngineOptions;
@@ -68,10 +67,7 @@ impl PairsCalibration {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(called.threads).build()?;
         let (fitted, location, page) = pool.install(|| self.fit(called, &source, &progress, &interrupted))?;
         let path = called.out.clone().unwrap_or(location.card);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        }
-        fs::write(&path, fitted.card.to_toml()?).with_context(|| format!("writing {}", path.display()))?;
+        write_whole(&path, fitted.card.to_toml()?.as_bytes())?;
         progress.finish();
         let mut out = io::stdout().lock();
         if called.output.json {
@@ -108,6 +104,25 @@ impl PairsCalibration {
         Ok(EXIT_ACCEPTED)
     }
 
+    /// The command as it would be typed, for the card's record.
+    fn typed(&self, called: &Called<'_>) -> String {
+        let mut text = format!(
+            "nexis calibrate {} --model {} --false-rejection {} --folds {}{}",
+            quoted(&called.pairs.display().to_string()),
+            quoted(&called.engine.model),
+            self.false_rejection,
+            self.folds,
+            self.reading.typed()
+        );
+        if let Some(prompts) = called.prompts {
+            text.push_str(&format!(" --prompts {}", quoted(&prompts.display().to_string())));
+        }
+        if let Some(id) = &called.id {
+            text.push_str(&format!(" --id {}", quoted(id)));
+        }
+        text
+    }
+
     fn fit(
         &self,
         called: &Called<'_>,
@@ -129,14 +144,7 @@ impl PairsCalibration {
             id: called.id.clone(),
             prompts: called.prompts.map(prompts).transpose()?,
             date: called.date.clone().unwrap_or_else(|| chrono::Utc::now().format("%Y-%m-%d").to_string()),
-            command: format!(
-                "nexis calibrate {} --model {} --false-rejection {} --folds {}{}",
-                called.pairs.display(),
-                called.engine.model,
-                self.false_rejection,
-                self.folds,
-                self.reading.typed()
-            ),
+            command: self.typed(called),
         }
         .card(&location, model.as_ref(), &distractors, &survey)?;
         let options = FitOptions {
@@ -168,6 +176,16 @@ impl PairsCalibration {
             None => None,
         };
         Ok((fitted, location, page))
+    }
+}
+
+/// A word as a shell would have it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "@%+=:,./_-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

@@ -246,6 +246,16 @@ fn find<'a>(measures: &'a [Measure], key: &str) -> Option<&'a Measure> {
     measures.iter().find(|measure| measure.key == key)
 }
 
+/// A figure over its interval, or a dash.
+fn write_cell(out: &mut dyn Write, measure: Option<&Measure>) -> io::Result<()> {
+    match measure {
+        Some(measure) => {
+            write!(out, "<td>{}<small>{}</small></td>", number(measure.value), interval(measure.interval))
+        }
+        None => write!(out, "<td>–</td>"),
+    }
+}
+
 fn write_figures(out: &mut dyn Write, report: &BenchReport) -> io::Result<()> {
     writeln!(
         out,
@@ -258,15 +268,7 @@ fn write_figures(out: &mut dyn Write, report: &BenchReport) -> io::Result<()> {
     for (key, name) in rows(&report.models) {
         write!(out, "<tr><th scope=\"row\">{}</th>", Shown(name))?;
         for model in &report.models {
-            match find(&model.measures, key) {
-                Some(measure) => write!(
-                    out,
-                    "<td>{}<small>{}</small></td>",
-                    number(measure.value),
-                    interval(measure.interval)
-                )?,
-                None => write!(out, "<td>–</td>")?,
-            }
+            write_cell(out, find(&model.measures, key))?;
         }
         writeln!(out, "</tr>")?;
     }
@@ -525,15 +527,7 @@ fn write_subsets(out: &mut dyn Write, subsets: &[SubsetReport], by: Option<&str>
             subset.positives
         )?;
         for (key, _) in &columns {
-            match find(&subset.measures, key) {
-                Some(measure) => write!(
-                    out,
-                    "<td>{}<small>{}</small></td>",
-                    number(measure.value),
-                    interval(measure.interval)
-                )?,
-                None => write!(out, "<td>–</td>")?,
-            }
+            write_cell(out, find(&subset.measures, key))?;
         }
         writeln!(out, "</tr>")?;
     }

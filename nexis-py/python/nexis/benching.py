@@ -186,12 +186,17 @@ class Calibration:
             file.write(self.card)
 
 
-def _settings(**given: Any) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
+# What both functions take of reading the pairs and of running a model.
+_SHARED = (
+    "root", "format", "separator", "part", "positive_from", "cache", "resamples", "seed", "mistakes", "device",
+    "precision", "threads", "batch",
+)  # fmt: skip
 
 
-def _path(path: PathLike | None) -> str | None:
-    return None if path is None else os.fspath(path)
+def _settings(arguments: Mapping[str, Any], *own: str) -> dict[str, Any]:
+    """Of a function's arguments by name, those of both functions and its own that were given."""
+    given = {name: arguments[name] for name in (*_SHARED, *own) if arguments[name] is not None}
+    return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
 
 
 def bench(
@@ -224,28 +229,14 @@ def bench(
     caption fits. `score`: one feature instead of the card's probability. `cache`: a folder that keeps what was embedded
     and measured. `resamples` and `seed` make the intervals.
     """
+    settings = _settings(locals(), "score")
     if isinstance(models, (str, bytes, os.PathLike)):
         models = [os.fspath(models)]  # type: ignore[list-item, unused-ignore]
     raw = _nexis.bench_align(
         os.fspath(pairs),
         [os.fspath(model) for model in models],
         _models_roots(models_dir),
-        _settings(
-            root=_path(root),
-            format=format,
-            separator=separator,
-            part=part,
-            positive_from=positive_from,
-            score=score,
-            cache=_path(cache),
-            resamples=resamples,
-            seed=seed,
-            mistakes=mistakes,
-            device=device,
-            precision=precision,
-            threads=threads,
-            batch=batch,
-        ),
+        settings,
         progress=watcher(progress, "scoring"),
     )
     result = BenchResult(raw["report"], raw["scores"])
@@ -284,29 +275,14 @@ def calibrate(
     rejected; the threshold follows from it. `folds`: of the cross-validation, by group. `prompts`: a list for each of the
     seven labels, of which those are dropped that help nothing; used where pairs name a `category`. The rest as in `bench`.
     """
+    settings = _settings(locals(), "false_rejection", "folds", "id")
+    if prompts is not None:
+        settings["prompts"] = json.dumps({label: list(texts) for label, texts in prompts.items()})
     raw = _nexis.calibrate_pairs(
         os.fspath(pairs),
         os.fspath(model),
         _models_roots(models_dir),
-        _settings(
-            false_rejection=false_rejection,
-            folds=folds,
-            prompts=None if prompts is None else json.dumps({k: list(v) for k, v in prompts.items()}),
-            id=id,
-            root=_path(root),
-            format=format,
-            separator=separator,
-            part=part,
-            positive_from=positive_from,
-            cache=_path(cache),
-            resamples=resamples,
-            seed=seed,
-            mistakes=mistakes,
-            device=device,
-            precision=precision,
-            threads=threads,
-            batch=batch,
-        ),
+        settings,
         progress=watcher(progress, "scoring"),
     )
     made = Calibration(raw["card"], raw["fit"], BenchResult(raw["report"], raw["scores"]))

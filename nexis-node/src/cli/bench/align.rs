@@ -22,6 +22,7 @@ use nexis_core::pairs::{PairFormat, PairOptions, PairSource, Part, Separator, Sh
 use nexis_core::score::bootstrap::Bootstrap;
 use nexis_core::score::features::Feature;
 
+use super::super::calibrate_pairs::quoted;
 use super::super::{MachineArguments, OutputArguments, interrupt_flag};
 use crate::EXIT_ACCEPTED;
 use crate::view::{
@@ -89,6 +90,15 @@ impl PairArguments {
     /// These arguments as they would be typed, for a card's record.
     pub(crate) fn typed(&self) -> String {
         let mut text = String::new();
+        if let Some(root) = &self.root {
+            text.push_str(&format!(" --root {}", quoted(&root.display().to_string())));
+        }
+        if let Some(format) = self.format {
+            text.push_str(&format!(" --format {}", format.as_str()));
+        }
+        if self.separator != Separator::default().0 {
+            text.push_str(&format!(" --separator {}", quoted(&self.separator.to_string())));
+        }
         if let Some(part) = self.part {
             text.push_str(&format!(" --part {part}"));
         }
@@ -260,13 +270,13 @@ fn mistakes(
     if indices.is_empty() {
         return Ok(Vec::new());
     }
-    let pairs = pairs_at(opener.source, &indices)?;
+    let pairs = pairs_at(opener.source, &report.data.survey, &indices)?;
     let shown: BTreeSet<&Shown> = pairs.values().map(|pair| &pair.shown).collect();
     progress.stage("drawing the worst mistakes", shown.len() as u64);
     let mut sheets: BTreeMap<&Shown, Vec<u8>> = BTreeMap::new();
     for shown in shown {
         // A picture that has gone since it was scored leaves its mistake without one.
-        if let Ok(frames) = opener.frames(shown) {
+        if let Ok(frames) = opener.frames(&first(shown)) {
             sheets.insert(shown, sheet(&frames)?);
         }
         progress.advance(1);
@@ -278,6 +288,14 @@ fn mistakes(
             Some(MistakePicture { model, mistake: *mistake, pair: pair.clone(), sheet })
         })
         .collect())
+}
+
+/// What of a clip is on its sheet: the pictures behind that are not even decoded.
+fn first(shown: &Shown) -> Shown {
+    match shown {
+        Shown::Clip(key) => Shown::Clip(key.clone()),
+        Shown::Frames(keys) => Shown::Frames(keys.iter().take(SHEET_FRAMES).cloned().collect()),
+    }
 }
 
 fn sheet(frames: &[Frame]) -> anyhow::Result<Vec<u8>> {

@@ -3,36 +3,36 @@
 //! The logistic model is fitted with cross-validation by group: every score that a figure or the threshold rests on
 //! comes from a fit that has not seen the pair's group.
 
+mod labels;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::align::{
-    AlignOptions, BenchReport, BenchScores, DataFacts, Judged, Measure, Names, ScoredPair, Survey, parts,
-};
+pub use self::labels::CategoryFacts;
+use self::labels::Labels;
+use super::align::{AlignOptions, Judged, Survey, parts};
 use super::measure::{BenchModel, Keep, TextSide, Watch, measure_pairs};
 use super::media::Opener;
+use super::report::{BenchReport, BenchScores, DataFacts, Measure, Names, ScoredPair};
 use super::store::EmbeddingStore;
 use crate::error::{Error, Result};
 use crate::hash::Digest;
 use crate::model::ImageText;
-use crate::model::card::{CardModel, CategoryCard, Figure, ModelCard};
+use crate::model::card::{CardModel, Figure, ModelCard};
 use crate::model::registry::ModelLocation;
-use crate::pairs::{Pair, PairSource};
+use crate::pairs::{Pair, PairSource, PairsRead};
 use crate::protocol::Category;
 use crate::score::FrameEmbeddings;
 use crate::score::align::probability;
 use crate::score::bootstrap::{Interval, interval_of};
 use crate::score::calibrate::{FittedLogistic, LabelledFeatures, ThresholdRule, choose_threshold, fit};
-use crate::score::category::{LabelScores, Prototypes, posterior, score_of, winner};
 use crate::score::evaluate::DEFAULT_FEATURES;
 use crate::score::features::{AlignmentFeatures, Feature};
 use crate::score::generic::{GENERIC_CAPTIONS, LABEL_PROMPTS};
-use crate::score::metrics::threshold_at_false_rejection;
 use crate::score::sigmoid;
-use crate::score::softmax::{LabelledCosines, fit_softmax};
 use crate::score::swaps::SwapBudget;
 use crate::score::text::TextEncoder;
 
@@ -42,12 +42,6 @@ const MOST_DISTRACTORS: usize = 64;
 const LONGEST_DISTRACTOR: usize = 2000;
 /// Pairs on which the width of the borderline band is measured.
 const BAND_PAIRS: usize = 512;
-/// Most clips behind the softmax; the first of the file are taken.
-const MOST_CATEGORY_CLIPS: usize = 20_000;
-/// What a prompt's absence has to gain, in nats a frame: less is noise.
-const LEAST_GAIN: f64 = 1e-3;
-/// Most frames on which prompts are chosen: every prompt costs a cross-validation.
-const MOST_CHOOSING: usize = 4000;
 
 /// How a card is fitted.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,21 +107,6 @@ pub struct FitFacts {
     pub category: Option<CategoryFacts>,
 }
 
-/// What the fit of the labels came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CategoryFacts {
-    /// Clips with a category.
-    pub clips: u64,
-    /// Clips of each.
-    pub counts: BTreeMap<Category, u64>,
-    /// Share of frames labelled right, by cross-validation; the same folds chose the prompts.
-    pub accuracy: f64,
-    /// The same with all prompts that were offered.
-    pub accuracy_of_all_prompts: f64,
-    /// Prompts that were left out since the labels are better told apart without them.
-    pub dropped: Vec<(Category, String)>,
-}
-
 /// A card with the report behind it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fitted {
@@ -149,6 +128,8 @@ pub struct Distractors {
     pub captions: Vec<String>,
     /// The groups they are from.
     groups: HashSet<Digest>,
+    /// What was read, where they are from a file.
+    read: Option<PairsRead>,
 }
 
 /// The group of a pair before anything of it is read.
@@ -168,7 +149,7 @@ impl Distractors {
         let mut groups: HashSet<Digest> = HashSet::new();
         // The groups with the least digests; a digest's order says nothing about a group.
         let mut chosen: BTreeMap<Digest, String> = BTreeMap::new();
-        source.each(&mut |pair| {
+        let read = source.each(&mut |pair| {
             let digest = group_digest(&pair);
             groups.insert(digest);
             let caption = pair.caption.trim();
@@ -192,7 +173,7 @@ impl Distractors {
             let why = "no caption is short enough for the model to read at once, so there is nothing to compare with";
             return Err(Error::usage(source.path().display().to_string(), why));
         }
-        Ok(Self { captions: captions.into_iter().collect(), groups })
+        Ok(Self { captions: captions.into_iter().collect(), groups, read: Some(read) })
     }
 }
 
@@ -300,6 +281,9 @@ pub fn fit_pairs(
     let path = opener.source.path().display().to_string();
     draft.validate()?;
     draft.check_weights(model.identity())?;
+    if let Some(read) = &distractors.read {
+        survey.unchanged(opener.source, read)?;
+    }
     let cut = survey.cut(options.report.positive_from).ok_or_else(|| {
         let why = "labels are ratings, or there are none; say with --positive-from from which rating on a caption fits";
         Error::usage(path.clone(), why)
@@ -322,7 +306,10 @@ pub fn fit_pairs(
         };
         let group = names.0.group(&pair);
         if let Some(category) = pair.pair.category {
-            labels.add(&bench, category, group, pair.shown, embeddings, &pair.pair.caption)?;
+            // The gate is to let through what fits; a caption that people refused says nothing about that.
+            let fits = pair.pair.rating().is_none_or(|rating| rating >= cut);
+            let caption = fits.then_some(pair.pair.caption.as_str());
+            labels.add(&bench, (category, group), pair.shown, embeddings, caption)?;
         }
         if pair.pair.ratings.is_empty() {
             return Ok(());
@@ -344,6 +331,7 @@ pub fn fit_pairs(
         });
         Ok(())
     })?;
+    survey.unchanged(opener.source, &measured.read)?;
     scores.groups = names.0.names;
     scores.subsets = names.1.names;
     let truth: Vec<bool> = scores.pairs.iter().map(|pair| crate::score::mean(&pair.ratings) >= cut).collect();
@@ -369,7 +357,7 @@ pub fn fit_pairs(
     card.alignment.threshold = choose_threshold(rule, &of(true), &of(false))?;
     let (threshold_interval, expected) = threshold_intervals(&crossed.logits, &truth, &groups, options);
     set_band(&bench, &mut card, &band)?;
-    let category = labels.fit(&mut card.category, f64::from(model.logit_scale()), options)?;
+    let category = labels.fit(&mut card.category, &scores.groups, f64::from(model.logit_scale()), options)?;
 
     let facts = FitFacts {
         pairs: truth.len() as u64,
@@ -592,243 +580,6 @@ fn set_band(bench: &BenchModel, card: &mut ModelCard, band: &[(String, FrameEmbe
         band.len()
     );
     Ok(())
-}
-
-/// Cosines of frames and captions with every prompt, from which the labels are fitted.
-struct Labels {
-    prompts: Vec<Vec<String>>,
-    /// Prompts, by label, as rows.
-    rows: Vec<Vec<Arc<[f32]>>>,
-    seen: HashSet<Digest>,
-    /// Per frame: the truth, the group, and per label the cosines with its prompts.
-    frames: Vec<(Category, u32, Vec<Vec<f32>>)>,
-    captions: Vec<(Category, Vec<f32>)>,
-    counts: BTreeMap<Category, u64>,
-}
-
-impl Labels {
-    fn new(texts: &TextEncoder, draft: &ModelCard) -> Result<Self> {
-        let prompts: Vec<Vec<String>> = draft.category.labels.iter().map(|l| l.prompts.clone()).collect();
-        let rows = prompts.iter().map(|prompts| texts.embed_all(prompts)).collect::<Result<_>>()?;
-        Ok(Self {
-            prompts,
-            rows,
-            seen: HashSet::new(),
-            frames: Vec::new(),
-            captions: Vec::new(),
-            counts: BTreeMap::new(),
-        })
-    }
-
-    fn add(
-        &mut self,
-        bench: &BenchModel,
-        category: Category,
-        group: u32,
-        shown: Digest,
-        embeddings: &FrameEmbeddings,
-        caption: &str,
-    ) -> Result<()> {
-        if self.seen.len() >= MOST_CATEGORY_CLIPS || !self.seen.insert(shown) {
-            return Ok(());
-        }
-        *self.counts.entry(category).or_default() += 1;
-        // Per label, per prompt, per frame.
-        let cosines = self
-            .rows
-            .iter()
-            .map(|rows| rows.iter().map(|row| embeddings.similarities(row)).collect::<Result<Vec<_>>>())
-            .collect::<Result<Vec<_>>>()?;
-        for frame in 0..embeddings.frames() {
-            let of_frame = cosines
-                .iter()
-                .map(|prompts| prompts.iter().filter_map(|s| s.get(frame)).map(|s| s.mean as f32).collect())
-                .collect();
-            self.frames.push((category, group, of_frame));
-        }
-        self.captions.push((category, bench.measurer().read(caption)?.embedding()));
-        Ok(())
-    }
-
-    /// Each label's cosine with a frame: that of the mean of the prompts that are kept.
-    fn observations(&self, kept: &[Vec<bool>], frames: &[usize]) -> Vec<LabelledCosines> {
-        // The mean of unit rows has another length; a cosine with it is the mean of the cosines over that length.
-        let lengths: Vec<f64> = self
-            .rows
-            .iter()
-            .zip(kept)
-            .map(|(rows, kept)| {
-                let mut sum: Vec<f64> = Vec::new();
-                let mut n = 0.0;
-                for (row, _) in rows.iter().zip(kept).filter(|(_, kept)| **kept) {
-                    sum.resize(row.len(), 0.0);
-                    for (s, x) in sum.iter_mut().zip(row.iter()) {
-                        *s += f64::from(*x);
-                    }
-                    n += 1.0;
-                }
-                sum.iter().map(|x| x * x).sum::<f64>().sqrt() / f64::max(n, 1.0)
-            })
-            .collect();
-        frames
-            .iter()
-            .filter_map(|frame| self.frames.get(*frame))
-            .map(|(label, _, cosines)| {
-                let mut scores: LabelScores = [0.0; Category::ALL.len()];
-                for (((score, cosines), kept), length) in
-                    scores.iter_mut().zip(cosines).zip(kept).zip(&lengths)
-                {
-                    let kept: Vec<f64> = cosines
-                        .iter()
-                        .zip(kept)
-                        .filter(|(_, kept)| **kept)
-                        .map(|(cosine, _)| f64::from(*cosine))
-                        .collect();
-                    *score = crate::score::mean(&kept) / length.max(1e-6);
-                }
-                LabelledCosines { cosines: scores, label: *label, weight: 1.0 }
-            })
-            .collect()
-    }
-
-    /// Mean negative log-likelihood and share of these frames labelled right, each by a fit without its group.
-    fn crossed(
-        &self,
-        kept: &[Vec<bool>],
-        frames: &[usize],
-        fold: &[usize],
-        folds: usize,
-        prior: f64,
-        ridge: f64,
-    ) -> Result<(f64, f64)> {
-        let all = self.observations(kept, frames);
-        let of: Vec<usize> = frames.iter().map(|frame| fold.get(*frame).copied().unwrap_or(0)).collect();
-        let parts = (0..folds)
-            .into_par_iter()
-            .map(|k| {
-                let others = all.iter().zip(&of).filter(|(_, of)| **of != k).map(|(o, _)| *o);
-                let fitted = fit_softmax(&others.collect::<Vec<_>>(), prior, ridge)?;
-                let (mut loss, mut right) = (0.0, 0_u64);
-                for (o, _) in all.iter().zip(&of).filter(|(_, of)| **of == k) {
-                    let scores = posterior(&o.cosines, fitted.temperature, &fitted.biases);
-                    loss -= score_of(&scores, o.label).max(f64::MIN_POSITIVE).ln();
-                    right += u64::from(winner(&scores) == o.label);
-                }
-                Ok((loss, right))
-            })
-            .collect::<Result<Vec<(f64, u64)>>>()?;
-        let n = all.len().max(1) as f64;
-        let (loss, right) = parts.iter().fold((0.0, 0), |(l, r), (loss, hits)| (l + loss, r + hits));
-        Ok((loss / n, right as f64 / n))
-    }
-
-    /// Temperatures, biases and gate. Each prompt in turn is dropped where cross-validation tells the labels apart better
-    /// without it; a label keeps one at least.
-    fn fit(
-        &self,
-        card: &mut CategoryCard,
-        prior: f64,
-        options: &FitOptions,
-    ) -> Result<Option<CategoryFacts>> {
-        let present: BTreeSet<u32> = self.frames.iter().map(|(_, group, _)| *group).collect();
-        let folds = options.folds.min(present.len());
-        if self.frames.is_empty() {
-            return Ok(None);
-        }
-        if folds < 2 || self.counts.len() < 2 {
-            return Err(Error::usage(
-                "the categories",
-                "clips of two groups and two categories at least are needed",
-            ));
-        }
-        let order: Vec<u32> = present.into_iter().collect();
-        let fold: Vec<usize> =
-            self.frames.iter().map(|(_, group, _)| order.binary_search(group).unwrap_or(0) % folds).collect();
-        let mut kept: Vec<Vec<bool>> = self.prompts.iter().map(|prompts| vec![true; prompts.len()]).collect();
-        let everything: Vec<usize> = (0..self.frames.len()).collect();
-        let step = everything.len().div_ceil(MOST_CHOOSING).max(1);
-        let some: Vec<usize> = everything.iter().copied().step_by(step).collect();
-        let judge = |kept: &[Vec<bool>], frames: &[usize]| {
-            self.crossed(kept, frames, &fold, folds, prior, options.ridge)
-        };
-        let (_, of_all) = judge(&kept, &everything)?;
-        let (mut loss, _) = judge(&kept, &some)?;
-        let mut dropped = Vec::new();
-        for (label, prompts) in self.prompts.iter().enumerate() {
-            for (prompt, text) in prompts.iter().enumerate() {
-                let mut without = kept.clone();
-                let Some(of_label) = without.get_mut(label) else { continue };
-                if of_label.iter().filter(|kept| **kept).count() < 2 {
-                    continue;
-                }
-                if let Some(slot) = of_label.get_mut(prompt) {
-                    *slot = false;
-                }
-                let (next, _) = judge(&without, &some)?;
-                if next < loss - LEAST_GAIN {
-                    (kept, loss) = (without, next);
-                    dropped.extend(Category::ALL.get(label).map(|label| (*label, text.clone())));
-                }
-            }
-        }
-        let (_, accuracy) = judge(&kept, &everything)?;
-        let fitted = fit_softmax(&self.observations(&kept, &everything), prior, options.ridge)?;
-        card.temperature = fitted.temperature;
-        for ((label, bias), kept) in card.labels.iter_mut().zip(fitted.biases).zip(&kept) {
-            label.bias = bias;
-            let mut keep = kept.iter();
-            label.prompts.retain(|_| keep.next().copied().unwrap_or(true));
-        }
-        self.fit_gate(card, &kept, prior, options)?;
-        Ok(Some(CategoryFacts {
-            clips: self.seen.len() as u64,
-            counts: self.counts.clone(),
-            accuracy,
-            accuracy_of_all_prompts: of_all,
-            dropped,
-        }))
-    }
-
-    fn fit_gate(
-        &self,
-        card: &mut CategoryCard,
-        kept: &[Vec<bool>],
-        prior: f64,
-        options: &FitOptions,
-    ) -> Result<()> {
-        let rows: Vec<Vec<Arc<[f32]>>> = self
-            .rows
-            .iter()
-            .zip(kept)
-            .map(|(rows, kept)| {
-                rows.iter().zip(kept).filter(|(_, kept)| **kept).map(|(row, _)| Arc::clone(row)).collect()
-            })
-            .collect();
-        let prototypes = Prototypes::from_rows(&rows);
-        let captions: Vec<LabelledCosines> = self
-            .captions
-            .iter()
-            .map(|(label, embedding)| LabelledCosines {
-                cosines: prototypes.caption_cosines(embedding),
-                label: *label,
-                weight: 1.0,
-            })
-            .collect();
-        let fitted = fit_softmax(&captions, prior, options.ridge)?;
-        card.gate.temperature = fitted.temperature;
-        for (label, bias) in card.labels.iter_mut().zip(fitted.biases) {
-            label.gate_bias = bias;
-        }
-        let nature: Vec<f64> = captions
-            .iter()
-            .filter(|o| o.label == Category::Nature)
-            .map(|o| score_of(&posterior(&o.cosines, fitted.temperature, &fitted.biases), Category::Nature))
-            .collect();
-        // Without a caption of nature nothing is known, and nothing is rejected.
-        let quantile = threshold_at_false_rejection(&nature, options.gate_false_rejection).unwrap_or(0.0);
-        card.gate.threshold = quantile.min(options.gate_ceiling);
-        Ok(())
-    }
 }
 
 /// Writes where the numbers come from.
