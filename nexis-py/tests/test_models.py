@@ -220,6 +220,10 @@ def test_what_is_not_what_it_has_to_be_is_refused(desk: Desk, hub: Hub, change: 
         assert not any(line.startswith("GET") and "safetensors" in line for line in hub.asked)
     status, _, said = desk.python(f'import nexis; nexis.Verifier("{REPOSITORY}")')
     assert "ModelUnavailable" in said
+    # Once the hub has the right files again, so has whoever fetches again.
+    hub.files = Hub().files
+    status, _, said = desk.fetch()
+    assert status == 0, said
 
 
 def test_offline_without_the_files_says_so_and_asks_nobody(desk: Desk, hub: Hub) -> None:

@@ -170,7 +170,16 @@ def fetch(
         )
     wanted = _nexis.wanted_files(model, roots)
     commit, fetched = _bring(_client(), model, wanted, progress)
-    _nexis.record_model(model, roots, commit, fetched)
+    try:
+        _nexis.record_model(model, roots, commit, list(fetched))
+    except ModelUnavailable:
+        # What came now and is another than it has to be would else be found in the cache for ever.
+        for check in _nexis.verify_model(model, roots):
+            if check["state"] == "differs" and check["name"] in fetched:
+                link = fetched[check["name"]]
+                for path in (os.path.realpath(link), link):
+                    Path(path).unlink(missing_ok=True)
+        raise
     return find(model, models_dir=models_dir)
 
 
@@ -186,11 +195,11 @@ def _client() -> ModuleType:
 
 def _bring(
     hub: ModuleType, model: str, wanted: Mapping[str, Any], progress: bool | None
-) -> tuple[str, list[str]]:
-    """Fetches what is missing. Gives the commit, and the names of the files that were not there before."""
+) -> tuple[str, dict[str, str]]:
+    """Fetches what is missing. Gives the commit, and the paths of the files that were not there before, by name."""
     bars: Any = importlib.import_module("huggingface_hub.utils")
     repository, revision, cache = wanted["repository"], wanted["revision"], wanted["cache"]
-    fetched = []
+    fetched = {}
     silent = bars.are_progress_bars_disabled()
     shown = looked_at() if progress is None else progress
     if not shown and not silent:
@@ -199,10 +208,12 @@ def _bring(
         for file in wanted["files"]:
             name = file["name"]
             where = {"cache_dir": cache, "revision": revision}
-            if not isinstance(hub.try_to_load_from_cache(repository, name, **where), str):
+            missing = not isinstance(hub.try_to_load_from_cache(repository, name, **where), str)
+            if missing:
                 _bound(hub, model, repository, revision, file)
-                fetched.append(name)
             path = _asked(hub, model, f"{name} of {repository}", hub.hf_hub_download, repository, name, **where)
+            if missing:
+                fetched[name] = path
             # A branch moves. Whatever it is at the first file, it is for all of them.
             revision = _commit(path, name)
     finally:
