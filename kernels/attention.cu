@@ -10,11 +10,16 @@
 // Values behind each row in shared memory, so that the lanes of a warp meet different banks.
 #define PAD 8
 
+// Who asks: every row, of all rows; every row, of itself and those before it; one query a sequence, the same for all, of all
+// rows. Numbered as in nexis-gpu/src/kernels/attention.rs.
+enum Asking { EACH = 0, CAUSAL = 1, ONE = 2 };
+
 // `qkv` holds queries, keys and values side by side, `[sequences * length, 3 * heads * size]`, without their bias, which is
 // added here. `size` is even and at most SIZE, which is what the products are padded to with zeros. The result is
-// `[sequences * length, heads * size]`.
+// `[sequences * length, heads * size]`. Of ONE, the query is its bias alone: `qkv` holds keys and values,
+// `[sequences * length, 2 * heads * size]`, and the result is `[sequences, heads * size]`.
 template <typename T, int SIZE>
-__device__ inline void attend(const T *qkv, const float *bias, uint32_t length, uint32_t heads, uint32_t size, uint32_t causal,
+__device__ inline void attend(const T *qkv, const float *bias, uint32_t length, uint32_t heads, uint32_t size, uint32_t asking,
                               float scale, T *out) {
     // Keys row by row, values column by column: in both, what a product takes in pairs lies side by side.
     __shared__ uint32_t keys[KEYS][(SIZE + PAD) / 2];
@@ -23,14 +28,17 @@ __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, 
 
     const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, group = lane / 4, place = lane % 4;
     const uint32_t head = blockIdx.y, width = heads * size;
-    const uint64_t stride = 3 * (uint64_t)width;
+    const uint32_t queries = asking == ONE ? 1 : length, absent = asking == ONE ? 1 : 0;
+    const uint64_t stride = (3 - absent) * (uint64_t)width;
     const T *sequence = qkv + blockIdx.z * length * stride + head * size;
     const float *head_bias = bias + head * size;
-    // A pair of neighbours of a row, with the bias, rounded; zeros outside of the sequence and of the head.
+    // A pair of neighbours of a row of queries (0), keys (1) or values (2), with the bias, rounded; zeros outside of the sequence
+    // and of the head.
     auto load = [&](uint32_t part, uint32_t row, uint32_t column) -> uint32_t {
-        if (row >= length || column >= size) return 0;
-        const uint32_t both = *(const uint32_t *)(sequence + row * stride + part * width + column);
+        if (row >= (part ? length : queries) || column >= size) return 0;
         const float *b = head_bias + part * width + column;
+        if (part < absent) return pair<T>(b[0], b[1]);
+        const uint32_t both = *(const uint32_t *)(sequence + row * stride + (part - absent) * width + column);
         return pair<T>(to_float(T{(uint16_t)(both & 0xffff)}) + b[0], to_float(T{(uint16_t)(both >> 16)}) + b[1]);
     };
 
@@ -50,7 +58,7 @@ __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, 
     const float factor = scale * 1.44269504f;
 
     const uint32_t last = first + QUERIES < length ? first + QUERIES : length;
-    const uint32_t end = causal ? last : length;
+    const uint32_t end = asking == CAUSAL ? last : length;
     for (uint32_t begin = 0; begin < end; begin += KEYS) {
         __syncthreads();
         for (uint32_t i = threadIdx.x; i < KEYS * SIZE / 2; i += blockDim.x) {
@@ -64,6 +72,8 @@ __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, 
             values[column * 2 + 1][row] = one >> 16 | (two & 0xffff0000u);
         }
         __syncthreads();
+        // Behind the last query, a warp has loaded for the others and has nothing to ask.
+        if (first + warp * 16 >= queries) continue;
 
         // Scores of 16 queries with 64 keys, eight keys at a time.
         float scores[KEYS / 8][4] = {};
@@ -82,7 +92,7 @@ __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, 
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const uint32_t key = begin + n * 8 + place * 2 + i % 2;
-                if (key >= length || (causal && key > rows[i / 2])) scores[n][i] = -INFINITY;
+                if (key >= length || (asking == CAUSAL && key > rows[i / 2])) scores[n][i] = -INFINITY;
                 now[i / 2] = fmaxf(now[i / 2], scores[n][i]);
             }
         }
@@ -121,8 +131,8 @@ __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, 
     }
     for (int r = 0; r < 2; r++) {
         for (int lanes = 1; lanes < 4; lanes *= 2) total[r] += __shfl_xor_sync(0xffffffffu, total[r], lanes);
-        if (rows[r] >= length) continue;
-        T *to = out + (blockIdx.z * (uint64_t)length + rows[r]) * width + head * size;
+        if (rows[r] >= queries) continue;
+        T *to = out + (blockIdx.z * (uint64_t)queries + rows[r]) * width + head * size;
         for (int c = 0; c < COLUMNS; c++) {
             const uint32_t column = c * 8 + place * 2;
             if (column < size)
@@ -133,9 +143,9 @@ __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, 
 
 #define ATTEND(T, suffix, SIZE)                                                                                       \
     KERNEL __launch_bounds__(128) attend_##SIZE##_##suffix(const T *qkv, const float *bias, uint32_t length,          \
-                                                           uint32_t heads, uint32_t size, uint32_t causal,            \
+                                                           uint32_t heads, uint32_t size, uint32_t asking,            \
                                                            float scale, T *out) {                                     \
-        attend<T, SIZE>(qkv, bias, length, heads, size, causal, scale, out);                                          \
+        attend<T, SIZE>(qkv, bias, length, heads, size, asking, scale, out);                                          \
     }
 
 ATTEND(Bf16, bf16, 32)

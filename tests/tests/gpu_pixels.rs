@@ -1,6 +1,6 @@
 //! The kernels before the network, on an emulated device: every byte equals the processor's.
 
-use nexis_core::media::resize::{Resample, resize_rgb};
+use nexis_core::media::resize::{Resample, resample_rgb, resize_rgb};
 use nexis_core::media::tiles::{TileLayout, tiles};
 use nexis_core::media::yuv::{Chroma, Coefficients, Depth, Matrix, Plane, Yuv, rotate};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits};
@@ -197,9 +197,15 @@ fn every_value_of_luma_and_chroma_is_converted_as_on_the_processor<C: Compute>(o
 fn both_passes_of_a_resize_are_the_processors<C: Compute>(open: impl Fn() -> C) {
     let device = open();
     let edges = [1, 2, 3, 5, 17, 64, 130];
-    let kernels = Kernels(&device);
-    for width in edges {
-        for height in edges {
+    for resample in [Resample::Bicubic, Resample::Bilinear] {
+        resizes(&device, &edges, resample);
+    }
+}
+
+fn resizes<C: Compute>(device: &C, edges: &[u32], resample: Resample) {
+    let kernels = Kernels(device);
+    for &width in edges {
+        for &height in edges {
             // The processor takes the columns of such pictures first; tiles are not cut from them.
             if height > width * 100 {
                 continue;
@@ -207,17 +213,18 @@ fn both_passes_of_a_resize_are_the_processors<C: Compute>(open: impl Fn() -> C) 
             let rgb = noise((width * height * 3) as usize, width * 1000 + height);
             for (to_width, to_height) in [(1, 1), (7, 50), (50, 7), (200, 3), (width, 31), (31, height)] {
                 let (across, down) = (
-                    DeviceTaps::upload(&device, width, to_width).unwrap(),
-                    DeviceTaps::upload(&device, height, to_height).unwrap(),
+                    DeviceTaps::upload(device, width, to_width, resample).unwrap(),
+                    DeviceTaps::upload(device, height, to_height, resample).unwrap(),
                 );
-                let source = on(&device, &rgb);
-                let rows = room(&device, (to_width * height * 3) as usize);
-                let out = room(&device, (to_width * to_height * 3) as usize);
+                let source = on(device, &rgb);
+                let rows = room(device, (to_width * height * 3) as usize);
+                let out = room(device, (to_width * to_height * 3) as usize);
                 let (source, rows, out) = (C::span(&source), C::span(&rows), C::span(&out));
                 kernels.rows_from_rgb(source, height as usize, &across, rows).unwrap();
                 kernels.columns_to_bytes(rows, to_width as usize, &down, out).unwrap();
-                let expected = resize_rgb(&rgb, width, height, to_width, to_height).unwrap();
-                assert!(back(&device, out) == expected, "{width}x{height} to {to_width}x{to_height}");
+                let expected = resample_rgb(&rgb, width, height, to_width, to_height, resample).unwrap();
+                let at = format!("{width}x{height} to {to_width}x{to_height}, {resample:?}");
+                assert!(back(device, out) == expected, "{at}");
             }
         }
     }
@@ -230,7 +237,7 @@ fn conversion_and_rows_in_one_pass_give_the_same<C: Compute>(open: impl Fn() -> 
         let (width, height) = (picture.width, picture.height);
         let rgb = picture.yuv().to_rgb().unwrap();
         for to in [1, 20, width, 450] {
-            let taps = DeviceTaps::upload(&device, width, to).unwrap();
+            let taps = DeviceTaps::upload(&device, width, to, Resample::Bicubic).unwrap();
             let found = picture.with_device(&device, |yuv| {
                 let out = room(&device, (to * height * 3) as usize);
                 kernels.rows_from_yuv(yuv, &taps, C::span(&out)).unwrap();
@@ -273,8 +280,8 @@ fn input_on_device<C: Compute>(
     let layout = TileLayout::new(frame.width, frame.height, spec.size).unwrap();
     let corners: Vec<_> = layout.corners().collect();
     let values = corners.len() * (spec.size / patch).pow(2) as usize * row as usize;
-    let across = DeviceTaps::upload(device, frame.width, layout.width()).unwrap();
-    let down = DeviceTaps::upload(device, frame.height, layout.height()).unwrap();
+    let across = DeviceTaps::upload(device, frame.width, layout.width(), spec.resample).unwrap();
+    let down = DeviceTaps::upload(device, frame.height, layout.height(), spec.resample).unwrap();
     let levels: Vec<u8> = (0..3)
         .flat_map(|channel| {
             (0..=255).map(move |byte| {
@@ -311,7 +318,8 @@ fn the_networks_input_is_the_processors_to_the_bit<C: Compute>(open: impl Fn() -
         };
         // A whole tile, channel by channel; patches; patches that leave a rest, and rows that are filled up.
         for (size, patch, row) in [(32, 32, 3072), (32, 8, 192), (33, 8, 200), (28, 14, 592)] {
-            let spec = spec(size);
+            let resample = if size == 33 { Resample::Bilinear } else { Resample::Bicubic };
+            let spec = PreprocessSpec { resample, ..spec(size) };
             let expected = expected_input(&spec, &frame, patch as usize, row as usize);
             let at = format!("{width}x{height}, {size}/{patch}");
             let found = input_on_device(&device, &spec, &frame, patch, row, InputFormat::F32);
@@ -365,10 +373,10 @@ fn what_leaves_its_memory_is_refused_before_a_launch<C: Compute>(open: impl Fn()
         kernels.yuv_to_rgb(&DeviceYuv { stride: 32, ..*yuv }, 0, span).unwrap_err();
         kernels.yuv_to_rgb(&DeviceYuv { width: 0, ..*yuv }, 0, span).unwrap_err();
         kernels.yuv_to_rgb(&DeviceYuv { width: 35, ..*yuv }, 0, span).unwrap_err();
-        let taps = DeviceTaps::upload(&device, 32, 8).unwrap();
+        let taps = DeviceTaps::upload(&device, 32, 8, Resample::Bicubic).unwrap();
         kernels.rows_from_yuv(yuv, &taps, span).unwrap_err();
     });
-    let taps = DeviceTaps::upload(&device, 40, 20).unwrap();
+    let taps = DeviceTaps::upload(&device, 40, 20, Resample::Bicubic).unwrap();
     let memory = room(&device, 1 << 16);
     let span = C::span(&memory);
     let plan = TilePlan { size: 20, patch: 10, row: 304, width: 60, corners: vec![(0, 0), (40, 0)] };

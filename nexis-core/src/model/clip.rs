@@ -18,7 +18,6 @@ use super::weights::{WEIGHTS, Weights};
 use super::{Crop, ImageText, ModelIdentity, PreprocessSpec, candle, exact};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
-use crate::media::resize::Resample;
 use crate::media::{Frame, MediaFailure};
 
 const MAX_JSON: u64 = 1 << 20;
@@ -236,14 +235,6 @@ impl ClipModel {
         build: impl FnOnce(&Blueprint<'_>) -> Result<Box<dyn Towers>>,
     ) -> Result<Self> {
         Self::assemble(dir.as_ref(), id.as_ref(), |plan| {
-            if plan.config.architecture != Architecture::Clip || plan.preprocess.resample != Resample::Bicubic
-            {
-                let what = format!("a {} elsewhere than on the processor", plan.config.architecture.name());
-                return Err(Error::usage(
-                    what,
-                    "only a CLIP with bicubic pictures runs there; choose device cpu",
-                ));
-            }
             let towers = build(plan)?;
             let (precision, device) = (towers.precision().to_owned(), towers.device());
             Ok((Network::Elsewhere(towers), precision, device))

@@ -50,7 +50,8 @@ const SIGLIP_TOWER: TowerDefaults =
 
 /// What stands around the towers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Architecture {
+#[non_exhaustive]
+pub enum Architecture {
     /// A class row and a normalisation before the blocks of the vision tower, a causal text tower, a projection without
     /// bias behind each.
     Clip,
@@ -61,7 +62,7 @@ pub(super) enum Architecture {
 
 impl Architecture {
     /// Its name in evidence, and in `config.json`.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Clip => "clip",
             Self::Siglip => "siglip",

@@ -1,11 +1,13 @@
 //! The seam for a forward pass that runs elsewhere than in this crate, such as on a GPU: what it is built from, and what
 //! it has to give. Tokens, limits, checks and the unit length stay with [`ClipModel`](super::ClipModel).
 
+pub use super::config::Architecture;
 use super::config::{ClipConfig, TowerConfig};
 use super::exact;
 use super::weights::Weights;
 use super::{Crop, PreprocessSpec};
 use crate::error::Result;
+use crate::media::resize::Resample;
 use crate::media::{Frame, MediaFailure};
 
 /// Both towers of a model, on some device.
@@ -30,7 +32,8 @@ pub trait Towers: Send + Sync {
     /// As [`embed_pictures`](Self::embed_pictures), and [`MediaFailure::Clip`] where a frame is too long for tiles.
     fn embed_tiles(&self, frames: &[Frame]) -> Result<Vec<Vec<f32>>, MediaFailure>;
 
-    /// Embeddings of token ids, each up to the token whose state stands for the text; not of unit length yet.
+    /// Embeddings of token ids, each up to the token whose state stands for the text; not of unit length yet. Those of a
+    /// SigLIP are filled up to the context.
     ///
     /// # Errors
     /// As [`embed_pictures`](Self::embed_pictures).
@@ -83,9 +86,11 @@ impl From<&TowerConfig> for TowerSizes {
     }
 }
 
-/// Sizes of a CLIP.
+/// Sizes of a CLIP or a SigLIP.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClipSizes {
+    /// What stands around the towers.
+    pub architecture: Architecture,
     /// The vision tower.
     pub vision: TowerSizes,
     /// The text tower.
@@ -113,6 +118,7 @@ impl Blueprint<'_> {
     /// Sizes.
     pub fn sizes(&self) -> ClipSizes {
         ClipSizes {
+            architecture: self.config.architecture,
             vision: (&self.config.vision).into(),
             text: (&self.config.text).into(),
             projection: self.config.projection,
@@ -121,6 +127,11 @@ impl Blueprint<'_> {
             image: self.config.image,
             patch: self.config.patch,
         }
+    }
+
+    /// How pictures are resized.
+    pub const fn resample(&self) -> Resample {
+        self.preprocess.resample
     }
 
     /// The input value of each byte, for each channel.
@@ -152,5 +163,10 @@ impl ClipSizes {
             Some(grid) => grid,
             None => 0,
         }
+    }
+
+    /// Rows of a picture in the vision tower: one of each patch, and that of the class where there is one.
+    pub const fn rows(&self) -> usize {
+        self.grid() * self.grid() + matches!(self.architecture, Architecture::Clip) as usize
     }
 }

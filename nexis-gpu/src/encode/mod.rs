@@ -1,4 +1,4 @@
-//! Both towers of a CLIP on a device.
+//! Both towers of a CLIP or a SigLIP on a device.
 //!
 //! Weights are uploaded once and memory is taken once, when the model is loaded; a forward pass takes none. It always has the
 //! same shape: a batch of [`pictures`](EncodeOptions::pictures) or [`texts`](EncodeOptions::texts), the places that nobody
@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 mod line;
+mod pooling;
 mod tower;
 mod weights;
 
@@ -19,16 +20,18 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
+use nexis_core::media::resize::Resample;
 use nexis_core::media::tiles::{MAX_TILES, TileLayout};
 use nexis_core::media::{Frame, MediaFailure, MediaLimits};
 use nexis_core::model::Crop;
-use nexis_core::model::towers::{Blueprint, ClipSizes, Towers};
+use nexis_core::model::towers::{Architecture, Blueprint, ClipSizes, Towers};
 use nexis_core::{Error, Result};
 
 use crate::compute::{Compute, Format, Product, Span};
-use crate::kernels::{DeviceTaps, InputFormat, Kernels, MAX_HEAD, NormSpans, Rows, TilePlan, no_room};
+use crate::kernels::{DeviceTaps, InputFormat, Kernels, MAX_HEAD, Rows, TilePlan, no_room};
 use line::Line;
-use tower::{Pass, Space, Tower};
+use pooling::Pooling;
+use tower::{Pass, Pool, Space, Tower};
 use weights::{Norm, Uploader};
 
 /// Fewest pictures of a batch: a frame has up to seven tiles, which go together.
@@ -71,12 +74,15 @@ pub struct MemoryUse {
 /// What stands before and after the blocks of the vision tower.
 struct Vision<M> {
     patches: M,
-    class: M,
+    patch_bias: Option<M>,
+    /// The first row, where there is one beside those of the patches.
+    class: Option<M>,
     positions: M,
-    before: Norm<M>,
+    /// The normalisation before the tower, where there is one.
+    before: Option<Norm<M>>,
     tower: Tower<M>,
     after: Norm<M>,
-    projection: M,
+    end: End<M>,
     levels: M,
     /// Values from a patch to the next: a multiple of eight, so that products read whole vectors.
     row: usize,
@@ -88,7 +94,15 @@ struct Text<M> {
     positions: M,
     tower: Tower<M>,
     after: Norm<M>,
-    projection: M,
+    end: End<M>,
+}
+
+/// What makes an embedding of the states behind a tower.
+enum End<M> {
+    /// A product with the wanted row, and what is added to it, where there is something, on the processor.
+    Projection(M, Option<Vec<f32>>),
+    /// Attention over all rows.
+    Pooling(Box<Pooling<M>>),
 }
 
 /// What a device writes while it works; whoever encodes holds it.
@@ -116,10 +130,11 @@ fn frame_bytes(max_pixels: u64, edge: usize) -> [usize; 2] {
     [number(max_pixels).saturating_mul(3), number(longest).saturating_mul(edge).saturating_mul(3)]
 }
 
-/// Both towers of a CLIP on a device.
+/// Both towers of a CLIP or a SigLIP on a device.
 pub struct DeviceTowers<C: Compute> {
     compute: C,
     sizes: ClipSizes,
+    resample: Resample,
     format: Format,
     vision: Vision<C::Memory>,
     text: Text<C::Memory>,
@@ -144,7 +159,8 @@ impl<C: Compute> DeviceTowers<C> {
             let size = tower.width / tower.heads.max(1);
             if !size.is_multiple_of(2) || size > MAX_HEAD || !tower.intermediate.is_multiple_of(2) {
                 let why = format!(
-                    "heads of {size} values, {} inside: on a GPU, even numbers are expected, and heads of up to {MAX_HEAD}",
+                    "heads of {size} values, {} inside: on a GPU, even numbers are expected, and heads of up to {MAX_HEAD}; \
+                     choose device cpu",
                     tower.intermediate
                 );
                 return Err(Error::usage(format!("{name} tower"), why));
@@ -168,6 +184,7 @@ impl<C: Compute> DeviceTowers<C> {
         Ok(Self {
             compute,
             sizes,
+            resample: plan.resample(),
             format,
             vision,
             text,
@@ -188,7 +205,7 @@ impl<C: Compute> DeviceTowers<C> {
         let EncodeOptions { pictures, texts, max_pixels, .. } = options;
         let grid = sizes.grid();
         let input = pictures * grid * grid * row * 2;
-        let vision = Rows { items: pictures, per: grid * grid + 1, width: sizes.vision.width };
+        let vision = Rows { items: pictures, per: sizes.rows(), width: sizes.vision.width };
         let text = Rows { items: texts, per: sizes.context, width: sizes.text.width };
         let [rgb, resized] = frame_bytes(max_pixels, sizes.image);
         let (tokens, crops) = (texts * sizes.context * 4, pictures * sizes.image * sizes.image * 3);
@@ -209,7 +226,7 @@ impl<C: Compute> DeviceTowers<C> {
         else {
             return Ok(None);
         };
-        // The row of a picture's class is its first; that never changes.
+        // Where one row of a picture is wanted, it is that of its class, the first; that never changes.
         let first: Vec<u32> = (0..vision.items).map(|item| (item * vision.per) as u32).collect();
         compute.upload(&words(&first), C::span(&pictures.wanted))?;
         let frames = FrameSpace { rgb: Some(rgb), rows: Some(resized), taps: HashMap::new() };
@@ -245,58 +262,62 @@ impl<C: Compute> DeviceTowers<C> {
         kernels.embed_pictures(
             self.format,
             C::span(&space.product),
-            None,
-            Some(C::span(&vision.class)),
+            vision.patch_bias.as_ref().map(C::span),
+            vision.class.as_ref().map(C::span),
             C::span(&vision.positions),
-            Some(vision.before.spans::<C>()),
+            vision.before.as_ref().map(Norm::spans::<C>),
             &space.states::<C>(vision.tower.first_norm::<C>()?),
         )?;
         // SAFETY: the first row of each picture was put into `wanted` when the memory was taken.
-        unsafe {
-            self.finish(
-                &vision.tower,
-                space,
-                vision.after.spans::<C>(),
-                C::span(&vision.projection),
-                false,
-                wanted,
-            )
-        }
+        unsafe { self.finish(&vision.tower, &vision.after, &vision.end, space, wanted) }
     }
 
-    /// The blocks, the wanted row of each item, and its projection.
+    /// The blocks, what comes behind them, and the embeddings of the first `wanted` items.
     ///
     /// # Safety
     /// `space.wanted` holds a row of each item.
     unsafe fn finish(
         &self,
         tower: &Tower<C::Memory>,
+        after: &Norm<C::Memory>,
+        end: &End<C::Memory>,
         space: &Space<C::Memory>,
-        after: NormSpans<'_>,
-        projection: Span<'_>,
-        causal: bool,
         wanted: usize,
     ) -> Result<Vec<Vec<f32>>> {
         let kernels = Kernels(&self.compute);
+        let pass = Pass { kernels: &kernels, format: self.format };
         // SAFETY: handed on to the caller.
-        unsafe { Pass { kernels: &kernels, format: self.format, causal }.run(tower, space, after) }?;
+        unsafe { pass.run(tower, space, after.spans::<C>()) }?;
         let (width, columns) = (space.rows.width, self.sizes.projection);
-        kernels.product(&Product {
-            format: self.format,
-            left: C::span(&space.h),
-            right: projection,
-            out: C::span(&space.out),
-            wide: true,
-            items: space.rows.items,
-            rows: 1,
-            columns,
-            depth: width,
-        })?;
+        let (out, bias) = match end {
+            End::Projection(weight, bias) => {
+                kernels.product(&Product {
+                    format: self.format,
+                    left: C::span(&space.h),
+                    right: C::span(weight),
+                    out: C::span(&space.out),
+                    wide: true,
+                    items: space.rows.items,
+                    rows: 1,
+                    columns,
+                    depth: width,
+                })?;
+                (&space.out, bias.as_deref().unwrap_or_default())
+            }
+            End::Pooling(head) => {
+                head.run(&pass, space)?;
+                (&space.picked, [].as_slice())
+            }
+        };
         let mut bytes = vec![0; wanted.min(space.rows.items) * columns * 4];
-        self.compute.download(C::span(&space.out), &mut bytes)?;
+        self.compute.download(C::span(out), &mut bytes)?;
         let values: Vec<f32> =
             bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
-        Ok(values.chunks_exact(columns.max(1)).map(<[f32]>::to_vec).collect())
+        let mut rows: Vec<_> = values.chunks_exact(columns.max(1)).map(<[f32]>::to_vec).collect();
+        for row in &mut rows {
+            row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+        }
+        Ok(rows)
     }
 
     /// Embeddings of the tiles of several clips' frames, clip by clip.
@@ -345,7 +366,7 @@ impl<C: Compute> DeviceTowers<C> {
         }
         for sizes in [(frame.width, layout.width()), (frame.height, layout.height())] {
             if let Entry::Vacant(vacant) = space.taps.entry(sizes) {
-                vacant.insert(DeviceTaps::upload(compute, sizes.0, sizes.1)?);
+                vacant.insert(DeviceTaps::upload(compute, sizes.0, sizes.1, self.resample)?);
             }
         }
         let taps = |sizes| space.taps.get(&sizes).ok_or_else(|| Error::Internal("taps are gone".to_owned()));
@@ -404,7 +425,7 @@ impl<C: Compute> Towers for DeviceTowers<C> {
         let plan = self.tile_plan(edge, vec![(0, 0)])?;
         let sizes = (edge, edge);
         if let Entry::Vacant(vacant) = work.frames.taps.entry(sizes) {
-            vacant.insert(DeviceTaps::upload(&self.compute, edge, edge)?);
+            vacant.insert(DeviceTaps::upload(&self.compute, edge, edge, self.resample)?);
         }
         let mut out = Vec::with_capacity(crops.len());
         for batch in crops.chunks(self.memory.pictures) {
@@ -454,9 +475,11 @@ impl<C: Compute> Towers for DeviceTowers<C> {
     fn embed_texts(&self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
         let (context, vocabulary) = (self.sizes.context, self.sizes.vocabulary);
         let refuse = |why: String| Error::Internal(format!("forward pass: {why}"));
+        // Where a row sees what is behind it, a text fills its place.
+        let least = if self.text.tower.is_causal() { 1 } else { context };
         for ids in sequences {
-            if ids.is_empty() || ids.len() > context {
-                return Err(refuse(format!("{} tokens of at most {context}", ids.len())));
+            if !(least..=context).contains(&ids.len()) {
+                return Err(refuse(format!("{} tokens, where {least} to {context} are read", ids.len())));
             }
             if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
                 return Err(refuse(format!("no embedding of token {id}")));
@@ -466,7 +489,7 @@ impl<C: Compute> Towers for DeviceTowers<C> {
         let (kernels, space, text) = (Kernels(&self.compute), &work.texts, &self.text);
         let mut out = Vec::with_capacity(sequences.len());
         for batch in sequences.chunks(self.texts) {
-            // What stands behind a text is seen by none of its rows.
+            // What stands behind a text in its place is seen by none of its rows.
             let mut tokens = vec![0_u32; self.texts * context];
             let mut last: Vec<u32> = (0..self.texts).map(|item| (item * context) as u32).collect();
             for ((place, ids), last) in tokens.chunks_exact_mut(context).zip(batch).zip(&mut last) {
@@ -475,7 +498,6 @@ impl<C: Compute> Towers for DeviceTowers<C> {
             }
             self.compute.upload(&words(&tokens), C::span(&work.tokens))?;
             self.compute.upload(&words(&last), C::span(&space.wanted))?;
-            let (after, projection) = (text.after.spans::<C>(), C::span(&text.projection));
             // SAFETY: every token was found to be below the vocabulary, and the last of a text is within it.
             unsafe {
                 kernels.embed_texts(
@@ -485,7 +507,7 @@ impl<C: Compute> Towers for DeviceTowers<C> {
                     C::span(&text.positions),
                     &space.states::<C>(text.tower.first_norm::<C>()?),
                 )?;
-                out.extend(self.finish(&text.tower, space, after, projection, true, batch.len())?);
+                out.extend(self.finish(&text.tower, &text.after, &text.end, space, batch.len())?);
             }
         }
         Ok(out)
@@ -494,23 +516,43 @@ impl<C: Compute> Towers for DeviceTowers<C> {
 
 impl<M> Vision<M> {
     fn load<C: Compute<Memory = M>>(uploader: &mut Uploader<'_, C>, sizes: &ClipSizes) -> Result<Self> {
-        let width = sizes.vision.width;
+        let (tower, width) = (&sizes.vision, sizes.vision.width);
         let inputs = 3 * sizes.patch * sizes.patch;
         let row = inputs.next_multiple_of(8);
         let embeddings = "vision_model.embeddings";
-        let positions = sizes.grid() * sizes.grid() + 1;
-        Ok(Self {
-            patches: uploader.padded(&format!("{embeddings}.patch_embedding.weight"), inputs, width, row)?,
-            class: uploader.wide(&format!("{embeddings}.class_embedding"), &[width])?,
-            positions: uploader
-                .wide(&format!("{embeddings}.position_embedding.weight"), &[positions, width])?,
-            // The name is spelt like this in every checkpoint.
-            before: Norm::load(uploader, "vision_model.pre_layrnorm", &sizes.vision)?,
-            tower: Tower::load(uploader, "vision_model.encoder.layers", &sizes.vision)?,
-            after: Norm::load(uploader, "vision_model.post_layernorm", &sizes.vision)?,
-            projection: uploader.padded("visual_projection.weight", width, sizes.projection, width)?,
-            levels: uploader.levels()?,
-            row,
+        let one = |part: &str| format!("{embeddings}.{part}");
+        let blocks = "vision_model.encoder.layers";
+        let patches = uploader.padded(&one("patch_embedding.weight"), inputs, width, row)?;
+        let positions = uploader.wide(&one("position_embedding.weight"), &[sizes.rows(), width])?;
+        let after = Norm::load(uploader, "vision_model.post_layernorm", tower)?;
+        let levels = uploader.levels()?;
+        Ok(match sizes.architecture {
+            Architecture::Clip => Self {
+                patches,
+                patch_bias: None,
+                class: Some(uploader.wide(&one("class_embedding"), &[width])?),
+                positions,
+                // The name is spelt like this in every checkpoint.
+                before: Some(Norm::load(uploader, "vision_model.pre_layrnorm", tower)?),
+                tower: Tower::load(uploader, blocks, tower, Pool::One)?,
+                after,
+                end: End::projection(uploader, "visual_projection", sizes, width, false)?,
+                levels,
+                row,
+            },
+            Architecture::Siglip => Self {
+                patches,
+                patch_bias: Some(uploader.wide(&one("patch_embedding.bias"), &[width])?),
+                class: None,
+                positions,
+                before: None,
+                tower: Tower::load(uploader, blocks, tower, Pool::All)?,
+                after,
+                end: End::Pooling(Box::new(Pooling::load(uploader, "vision_model.head", tower)?)),
+                levels,
+                row,
+            },
+            other => return Err(no_tower(other)),
         })
     }
 }
@@ -521,12 +563,37 @@ impl<M> Text<M> {
         let embeddings = "text_model.embeddings";
         let table = format!("{embeddings}.token_embedding.weight");
         let positions = format!("{embeddings}.position_embedding.weight");
+        let (pool, head, has_bias) = match sizes.architecture {
+            Architecture::Clip => (Pool::OneCausal, "text_projection", false),
+            Architecture::Siglip => (Pool::One, "text_model.head", true),
+            other => return Err(no_tower(other)),
+        };
         Ok(Self {
             table: uploader.padded(&table, width, sizes.vocabulary, width)?,
             positions: uploader.wide(&positions, &[sizes.context, width])?,
-            tower: Tower::load(uploader, "text_model.encoder.layers", &sizes.text)?,
+            tower: Tower::load(uploader, "text_model.encoder.layers", &sizes.text, pool)?,
             after: Norm::load(uploader, "text_model.final_layer_norm", &sizes.text)?,
-            projection: uploader.padded("text_projection.weight", width, sizes.projection, width)?,
+            end: End::projection(uploader, head, sizes, width, has_bias)?,
         })
     }
+}
+
+impl<M> End<M> {
+    fn projection<C: Compute<Memory = M>>(
+        uploader: &mut Uploader<'_, C>,
+        name: &str,
+        sizes: &ClipSizes,
+        width: usize,
+        has_bias: bool,
+    ) -> Result<Self> {
+        let columns = sizes.projection;
+        let weight = uploader.padded(&format!("{name}.weight"), width, columns, width)?;
+        let bias = if has_bias { Some(uploader.values(&format!("{name}.bias"), &[columns])?) } else { None };
+        Ok(Self::Projection(weight, bias))
+    }
+}
+
+/// Says that nothing here computes a model of this architecture.
+fn no_tower(architecture: Architecture) -> Error {
+    Error::usage(format!("a {} on a GPU", architecture.name()), "there is no tower for it; choose device cpu")
 }

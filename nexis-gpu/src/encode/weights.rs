@@ -31,7 +31,8 @@ impl<'a, C: Compute> Uploader<'a, C> {
         Ok(memory)
     }
 
-    fn floats(&mut self, values: &[f32]) -> Result<C::Memory> {
+    /// Numbers in 32 bits.
+    pub(super) fn floats(&mut self, values: &[f32]) -> Result<C::Memory> {
         self.upload(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
     }
 
@@ -77,20 +78,45 @@ impl<'a, C: Compute> Uploader<'a, C> {
     ) -> Result<C::Memory> {
         let mut bytes = Vec::with_capacity(names.len() * outputs * row * 2);
         for name in names {
-            for values in self.plan.matrix(name, inputs, outputs)?.chunks_exact(inputs.max(1)) {
-                for value in values {
-                    let bits = self.format.rounded(*value);
-                    if !self.format.value(bits).is_finite() {
-                        let why =
-                            format!("{value} is beyond the numbers of {}; choose bf16", self.format.name());
-                        return Err(Error::usage(format!("weights {name}"), why));
-                    }
-                    bytes.extend(bits.to_le_bytes());
-                }
-                bytes.resize(bytes.len() + (row - inputs) * 2, 0);
-            }
+            let values = self.plan.matrix(name, inputs, outputs)?;
+            self.round(name, &values, inputs, row, &mut bytes)?;
         }
         self.upload(&bytes)
+    }
+
+    /// Rows of values, which are those of `name` or a part of them.
+    pub(super) fn rows(&mut self, name: &str, values: &[f32], inputs: usize) -> Result<C::Memory> {
+        let mut bytes = Vec::with_capacity(values.len() * 2);
+        self.round(name, values, inputs, inputs, &mut bytes)?;
+        self.upload(&bytes)
+    }
+
+    /// Values in the format of the weights.
+    fn round(
+        &self,
+        name: &str,
+        values: &[f32],
+        inputs: usize,
+        row: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Result<()> {
+        for values in values.chunks_exact(inputs.max(1)) {
+            for value in values {
+                let bits = self.format.rounded(*value);
+                if !self.format.value(bits).is_finite() {
+                    let why = format!("{value} is beyond the numbers of {}; choose bf16", self.format.name());
+                    return Err(Error::usage(format!("weights {name}"), why));
+                }
+                bytes.extend(bits.to_le_bytes());
+            }
+            bytes.resize(bytes.len() + (row - inputs) * 2, 0);
+        }
+        Ok(())
+    }
+
+    /// The values of a tensor, which stay on the processor.
+    pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.plan.values(name, shape)
     }
 }
 

@@ -10,8 +10,20 @@ const QUERIES: usize = 64;
 /// Largest head that `attention.cu` takes.
 pub const MAX_HEAD: usize = 128;
 
+/// Who asks in an attention; numbered as in `attention.cu`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// Every row, of all rows of its sequence.
+    Each = 0,
+    /// Every row, of itself and the rows before it.
+    Causal = 1,
+    /// One query, the same for every sequence, of all rows. It stands in the place of its bias.
+    One = 2,
+}
+
 impl<C: Compute> Kernels<'_, C> {
-    /// Attention of sequences, from `[items, per, 3 * width]` to `[items, per, width]`.
+    /// Attention of sequences, from `[items, per, 3 * width]` to `[items, per, width]`; of [`Asking::One`], from keys and
+    /// values `[items, per, 2 * width]` to `[items, width]`.
     ///
     /// # Errors
     /// As [`product`](Self::product), and for heads without a kernel.
@@ -23,7 +35,7 @@ impl<C: Compute> Kernels<'_, C> {
         bias: Span<'_>,
         rows: Rows,
         heads: usize,
-        causal: bool,
+        asking: Asking,
         out: Span<'_>,
     ) -> Result<()> {
         let what = "attention";
@@ -40,17 +52,18 @@ impl<C: Compute> Kernels<'_, C> {
             81..=96 => named!(format, "attend_96"),
             _ => named!(format, "attend_128"),
         };
+        let (parts, queries) = if asking == Asking::One { (2, per.min(1)) } else { (3, per) };
         let arguments = [
-            holds(what, qkv, &[items, per, 3, width], 2)?,
+            holds(what, qkv, &[items, per, parts, width], 2)?,
             holds(what, bias, &[3, width], 4)?,
             Argument::U32(number(what, per)?),
             Argument::U32(number(what, heads)?),
             Argument::U32(number(what, size)?),
-            Argument::U32(u32::from(causal)),
+            Argument::U32(asking as u32),
             Argument::F32(1.0 / (size as f32).sqrt()),
-            holds(what, out, &rows.counts(), 2)?,
+            holds(what, out, &[items, queries, width], 2)?,
         ];
         // SAFETY: both hold every row of every sequence, and the kernel looks at none beyond `per`.
-        unsafe { self.launch(kernel, [per.div_ceil(QUERIES), heads, items], 128, &arguments) }
+        unsafe { self.launch(kernel, [queries.div_ceil(QUERIES), heads, items], 128, &arguments) }
     }
 }

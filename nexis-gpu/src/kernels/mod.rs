@@ -10,7 +10,7 @@ use nexis_core::{Error, Result};
 
 use crate::compute::{Argument, Compute, Launch, Product, Span};
 
-pub use attention::MAX_HEAD;
+pub use attention::{Asking, MAX_HEAD};
 pub use pixels::{
     DeviceChroma, DeviceTaps, DeviceYuv, InputFormat, ROW_PIXELS, TapsArgument, TilePlan, TilesArgument,
     YuvArgument,

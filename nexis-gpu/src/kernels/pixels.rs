@@ -168,8 +168,13 @@ impl<M> DeviceTaps<M> {
     ///
     /// # Errors
     /// [`Error::Usage`] for sizes that are not resized; where the device has no room or fails.
-    pub fn upload<C: Compute<Memory = M>>(compute: &C, inputs: u32, outputs: u32) -> Result<Self> {
-        let taps = Taps::between(inputs, outputs, Resample::Bicubic)?;
+    pub fn upload<C: Compute<Memory = M>>(
+        compute: &C,
+        inputs: u32,
+        outputs: u32,
+        resample: Resample,
+    ) -> Result<Self> {
+        let taps = Taps::between(inputs, outputs, resample)?;
         let words = |values: &[usize]| values.iter().map(|&x| x as u32).collect::<Vec<_>>();
         let (starts, counts) = (words(taps.starts()), words(taps.counts()));
         let weights = taps.weights().iter().map(|&w| w.cast_unsigned());
