@@ -1,59 +1,117 @@
-"""What people would pick for the same work, for `nexis bench gpu`: torchcodec or PyAV, and transformers' CLIP.
+"""What people would pick for the same work, for `nexis bench gpu`: torchcodec or PyAV, and transformers' CLIP and SigLIP.
 
-    python peer.py models FOLDER TOKENIZER     CLIP directories of random weights; TOKENIZER is a folder with tokenizer.json
-    python peer.py measure DEVICE FOLDER CLIPS SECONDS FRAMES BATCH    one line of JSON
+    python peer.py models FOLDER TOKENIZER     directories of random weights, and their names as a line of JSON, the one that is
+                                               measured from end to end first; TOKENIZER is a folder with a CLIP's tokenizer.json
+    python peer.py measure DEVICE FOLDER CLIPS SECONDS FRAMES BATCH LIMIT    one line of JSON, in LIMIT seconds or a little more
 
 What cannot be measured is null, with the reason beside it.
 """
 
 import json
 import os
-import shutil
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-EDGE, TILES = 224, 3
+TILES = 3
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 # Vision: width, inner width, heads, layers, patch; text: width, inner width, heads, layers; length of an embedding.
-SHAPES = {
+CLIPS = {
     "ViT-B-32": ((768, 3072, 12, 12, 32), (512, 2048, 8, 12), 512),
     "ViT-B-16": ((768, 3072, 12, 12, 16), (512, 2048, 8, 12), 512),
     "ViT-L-14": ((1024, 4096, 16, 24, 14), (768, 3072, 12, 12), 768),
 }
+# Without the length, and with the edge of a picture. Only pictures are measured, so that the largest has one layer for texts.
+SIGLIPS = {
+    "SigLIP-B-16": ((768, 3072, 12, 12, 16), (768, 3072, 12, 12), 224),
+    "SigLIP-SO400M-14-384": ((1152, 4304, 16, 27, 14), (1152, 4304, 16, 1), 384),
+}
+NAMES = ["hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers"]
+
+
+def edge(name):
+    return SIGLIPS[name][2] if name in SIGLIPS else 224
+
+
+def write_model(model, tokenizer, preprocessor, out):
+    import torch
+
+    # 16 bits: both sides read the same numbers.
+    model.to(torch.float16).save_pretrained(out)
+    (out / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    (out / "tokenizer.json").write_text(tokenizer)
+
+
+def siglip_tokenizer():
+    """Letters, in the shape of SigLIP's file: texts are not measured."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    pieces = ["<pad>", "</s>", "<unk>", "\u2581", *"abcdefghijklmnopqrstuvwxyz"]
+    tokenizer = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=2, byte_fallback=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.add_special_tokens(["</s>", "<unk>"])
+    return tokenizer.to_str()
 
 
 def make_models(folder, tokenizer):
     import torch
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+    from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
-    end = next(
-        token["id"]
-        for token in json.loads((tokenizer / "tokenizer.json").read_text())["added_tokens"]
-        if token["content"] == "<|endoftext|>"
-    )
-    names = ["hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers"]
-    for name, (vision, text, projection) in SHAPES.items():
+    clip_tokenizer = (tokenizer / "tokenizer.json").read_text()
+    added = json.loads(clip_tokenizer)["added_tokens"]
+    end = next(token["id"] for token in added if token["content"] == "<|endoftext|>")
+    for name, (vision, text, projection) in CLIPS.items():
         torch.manual_seed(0)
         config = CLIPConfig(
-            vision_config=dict(zip(names + ["patch_size"], vision)) | {"image_size": EDGE},
-            text_config=dict(zip(names, text)) | {"eos_token_id": end},
+            vision_config=dict(zip(NAMES + ["patch_size"], vision)) | {"image_size": edge(name)},
+            text_config=dict(zip(NAMES, text)) | {"eos_token_id": end},
             projection_dim=projection,
         )
-        out = folder / name
-        # 16 bits: both sides read the same numbers.
-        CLIPModel(config).to(torch.float16).save_pretrained(out)
-        CLIPImageProcessor().save_pretrained(out)
-        shutil.copy(tokenizer / "tokenizer.json", out)
+        preprocessor = {"size": edge(name), "crop_size": edge(name), "image_mean": MEAN, "image_std": STD}
+        write_model(CLIPModel(config), clip_tokenizer, preprocessor, folder / name)
+    for name, (vision, text, size) in SIGLIPS.items():
+        torch.manual_seed(0)
+        config = SiglipConfig(
+            vision_config=dict(zip(NAMES + ["patch_size"], vision)) | {"image_size": size},
+            text_config=dict(zip(NAMES, text)) | {"projection_size": vision[0]},
+        )
+        preprocessor = {"size": {"height": size, "width": size}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+        write_model(SiglipModel(config), siglip_tokenizer(), preprocessor, folder / name)
+    print(json.dumps([*CLIPS, *SIGLIPS]))
 
 
-def attempt(work):
-    try:
-        return work(), None
-    except Exception as error:  # Whatever is missing here must not hide what the others measure.
-        return None, f"{type(error).__name__}: {error}".splitlines()[0][:300]
+class Limit:
+    """An end to all attempts: the one that is under way then breaks off, and those that come after it do not begin."""
+
+    def __init__(self, seconds):
+        self.seconds, self.over, self.trying = seconds, False, False
+        signal.signal(signal.SIGALRM, self.stop)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def why(self):
+        return f"not measured within {self.seconds:g} s"
+
+    def stop(self, *_):
+        self.over = True
+        if self.trying:
+            raise TimeoutError(self.why())
+
+    def attempt(self, work):
+        self.trying = True
+        try:
+            if self.over:
+                self.stop()
+            return work(), None
+        except Exception as error:  # Whatever is missing here must not hide what the others measure.
+            # A compiler that is broken off says so in words of its own.
+            why = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            return None, self.why() if self.over else why
+        finally:
+            self.trying = False
 
 
 def rate(work, count, seconds, synchronise):
@@ -68,19 +126,19 @@ def rate(work, count, seconds, synchronise):
     return done / (time.perf_counter() - start)
 
 
-def vision_tower(directory, device):
+def load(directory, device):
     import torch
-    from transformers import CLIPModel
+    from transformers import CLIPModel, SiglipModel
 
-    return CLIPModel.from_pretrained(directory, dtype=torch.bfloat16).to(device).eval()
+    kind = SiglipModel if directory.name in SIGLIPS else CLIPModel
+    return kind.from_pretrained(directory, dtype=torch.bfloat16).to(device).eval()
 
 
-def forward(model, crops, device):
+def forward(model, crops, device, levels):
     """From bytes on the host to embeddings on the host, as ours."""
     import torch
 
-    mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=device).view(1, 3, 1, 1)
+    mean, std = (torch.tensor(numbers, device=device).view(1, 3, 1, 1) for numbers in levels)
 
     def run():
         with torch.inference_mode():
@@ -91,22 +149,25 @@ def forward(model, crops, device):
     return run
 
 
-def encoders(folder, device, seconds, batch, synchronise):
+def encoders(folder, device, seconds, batch, synchronise, attempt):
     import torch
 
     results = {}
-    for name in SHAPES:
-        model, why = attempt(lambda: vision_tower(folder / name, device))
-        crops = torch.randint(0, 256, (batch, EDGE, EDGE, 3), dtype=torch.uint8)
+    for name in (*CLIPS, *SIGLIPS):
+        model, why = attempt(lambda: load(folder / name, device))
+        crops = torch.randint(0, 256, (batch, edge(name), edge(name), 3), dtype=torch.uint8)
         if device.startswith("cuda"):
             crops = crops.pin_memory()
+        siglip = name in SIGLIPS
+        levels = ([0.5] * 3, [0.5] * 3) if siglip else (MEAN, STD)
 
         def embed(values):
-            return model.visual_projection(model.vision_model(values).pooler_output)
+            pooled = model.vision_model(values).pooler_output
+            return pooled if siglip else model.visual_projection(pooled)
 
         def measured(kind):
             function = embed if kind == "eager" else torch.compile(embed, mode="reduce-overhead")
-            return rate(forward(function, crops, device), batch, seconds, synchronise)
+            return rate(forward(function, crops, device, levels), batch, seconds, synchronise)
 
         for kind in ("eager", "compiled"):
             found, error = attempt(lambda: measured(kind)) if model else (None, why)
@@ -138,7 +199,7 @@ def pyav_frames(clip, times):
     return numpy.stack(frames)
 
 
-def decoders(clips, times, device, seconds, synchronise):
+def decoders(clips, times, device, seconds, synchronise, attempt):
     results = {}
     works = {"torchcodec cpu": lambda clip: torchcodec_frames(clip, times, "cpu"), "pyav": lambda clip: pyav_frames(clip, times)}
     if device.startswith("cuda"):
@@ -162,7 +223,7 @@ def end_to_end(folder, clips, times, device, seconds, synchronise):
     import torch
     from torch.nn.functional import interpolate
 
-    model = vision_tower(folder / "ViT-B-32", device)
+    model, size = load(folder / "ViT-B-32", device), edge("ViT-B-32")
     mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1)
     std = torch.tensor(STD, device=device).view(1, 3, 1, 1)
     threads = min(8, os.cpu_count())
@@ -170,10 +231,10 @@ def end_to_end(folder, clips, times, device, seconds, synchronise):
     def one(clip):
         frames = torchcodec_frames(clip, times, device)
         height, width = frames.shape[-2:]
-        wide = EDGE * width // height
+        wide = size * width // height
         with torch.inference_mode():
-            small = interpolate(frames.float(), (EDGE, wide), mode="bicubic", antialias=True).round().clamp(0, 255)
-            tiles = [small[..., (wide - EDGE) * i // (TILES - 1) :][..., :EDGE] for i in range(TILES)]
+            small = interpolate(frames.float(), (size, wide), mode="bicubic", antialias=True).round().clamp(0, 255)
+            tiles = [small[..., (wide - size) * i // (TILES - 1) :][..., :size] for i in range(TILES)]
             values = (torch.cat(tiles) / 255 - mean) / std
             return model.visual_projection(model.vision_model(values.to(torch.bfloat16)).pooler_output).float().cpu()
 
@@ -181,7 +242,8 @@ def end_to_end(folder, clips, times, device, seconds, synchronise):
         return rate(lambda: list(pool.map(one, clips)), len(clips), seconds, synchronise)
 
 
-def measure(device, folder, clips, seconds, frames, batch):
+def measure(device, folder, clips, seconds, frames, batch, limit):
+    attempt = Limit(limit).attempt
     import torch
 
     synchronise = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
@@ -198,8 +260,8 @@ def measure(device, folder, clips, seconds, frames, batch):
         json.dumps(
             {
                 "versions": versions,
-                "decode": decoders(clips, times, device, seconds, synchronise),
-                "encode": encoders(folder, device, seconds, batch, synchronise),
+                "decode": decoders(clips, times, device, seconds, synchronise, attempt),
+                "encode": encoders(folder, device, seconds, batch, synchronise, attempt),
                 "end_to_end": {"torchcodec and transformers": {"clips_per_second": found, "error": error}},
             }
         )
@@ -210,7 +272,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["models", folder, tokenizer]:
             make_models(Path(folder), Path(tokenizer))
-        case ["measure", device, folder, clips, seconds, frames, batch]:
-            measure(device, Path(folder), Path(clips), float(seconds), int(frames), int(batch))
+        case ["measure", device, folder, clips, seconds, frames, batch, limit]:
+            measure(device, Path(folder), Path(clips), float(seconds), int(frames), int(batch), float(limit))
         case _:
             sys.exit(__doc__)

@@ -53,6 +53,9 @@ pub(super) struct Gpu {
     /// Seconds of each measurement
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// Seconds of all that the Python measures; what is left then is not measured
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    peer_seconds: u32,
     /// Also write everything here, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -109,12 +112,15 @@ impl Gpu {
         let mut judged = ("demonstration model".to_owned(), demo);
         if let Some(python) = &self.python {
             eprint_line("making models of random weights")?;
-            self.peer(python, &["models".as_ref(), models.as_os_str(), location.directory.as_os_str()])?;
-            for shape in ["ViT-L-14", "ViT-B-16", "ViT-B-32"] {
+            let arguments = ["models".as_ref(), models.as_os_str(), location.directory.as_os_str()];
+            let shapes: Vec<String> = serde_json::from_str(&self.peer(python, &arguments)?)
+                .context("the models that the Python has made")?;
+            // The first is the one that clips are judged with.
+            for shape in shapes.into_iter().rev() {
                 eprint_line(&format!("encoding with {shape}"))?;
-                let model = self.load_folder(&models.join(shape))?;
-                encode.insert(shape.to_owned(), self.encode(model.as_ref())?);
-                judged = (shape.to_owned(), model);
+                let model = self.load_folder(&models.join(&shape))?;
+                encode.insert(shape.clone(), self.encode(model.as_ref())?);
+                judged = (shape, model);
             }
         } else {
             encode.insert(judged.0.clone(), self.encode(judged.1.as_ref())?);
@@ -127,7 +133,12 @@ impl Gpu {
         let peers = match &self.python {
             Some(python) => {
                 eprint_line("peers")?;
-                let words = [self.seconds.to_string(), self.frames.to_string(), self.batch.to_string()];
+                let words = [
+                    self.seconds.to_string(),
+                    self.frames.to_string(),
+                    self.batch.to_string(),
+                    self.peer_seconds.to_string(),
+                ];
                 let device = if self.device == "auto" { "cuda:0" } else { self.device.as_str() };
                 let mut arguments =
                     vec!["measure".as_ref(), device.as_ref(), models.as_os_str(), clips.as_os_str()];
