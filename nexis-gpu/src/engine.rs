@@ -15,7 +15,7 @@ use nexis_core::{Error, Result};
 use crate::compute::Format;
 use crate::cuda;
 use crate::encode::EncodeOptions;
-use crate::{DeviceChoice, DeviceKind};
+use crate::{CudaIndices, DeviceChoice, DeviceKind, Several};
 
 /// What to load and where to run it.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct EngineOptions {
     pub model: String,
     /// Where models are looked for.
     pub models_roots: ModelPlaces,
-    /// `auto`, `cpu` or `cuda:N`.
+    /// `auto`, `cpu`, `cuda:N`, several of these between commas, or `cuda:all`.
     pub device: String,
     /// Precision of the forward pass.
     pub precision: Precision,
@@ -53,6 +53,12 @@ pub struct ChosenDecoder {
     pub why_not_the_gpu: Option<Error>,
 }
 
+/// The decoders of devices, as one.
+fn decoder_on(indices: &CudaIndices) -> Result<Arc<dyn MediaDecoder>> {
+    let each = indices.iter().map(cuda::decoder).collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(Several::of_decoders(each)?))
+}
+
 impl EngineOptions {
     /// The limits on clips.
     pub fn limits(&self) -> MediaLimits {
@@ -68,9 +74,9 @@ impl EngineOptions {
 
     /// The same, with the reason why it is the processor's where the model runs on a GPU, for whoever tells an operator.
     pub fn choose_decoder(&self) -> ChosenDecoder {
-        let device = self.device.parse().and_then(|choice| crate::resolve(choice, self.precision));
+        let device = self.device.parse().and_then(|choice| crate::resolve(&choice, self.precision));
         let why_not_the_gpu = match device.map(|device| device.kind) {
-            Ok(DeviceKind::Cuda(index)) => match cuda::decoder(index) {
+            Ok(DeviceKind::Cuda(indices)) => match decoder_on(&indices) {
                 Ok(decoder) => return ChosenDecoder { decoder, why_not_the_gpu: None },
                 Err(why) => Some(why),
             },
@@ -86,7 +92,7 @@ impl EngineOptions {
     /// Where the device or the model cannot be used, or a file is not the one on record, with what to do about it.
     pub fn load_model(&self) -> Result<(Arc<dyn ImageText>, ModelLocation)> {
         let choice: DeviceChoice = self.device.parse()?;
-        let device = crate::resolve(choice, self.precision)?;
+        let device = crate::resolve(&choice, self.precision)?;
         let location = resolve(&self.model, &self.models_roots)?;
         if location.kind.role() == ModelRole::Judge {
             let why = "it answers questions and embeds nothing; `nexis models list` shows the encoders";
@@ -98,12 +104,14 @@ impl EngineOptions {
                 let options = LoadOptions { id, precision, ..LoadOptions::default() };
                 ClipModel::load(&location.directory, &options)?
             }
-            DeviceKind::Cuda(index) => {
+            DeviceKind::Cuda(indices) => {
                 let format = if precision == Precision::F16 { Format::F16 } else { Format::Bf16 };
                 let (pictures, max_pixels) = (self.batch, self.limits().max_pixels);
                 let options = EncodeOptions { format, pictures, max_pixels, ..EncodeOptions::default() };
                 ClipModel::load_on(&location.directory, id, |plan| {
-                    cuda::load_towers(index, plan, options).map(|(towers, _)| towers)
+                    let load = |index| cuda::load_towers(index, plan, options).map(|(towers, _)| towers);
+                    let each = indices.iter().map(load).collect::<Result<Vec<_>>>()?;
+                    Ok(Box::new(Several::of_towers(each, &plan.sizes())?))
                 })?
             }
         };
@@ -116,7 +124,7 @@ impl EngineOptions {
     /// # Errors
     /// As [`load_model`](Self::load_model), and where another device is named: none is fallen back from.
     pub fn load_judge(&self, id: &str) -> Result<Arc<dyn Judge>> {
-        if let choice @ DeviceChoice::Cuda(_) = self.device.parse()? {
+        if let choice @ (DeviceChoice::Cuda(_) | DeviceChoice::AllCuda) = self.device.parse()? {
             return Err(Error::Missing {
                 what: format!("a judge on {choice}"),
                 remedy: "judges run on the processor: choose cpu or auto, or leave the judge out".to_owned(),

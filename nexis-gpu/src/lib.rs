@@ -15,7 +15,9 @@ mod device;
 pub mod encode;
 mod engine;
 pub mod kernels;
+mod several;
 
-pub use choice::{Device, DeviceChoice, DeviceKind, resolve};
+pub use choice::{CudaIndices, Device, DeviceChoice, DeviceKind, resolve};
 pub use device::{CudaDevice, Driver, NoDriver, devices, driver};
 pub use engine::{ChosenDecoder, EngineOptions, JudgeChoice};
+pub use several::Several;

@@ -76,7 +76,7 @@ impl Engine {
         let precision: Precision = precision.parse().map_err(|e| ours(py, e))?;
         // Asked first and by itself: a device that cannot be had is another problem than a model that cannot.
         let choice: nexis_gpu::DeviceChoice = device.parse().map_err(|e| ours(py, e))?;
-        nexis_gpu::resolve(choice, precision)
+        nexis_gpu::resolve(&choice, precision)
             .map_err(|e| raised(py, "DeviceUnavailable", (e.to_string(),)))?;
         let max_wall = Duration::from_secs_f64(max_wall_s);
         let models_roots = places(models_roots);

@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nexis_core::{Error, Result};
 use nexis_gpu::compute::{Compute, Launch, Product, Span};
@@ -38,8 +38,11 @@ const FILL: u8 = 0xff;
 #[derive(Debug, Default)]
 pub struct Emulated {
     backwards: bool,
+    other_sums: bool,
     room: usize,
     used: Arc<AtomicUsize>,
+    broken: Arc<AtomicBool>,
+    products: Arc<AtomicUsize>,
 }
 
 impl Emulated {
@@ -47,6 +50,32 @@ impl Emulated {
     #[must_use]
     pub fn backwards() -> Self {
         Self { backwards: true, ..Self::default() }
+    }
+
+    /// One whose products are added up from the last number to the first, as another kind of device might.
+    #[must_use]
+    pub fn with_other_sums() -> Self {
+        Self { other_sums: true, ..Self::default() }
+    }
+
+    /// Once set, whatever is asked of the device fails.
+    pub fn broken(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.broken)
+    }
+
+    /// How many products it has computed.
+    pub fn products(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.products)
+    }
+
+    fn is_whole(&self) -> Result<()> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(Error::Unavailable {
+                what: self.name(),
+                why: "it has fallen off the bus".to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// One that has so many bytes, and no more once they were given.
@@ -112,6 +141,7 @@ impl Compute for Emulated {
     }
 
     fn upload(&self, bytes: &[u8], to: Span<'_>) -> Result<()> {
+        self.is_whole()?;
         if bytes.len() > to.bytes() {
             return Err(Error::Internal("an upload beyond its memory".to_owned()));
         }
@@ -121,6 +151,7 @@ impl Compute for Emulated {
     }
 
     fn download(&self, from: Span<'_>, bytes: &mut [u8]) -> Result<()> {
+        self.is_whole()?;
         if bytes.len() > from.bytes() {
             return Err(Error::Internal("a download beyond its memory".to_owned()));
         }
@@ -153,6 +184,8 @@ impl Compute for Emulated {
     }
 
     unsafe fn product(&self, product: &Product<'_>) -> Result<()> {
+        self.is_whole()?;
+        self.products.fetch_add(1, Ordering::SeqCst);
         let Product { format, left, right, out, wide, columns, depth, .. } = *product;
         let rows = product.items * product.rows;
         let numbers = |span: Span<'_>, count: usize| -> Vec<f32> {
@@ -161,11 +194,13 @@ impl Compute for Emulated {
             bits.iter().map(|bits| format.value(*bits)).collect()
         };
         let (left, right) = (numbers(left, rows * depth), numbers(right, columns * depth));
+        let sum = |row: &[f32], column: &[f32]| -> f32 {
+            let products = row.iter().zip(column).map(|(a, b)| a * b);
+            if self.other_sums { products.rev().sum() } else { products.sum() }
+        };
         let result: Vec<f32> = left
             .par_chunks_exact(depth)
-            .flat_map_iter(|row| {
-                right.chunks_exact(depth).map(|column| row.iter().zip(column).map(|(a, b)| a * b).sum())
-            })
+            .flat_map_iter(|row| right.chunks_exact(depth).map(move |column| sum(row, column)))
             .collect();
         let bytes: Vec<u8> = if wide {
             result.iter().flat_map(|x| x.to_le_bytes()).collect()

@@ -101,7 +101,7 @@ pub(crate) struct MachineArguments {
     /// Folder that holds registry.toml and the models; searched for where not given
     #[arg(long, value_name = "DIR", env = "NEXIS_MODELS")]
     models_dir: Option<PathBuf>,
-    /// Device of the forward pass: auto, cpu or cuda:N
+    /// Device of the forward pass: auto, cpu or cuda:N; several of one kind as cuda:0,cuda:1 or cuda:all
     #[arg(long, default_value = "auto")]
     device: String,
     /// Precision of the forward pass: exact has the same bits on every processor, fast rounds to bfloat16 and needs

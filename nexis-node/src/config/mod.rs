@@ -125,7 +125,7 @@ pub struct ModelConfig {
     pub id: String,
     /// Folder of the registry.
     pub dir: Option<PathBuf>,
-    /// `auto`, `cpu` or `cuda:N`.
+    /// `auto`, `cpu`, `cuda:N`, several as `cuda:0,cuda:1`, or `cuda:all`.
     pub device: String,
     /// Precision of the forward pass; only the exact one unless the operator allows others.
     pub precision: Precision,

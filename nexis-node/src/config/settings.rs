@@ -114,7 +114,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "the judging model: an id of the registry, or a folder",
     ),
     plain("model.dir", &["NEXIS_MODELS"], None, "folder of registry.toml and the models"),
-    plain("model.device", &["NEXIS_DEVICE"], Some("auto"), "auto, cpu or cuda:N"),
+    plain(
+        "model.device",
+        &["NEXIS_DEVICE"],
+        Some("auto"),
+        "auto, cpu or cuda:N; several as cuda:0,cuda:1 or cuda:all",
+    ),
     plain(
         "model.precision",
         &["NEXIS_PRECISION"],

@@ -48,8 +48,8 @@ class Verifier:
 
     `model` is an id or a folder of a CLIP or a SigLIP in Hugging Face's format with a card.toml; ids are looked for in
     `models_dir`, else in the folder that the environment variable NEXIS_MODELS names, else in the package. `device` is
-    `auto`, `cpu` or `cuda:N`. `policy` is the default of `verify`. `threads` (all cores where None) and `batch` change
-    speed and memory, never a score. `max_wall_s` is the longest wall time for one clip. `precision` is that of the
+    `auto`, `cpu` or `cuda:N`, or several devices of one kind: `cuda:0,cuda:1` or `cuda:all`. `policy` is the default of
+    `verify`. `threads` (all cores where None) and `batch` change speed and memory, never a score. `max_wall_s` is the longest wall time for one clip. `precision` is that of the
     forward pass: `exact` gives the same bits on every processor; `fast` rounds to bfloat16, for a first look, and needs
     AVX512-BF16; `f32` is another library's composition, to compare with; `bf16` and `f16` run on a GPU. Their scores
     differ.

@@ -23,7 +23,7 @@ use crate::roots::models_roots;
 /// Clips decoded, pictures encoded and clips judged per second on a device
 #[derive(Args)]
 pub(super) struct Gpu {
-    /// Device: auto, cpu or cuda:N
+    /// Device: auto, cpu or cuda:N; several of one kind as cuda:0,cuda:1 or cuda:all
     #[arg(long, default_value = "cuda:0")]
     device: String,
     /// Precision of the forward pass
@@ -139,7 +139,11 @@ impl Gpu {
                     self.batch.to_string(),
                     self.peer_seconds.to_string(),
                 ];
-                let device = if self.device == "auto" { "cuda:0" } else { self.device.as_str() };
+                // Theirs run on one device.
+                let device = match self.device.split(',').next() {
+                    Some(first) if !["auto", "cuda:all"].contains(&first) => first,
+                    _ => "cuda:0",
+                };
                 let mut arguments =
                     vec!["measure".as_ref(), device.as_ref(), models.as_os_str(), clips.as_os_str()];
                 arguments.extend(words.iter().map(|word| -> &std::ffi::OsStr { word.as_ref() }));
@@ -193,13 +197,19 @@ impl Gpu {
         Ok(text.lines().last().unwrap_or_default().to_owned())
     }
 
-    /// Memory of the device that is taken while the model and the decoder are there.
-    fn memory(&self) -> Option<usize> {
-        let choice = self.device.parse().ok()?;
-        match nexis_gpu::resolve(choice, self.precision).ok()?.kind {
-            nexis_gpu::DeviceKind::Cuda(index) => nexis_gpu::cuda::memory_in_use(index).ok(),
-            _ => None,
+    /// The devices that the model runs on; none of them is the processor.
+    fn devices(&self) -> Vec<u32> {
+        let device = self.device.parse().and_then(|choice| nexis_gpu::resolve(&choice, self.precision));
+        match device.map(|device| device.kind) {
+            Ok(nexis_gpu::DeviceKind::Cuda(indices)) => indices.iter().collect(),
+            _ => Vec::new(),
         }
+    }
+
+    /// Memory of each device that is taken while the model and the decoder are there.
+    fn memory(&self) -> BTreeMap<String, usize> {
+        let taken = |index| Some((format!("cuda:{index}"), nexis_gpu::cuda::memory_in_use(index).ok()?));
+        self.devices().into_iter().filter_map(taken).collect()
     }
 
     fn request(&self) -> FrameRequest {
@@ -254,7 +264,12 @@ impl Gpu {
         let crop =
             |i: usize| Crop { size, rgb: (0..bytes).map(|at| (at * 31 + i * 7 + at / 97) as u8).collect() };
         let crops: Vec<Crop> = (0..usize::from(self.batch)).map(crop).collect();
-        self.rate(crops.len(), || Ok(model.encode_image(&crops).map(|_| ())?))
+        // A call is computed by one device: each of them is to have one.
+        let calls = self.devices().len().max(1);
+        self.rate(crops.len() * calls, || {
+            let call = |_| anyhow::Ok(model.encode_image(&crops).map(|_| ())?);
+            (0..calls).into_par_iter().with_max_len(1).try_for_each(call)
+        })
     }
 
     /// Seconds for all clips: while some are encoded, others are decoded.
@@ -322,8 +337,8 @@ fn show(found: &Found, out: &mut impl Write) -> io::Result<()> {
     )?;
     let each = |value: &Value| value.as_object().cloned().unwrap_or_default();
     let ours = |key: &str| found.ours.get(key).cloned().unwrap_or_default();
-    if let Some(bytes) = ours("device_memory_bytes").as_u64() {
-        writeln!(out, "memory of the device that is taken: {} MiB", bytes >> 20)?;
+    for (device, bytes) in each(&ours("device_memory_bytes")) {
+        writeln!(out, "memory of {device} that is taken: {} MiB", bytes.as_u64().unwrap_or(0) >> 20)?;
     }
     let mut line = |what: &str, unit: &str, who: &str, value: &Value| match value.as_f64() {
         Some(rate) => writeln!(out, "{what:<10} {rate:>10.1} {unit:<10} {who}"),

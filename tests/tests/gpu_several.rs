@@ -1,0 +1,196 @@
+//! Several devices in the place of one, on emulated devices.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+
+use nexis_core::media::{
+    ClipProbe, DecodedClip, FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits,
+};
+use nexis_core::model::towers::Towers;
+use nexis_core::model::{ClipModel, ImageText};
+use nexis_core::{Error, Result};
+use nexis_gpu::Several;
+use nexis_gpu::compute::Format;
+use nexis_gpu::encode::{DeviceTowers, EncodeOptions};
+use nexis_tests::emulated::Emulated;
+use nexis_tests::fixture;
+use nexis_tests::image_text::{contract, lcg_picture};
+use nexis_tests::random_clip::models;
+
+fn load(name: &str, devices: impl IntoIterator<Item = Emulated>) -> Result<ClipModel> {
+    // Batches of different sizes, as on devices of which one has less room left.
+    let options = |pictures| EncodeOptions { format: Format::Bf16, pictures, texts: 4, max_pixels: 64 * 64 };
+    ClipModel::load_on(models().join(name), None, |plan| {
+        let devices = devices.into_iter().zip([16, 8].into_iter().cycle());
+        let each = devices.map(|(device, pictures)| -> Result<Box<dyn Towers>> {
+            Ok(Box::new(DeviceTowers::load(device, plan, options(pictures))?))
+        });
+        let each = each.collect::<Result<Vec<_>>>()?;
+        Ok(Box::new(Several::of_towers(each, &plan.sizes())?))
+    })
+}
+
+fn clip(i: u64) -> Vec<Frame> {
+    let frame = |j| Frame {
+        width: 60,
+        height: 34,
+        pts_seconds: 0.0,
+        rgb: lcg_picture(i * 8 + j, 60).rgb[..60 * 34 * 3].into(),
+    };
+    (0..1 + i % 3).map(frame).collect()
+}
+
+fn bits(rows: &ndarray::Array2<f32>) -> Vec<u32> {
+    rows.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn two_devices_give_the_bits_of_one() {
+    for name in ["quick_f32", "siglip2_bf16"] {
+        let alone = load(name, [Emulated::default()]).unwrap();
+        let devices = [Emulated::default(), Emulated::default()];
+        let products = devices.each_ref().map(Emulated::products);
+        let both = load(name, devices).unwrap();
+        assert_eq!(both.identity().device, "emulated and emulated");
+        assert_eq!(alone.identity().device, "emulated");
+        let before = products.each_ref().map(|count| count.load(Ordering::SeqCst));
+        let expected: Vec<_> = (0..6).map(|i| bits(&alone.encode_tiles(&clip(i), 16).unwrap())).collect();
+        let texts = ["a river", "two white clouds over a lake", "snow"];
+        let read = bits(&alone.encode_text(&texts).unwrap());
+        let together = Barrier::new(6);
+        std::thread::scope(|scope| {
+            for (i, expected) in expected.iter().enumerate() {
+                let (both, read, together) = (&both, &read, &together);
+                scope.spawn(move || {
+                    together.wait();
+                    for _ in 0..3 {
+                        assert!(
+                            bits(&both.encode_tiles(&clip(i as u64), 16).unwrap()) == *expected,
+                            "clip {i}"
+                        );
+                        assert!(bits(&both.encode_text(&texts).unwrap()) == *read);
+                    }
+                });
+            }
+        });
+        for (count, before) in products.iter().zip(before) {
+            assert!(count.load(Ordering::SeqCst) > before, "a device had nothing to do");
+        }
+    }
+    contract(&load("quick_f32", [Emulated::default(), Emulated::backwards()]).unwrap());
+}
+
+#[test]
+fn devices_that_compute_differently_are_refused() {
+    for name in ["quick_f32", "siglip2_bf16"] {
+        load(name, [Emulated::with_other_sums(), Emulated::with_other_sums()]).unwrap();
+        let found = load(name, [Emulated::default(), Emulated::default(), Emulated::with_other_sums()]);
+        let error = found.err().unwrap();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        assert!(error.to_string().contains("other embeddings of the same picture and text"), "{error}");
+    }
+    assert!(matches!(load("quick_f32", []), Err(Error::Internal(_))));
+}
+
+#[test]
+fn a_device_that_fails_is_trouble_of_ours() {
+    let devices = [Emulated::default(), Emulated::default()];
+    let broken: [Arc<AtomicBool>; 2] = devices.each_ref().map(Emulated::broken);
+    let model = load("quick_f32", devices).unwrap();
+    let expected = bits(&model.encode_tiles(&clip(1), 16).unwrap());
+    // One call at a time goes to the first device; it is not tried again on the second.
+    broken[0].store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let found = model.encode_tiles(&clip(1), 16);
+        let Err(MediaFailure::Ours(error)) = found else { panic!("{found:?}") };
+        assert!(error.to_string().contains("fallen off the bus"), "{error}");
+        assert!(model.encode_text(&["a river"]).is_err());
+    }
+    // What the second is asked meanwhile, it answers, and so does the first once it is whole again.
+    broken[0].store(false, Ordering::SeqCst);
+    broken[1].store(true, Ordering::SeqCst);
+    assert!(bits(&model.encode_tiles(&clip(1), 16).unwrap()) == expected);
+    // A device that is broken when the model is loaded is not left out.
+    let device = Emulated::default();
+    device.broken().store(true, Ordering::SeqCst);
+    assert!(load("quick_f32", [Emulated::default(), device]).is_err());
+}
+
+/// A decoder that counts its clips, and waits with the first until another has begun one.
+struct Counted {
+    clips: Arc<AtomicUsize>,
+    together: Arc<Barrier>,
+    fails: bool,
+}
+
+impl MediaDecoder for Counted {
+    fn name(&self) -> String {
+        FfmpegDecoder::default().name()
+    }
+
+    fn probe(&self, clip: &Path, limits: &MediaLimits) -> Result<ClipProbe, MediaFailure> {
+        FfmpegDecoder::default().probe(clip, limits)
+    }
+
+    fn decode(
+        &self,
+        clip: &Path,
+        request: &FrameRequest,
+        limits: &MediaLimits,
+    ) -> Result<DecodedClip, MediaFailure> {
+        if self.clips.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.together.wait();
+        }
+        if self.fails {
+            return Err(Error::Decoder("the device is gone".to_owned()).into());
+        }
+        FfmpegDecoder::default().decode(clip, request, limits)
+    }
+}
+
+fn decoders(fails: [bool; 2]) -> (Several<Arc<dyn MediaDecoder>>, [Arc<AtomicUsize>; 2]) {
+    let (counts, together): ([Arc<AtomicUsize>; 2], _) = (Default::default(), Arc::new(Barrier::new(2)));
+    let each = counts.iter().zip(fails).map(|(clips, fails)| -> Arc<dyn MediaDecoder> {
+        Arc::new(Counted { clips: Arc::clone(clips), together: Arc::clone(&together), fails })
+    });
+    (Several::of_decoders(each.collect()).unwrap(), counts)
+}
+
+fn some_clips() -> Vec<PathBuf> {
+    ["h264-bframes.mp4", "vp9.webm", "h264-vfr.mp4"].map(|name| fixture("media/clips").join(name)).to_vec()
+}
+
+#[test]
+fn clips_are_shared_out_between_decoders() {
+    let (request, limits) = (FrameRequest::Spread { count: 6, first: true }, MediaLimits::default());
+    let (both, counts) = decoders([false, false]);
+    assert_eq!(both.name(), FfmpegDecoder::default().name());
+    let clips = some_clips();
+    std::thread::scope(|scope| {
+        for clip in &clips {
+            let (both, request, limits) = (&both, &request, &limits);
+            scope.spawn(move || {
+                let expected = FfmpegDecoder::default().decode(clip, request, limits).unwrap();
+                assert_eq!(both.probe(clip, limits).unwrap(), expected.probe);
+                let found = both.decode(clip, request, limits).unwrap();
+                assert!(found.frames == expected.frames && found.first == expected.first, "{clip:?}");
+            });
+        }
+    });
+    let counts = counts.map(|count| count.load(Ordering::SeqCst));
+    assert!(counts[0] > 0 && counts[1] > 0 && counts[0] + counts[1] == clips.len(), "{counts:?}");
+}
+
+#[test]
+fn a_decoder_that_fails_is_trouble_of_ours() {
+    let (request, limits) = (FrameRequest::Spread { count: 2, first: false }, MediaLimits::default());
+    let (both, _) = decoders([true, false]);
+    let clip = &some_clips()[0];
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| both.decode(clip, &request, &limits))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let ours = found.iter().filter(|found| matches!(found, Err(MediaFailure::Ours(_)))).count();
+    assert_eq!((ours, found.iter().filter(|found| found.is_ok()).count()), (1, 1), "{found:?}");
+}
