@@ -1,4 +1,4 @@
-//! Several devices in the place of one, on emulated devices.
+//! Several devices in the place of one: on emulated devices always, on a GPU that stands for two where there is one.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,14 +11,14 @@ use nexis_core::model::towers::Towers;
 use nexis_core::model::{ClipModel, ImageText};
 use nexis_core::{Error, Result};
 use nexis_gpu::Several;
-use nexis_gpu::compute::Format;
+use nexis_gpu::compute::{Compute, Format};
 use nexis_gpu::encode::{DeviceTowers, EncodeOptions};
 use nexis_tests::emulated::Emulated;
-use nexis_tests::fixture;
 use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::random_clip::models;
+use nexis_tests::{device_tests, fixture};
 
-fn load(name: &str, devices: impl IntoIterator<Item = Emulated>) -> Result<ClipModel> {
+fn load<C: Compute>(name: &str, devices: impl IntoIterator<Item = C>) -> Result<ClipModel> {
     // Batches of different sizes, as on devices of which one has less room left.
     let options = |pictures| EncodeOptions { format: Format::Bf16, pictures, texts: 4, max_pixels: 64 * 64 };
     ClipModel::load_on(models().join(name), None, |plan| {
@@ -45,40 +45,52 @@ fn bits(rows: &ndarray::Array2<f32>) -> Vec<u32> {
     rows.iter().map(|x| x.to_bits()).collect()
 }
 
-#[test]
-fn two_devices_give_the_bits_of_one() {
+const TEXTS: [&str; 3] = ["a river", "two white clouds over a lake", "snow"];
+
+/// On one GPU, which is opened twice, its second opening stands for another of its kind.
+fn two_devices_give_the_bits_of_one<C: Compute>(open: impl Fn() -> C) {
     for name in ["quick_f32", "siglip2_bf16"] {
-        let alone = load(name, [Emulated::default()]).unwrap();
-        let devices = [Emulated::default(), Emulated::default()];
-        let products = devices.each_ref().map(Emulated::products);
-        let both = load(name, devices).unwrap();
-        assert_eq!(both.identity().device, "emulated and emulated");
-        assert_eq!(alone.identity().device, "emulated");
-        let before = products.each_ref().map(|count| count.load(Ordering::SeqCst));
-        let expected: Vec<_> = (0..6).map(|i| bits(&alone.encode_tiles(&clip(i), 16).unwrap())).collect();
-        let texts = ["a river", "two white clouds over a lake", "snow"];
-        let read = bits(&alone.encode_text(&texts).unwrap());
-        let together = Barrier::new(6);
-        std::thread::scope(|scope| {
-            for (i, expected) in expected.iter().enumerate() {
-                let (both, read, together) = (&both, &read, &together);
-                scope.spawn(move || {
-                    together.wait();
-                    for _ in 0..3 {
-                        assert!(
-                            bits(&both.encode_tiles(&clip(i as u64), 16).unwrap()) == *expected,
-                            "clip {i}"
-                        );
-                        assert!(bits(&both.encode_text(&texts).unwrap()) == *read);
-                    }
-                });
-            }
-        });
-        for (count, before) in products.iter().zip(before) {
-            assert!(count.load(Ordering::SeqCst) > before, "a device had nothing to do");
-        }
+        let alone = load(name, [open()]).unwrap();
+        let both = load(name, [open(), open()]).unwrap();
+        let device = alone.identity().device.clone();
+        assert_eq!(both.identity().device, format!("{device} and {device}"));
+        asked_by_many_it_gives_the_bits_of(&both, &alone);
     }
-    contract(&load("quick_f32", [Emulated::default(), Emulated::backwards()]).unwrap());
+}
+
+/// Six threads at once, each with a clip of its own and the same texts.
+fn asked_by_many_it_gives_the_bits_of(both: &ClipModel, alone: &ClipModel) {
+    let expected: Vec<_> = (0..6).map(|i| bits(&alone.encode_tiles(&clip(i), 16).unwrap())).collect();
+    let read = bits(&alone.encode_text(&TEXTS).unwrap());
+    let together = Barrier::new(expected.len());
+    std::thread::scope(|scope| {
+        for (i, expected) in expected.iter().enumerate() {
+            let (read, together) = (&read, &together);
+            scope.spawn(move || {
+                together.wait();
+                for _ in 0..3 {
+                    assert!(bits(&both.encode_tiles(&clip(i as u64), 16).unwrap()) == *expected, "clip {i}");
+                    assert!(bits(&both.encode_text(&TEXTS).unwrap()) == *read);
+                }
+            });
+        }
+    });
+}
+
+device_tests!(two_devices_give_the_bits_of_one);
+
+#[test]
+fn both_devices_have_something_to_do() {
+    let alone = load("quick_f32", [Emulated::default()]).unwrap();
+    let devices = [Emulated::default(), Emulated::backwards()];
+    let products = devices.each_ref().map(Emulated::products);
+    let both = load("quick_f32", devices).unwrap();
+    let before = products.each_ref().map(|count| count.load(Ordering::SeqCst));
+    asked_by_many_it_gives_the_bits_of(&both, &alone);
+    for (count, before) in products.iter().zip(before) {
+        assert!(count.load(Ordering::SeqCst) > before, "a device had nothing to do");
+    }
+    contract(&both);
 }
 
 #[test]
@@ -90,7 +102,7 @@ fn devices_that_compute_differently_are_refused() {
         assert!(matches!(error, Error::Unavailable { .. }), "{error}");
         assert!(error.to_string().contains("other embeddings of the same picture and text"), "{error}");
     }
-    assert!(matches!(load("quick_f32", []), Err(Error::Internal(_))));
+    assert!(matches!(load::<Emulated>("quick_f32", []), Err(Error::Internal(_))));
 }
 
 #[test]
