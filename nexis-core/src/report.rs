@@ -41,9 +41,21 @@ pub struct Environment {
     pub card: Option<Digest>,
     /// A notice that must stand beside every result of this model, such as that it is a demonstration.
     pub notice: Option<String>,
+    /// The encoder that decides together with the model, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ensemble: Option<EncoderInUse>,
     /// The judge that decides what is in doubt, where one is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<JudgeInUse>,
+}
+
+/// The second of two encoders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EncoderInUse {
+    /// The model, with the digest of each of its files.
+    pub model: ModelIdentity,
+    /// SHA-256 of its card.
+    pub card: Digest,
 }
 
 /// A judge behind the encoder, and the numbers that its use depends on.
@@ -63,21 +75,25 @@ pub struct JudgeInUse {
 pub enum Decider {
     /// The encoder: its score was not in doubt.
     Encoder,
+    /// Both encoders, which agree, and neither of which was in doubt.
+    Agreement,
+    /// The sum of both encoders' log-odds from their thresholds: something was in doubt, and no judge was asked about it.
+    LogOdds,
     /// The judge.
     Judge,
-    /// The encoder's threshold, for the interval's calls of the judge were spent.
+    /// What the encoders say, for the interval's calls of the judge were spent: the one's threshold, or the sum of two.
     BudgetSpent,
-    /// The encoder's threshold, for the question is longer than the judge reads.
+    /// What the encoders say, for the question is longer than the judge reads.
     TooLong,
 }
 
-/// How a question was decided where a judge is loaded.
+/// How a question was decided where a judge is loaded, or where two encoders decide together.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CascadeReport {
     /// What decided.
     pub decided_by: Decider,
-    /// What the encoder's threshold says.
+    /// What the encoder's threshold says; of two encoders, what they say together.
     pub encoder: Verdict,
     /// The judge's P(yes), where it was asked.
     pub yes: Option<f64>,
@@ -96,6 +112,51 @@ impl CascadeReport {
                 "in doubt; longer than the judge reads, so the threshold decides".to_owned()
             }
             (Decider::Encoder, _) => "clear; the judge was not asked".to_owned(),
+            (Decider::Agreement, _) => "clear; both encoders agree".to_owned(),
+            (Decider::LogOdds, _) => "in doubt; what both encoders say together decides".to_owned(),
+        }
+    }
+}
+
+/// What the second of two encoders says beside the first, whose figures it stands with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsembleReport<T> {
+    /// What the first alone would decide.
+    pub first: Verdict,
+    /// The second's own figures, and what it alone would decide.
+    pub second: T,
+    /// How far each one's probability lies above its threshold, in log-odds, the first's first: P(match) above the
+    /// card's, and the mean P(nature) of the frames above the protocol's. None below three frames.
+    pub log_odds: Option<[f64; 2]>,
+    /// The same of P(nature) of the caption above each card's gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<[f64; 2]>,
+}
+
+impl<T> EnsembleReport<T> {
+    /// What decided, in words for people: where no judge did, the sum of the log-odds, by the gate's where that is
+    /// what the two disagree about.
+    fn words(&self, cascade: &CascadeReport) -> String {
+        if matches!(cascade.decided_by, Decider::Judge | Decider::Agreement | Decider::Encoder) {
+            return cascade.words();
+        }
+        let split = |[first, second]: &[f64; 2]| (*first >= 0.0) != (*second >= 0.0);
+        let of_gate = self.gate.filter(|gate| cascade.decided_by == Decider::LogOdds && split(gate));
+        let (of, sum) = match of_gate {
+            Some(gate) => (" of the caption's gate", Some(gate)),
+            None => ("", self.log_odds),
+        };
+        let why = match cascade.decided_by {
+            Decider::BudgetSpent => "in doubt; the interval's calls of the judge were spent, so ",
+            Decider::TooLong => "in doubt; longer than the judge reads, so ",
+            _ => "in doubt; ",
+        };
+        match sum {
+            Some([first, second]) => format!(
+                "{why}both encoders' log-odds{of} decide: {first:+.3} and {second:+.3} from their thresholds"
+            ),
+            None => cascade.words(),
         }
     }
 }
@@ -209,7 +270,7 @@ pub struct AlignmentReport {
     pub probability: f64,
     /// The card's threshold.
     pub threshold: f64,
-    /// Accept where the probability reaches the threshold, or as the judge said.
+    /// Accept where the probability reaches the threshold, or as two encoders or the judge said.
     pub verdict: Verdict,
     /// Whether the probability is nearer to the threshold than devices differ.
     pub borderline: bool,
@@ -217,14 +278,30 @@ pub struct AlignmentReport {
     pub units: Vec<UnitReport>,
     /// The features behind the probability, by name.
     pub features: BTreeMap<String, f64>,
-    /// What decided, where a judge is loaded.
+    /// What decided, where a judge is loaded or two encoders decide together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cascade: Option<CascadeReport>,
+    /// What the second encoder says, where two decide together; everything else here is the first's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ensemble: Option<Box<EnsembleReport<AlignmentReport>>>,
 }
 
 impl AlignmentReport {
+    /// What decided, in words for people, where it was not the threshold of one encoder.
+    pub fn decided(&self) -> Option<String> {
+        let cascade = self.cascade.as_ref()?;
+        Some(self.ensemble.as_ref().map_or_else(|| cascade.words(), |ensemble| ensemble.words(cascade)))
+    }
+
     /// Why the caption does not match, for people.
     pub fn mismatch(&self) -> String {
+        if let (Some(ensemble), Some(decided)) = (&self.ensemble, self.decided()) {
+            let second = &ensemble.second;
+            return format!(
+                "P(match) {:.3} against {:.3}, by the second encoder {:.3} against {:.3}: {decided}",
+                self.probability, self.threshold, second.probability, second.threshold
+            );
+        }
         let below = |threshold_decided: bool| {
             let relation = if threshold_decided { "is below" } else { "against" };
             format!("P(match) {:.3} {relation} {:.3}", self.probability, self.threshold)
@@ -256,7 +333,7 @@ pub struct CategoryReport {
     pub caption_nature: f64,
     /// The three middle frames.
     pub frames: Vec<FrameCategoryReport>,
-    /// Accept, or reject by the strict rule or by the caption gate; or as the judge said.
+    /// Accept, or reject by the strict rule or by the caption gate; or as two encoders or the judge said.
     pub decision: Verdict,
     /// Whether a figure is nearer to its threshold than devices differ.
     pub borderline: bool,
@@ -266,14 +343,38 @@ pub struct CategoryReport {
     pub rival_score: Option<f64>,
     /// Their difference.
     pub margin: Option<f64>,
-    /// What decided, where a judge is loaded.
+    /// What decided, where a judge is loaded or two encoders decide together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cascade: Option<CascadeReport>,
+    /// What the second encoder says, where two decide together; everything else here is the first's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ensemble: Option<Box<EnsembleReport<CategoryReport>>>,
 }
 
 impl CategoryReport {
+    /// What decided, in words for people, where it was not one encoder.
+    pub fn decided(&self) -> Option<String> {
+        let cascade = self.cascade.as_ref()?;
+        Some(self.ensemble.as_ref().map_or_else(|| cascade.words(), |ensemble| ensemble.words(cascade)))
+    }
+
     /// Why the strict rule rejects, for people.
     pub fn rejection(&self) -> String {
+        if let (Some(ensemble), Some(decided)) = (&self.ensemble, self.decided()) {
+            let figures = |report: &Self| {
+                let (nature, rival) = (report.nature_score, report.rival_score);
+                format!(
+                    "nature {:.3}, best rival {:.3}",
+                    nature.unwrap_or_default(),
+                    rival.unwrap_or_default()
+                )
+            };
+            return format!(
+                "{} over the middle three frames, by the second encoder {}: {decided}",
+                figures(self),
+                figures(&ensemble.second)
+            );
+        }
         let figures = format!(
             "nature {:.3}, best rival {:.3} over the middle three frames",
             self.nature_score.unwrap_or_default(),

@@ -32,6 +32,9 @@ pub struct EngineOptions {
     pub batch: usize,
     /// Longest wall time for one clip.
     pub max_wall: Duration,
+    /// The encoder that decides together with the model, if any: registry id or model folder. It runs where the model
+    /// does, in the same precision.
+    pub ensemble: Option<String>,
     /// The judge behind the encoder, if any.
     pub judge: Option<JudgeChoice>,
 }
@@ -91,9 +94,13 @@ impl EngineOptions {
     /// # Errors
     /// Where the device or the model cannot be used, or a file is not the one on record, with what to do about it.
     pub fn load_model(&self) -> Result<(Arc<dyn ImageText>, ModelLocation)> {
+        self.load_encoder(&self.model)
+    }
+
+    fn load_encoder(&self, model: &str) -> Result<(Arc<dyn ImageText>, ModelLocation)> {
         let choice: DeviceChoice = self.device.parse()?;
         let device = crate::resolve(&choice, self.precision)?;
-        let location = resolve(&self.model, &self.models_roots)?;
+        let location = resolve(model, &self.models_roots)?;
         if location.kind.role() == ModelRole::Judge {
             let why = "it answers questions and embeds nothing; `nexis models list` shows the encoders";
             return Err(Error::usage(format!("model {}", location.id), why));
@@ -140,13 +147,14 @@ impl EngineOptions {
     /// Everything that judges a row.
     ///
     /// # Errors
-    /// As [`load_model`](Self::load_model), and where the card is missing or made for other weights.
+    /// As [`load_model`](Self::load_model), and where a card is missing or made for other weights, or both encoders have
+    /// the same weights.
     pub fn judge(&self) -> Result<RowJudge> {
         self.judge_through(|model| model)
     }
 
     /// The same, with something between the judge and the loaded model, such as what gathers the calls of several
-    /// threads.
+    /// threads. A second encoder is loaded as it is.
     ///
     /// # Errors
     /// As [`judge`](Self::judge).
@@ -157,6 +165,13 @@ impl EngineOptions {
         let (model, location) = self.load_model()?;
         let card = ModelCard::load(&location.card)?;
         let judge = RowJudge::new(self.decoder(), between(model), Arc::new(card), self.limits(), self.batch)?;
+        let judge = match &self.ensemble {
+            Some(id) => {
+                let (second, location) = self.load_encoder(id)?;
+                judge.with_ensemble(second, Arc::new(ModelCard::load(&location.card)?))?
+            }
+            None => judge,
+        };
         Ok(match &self.judge {
             Some(JudgeChoice { id, budget }) => judge.with_judge(self.load_judge(id)?, *budget),
             None => judge,

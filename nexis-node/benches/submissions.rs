@@ -217,6 +217,7 @@ async fn validate(hangs: Option<usize>) {
         precision: config.model.precision,
         batch: config.model.batch,
         max_wall: config.model.max_wall,
+        ensemble: None,
         judge: None,
     };
     let judge = engine.judge().unwrap();

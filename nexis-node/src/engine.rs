@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use nexis_core::hash::Digest;
+use nexis_core::model::card::ModelCard;
 use nexis_core::model::registry::ModelPlaces;
 use nexis_core::verifier::RowJudge;
 use nexis_core::{Error, Result};
@@ -22,11 +23,15 @@ pub fn load(config: &Config, models_roots: ModelPlaces) -> Result<RowJudge> {
         precision: config.model.precision,
         batch: config.model.batch,
         max_wall: config.model.max_wall,
+        ensemble: config.model.ensemble.as_ref().map(|second| second.id.clone()),
         judge: (config.model.judge.as_ref())
             .map(|judge| JudgeChoice { id: judge.id.clone(), budget: judge.budget }),
     };
     let judge = options.judge()?;
     admit(&judge, config.network, &config.model.pin)?;
+    if let Some(pinned) = &config.model.ensemble {
+        admit_ensemble(&judge, config.network, &pinned.pin)?;
+    }
     if let Some(pinned) = &config.model.judge {
         admit_judge(&judge, config.network, &pinned.pin)?;
     }
@@ -43,27 +48,62 @@ pub fn load(config: &Config, models_roots: ModelPlaces) -> Result<RowJudge> {
 pub fn admit(judge: &RowJudge, network: Network, pin: &ModelPin) -> Result<()> {
     let environment = judge.environment();
     let id = environment.model.as_ref().map(|model| model.id.clone()).unwrap_or_default();
-    if judge.card().model.demonstration && network != Network::Devnet {
-        let why = "it is a demonstration and no judge of real footage; name another in model.id, or set network to devnet";
+    admit_encoder(id, judge.card(), &pin_of(judge), network, pin, &MODEL)
+}
+
+/// The same of the model that decides together with the first.
+///
+/// # Errors
+/// As [`admit`].
+pub fn admit_ensemble(judge: &RowJudge, network: Network, pin: &ModelPin) -> Result<()> {
+    let (Some(used), Some(card)) = (&judge.environment().ensemble, judge.second_card()) else {
+        return Err(Error::Internal("a second model is configured, and none is loaded".into()));
+    };
+    admit_encoder(used.model.id.clone(), card, &ensemble_pin_of(judge), network, pin, &ENSEMBLE)
+}
+
+/// Where a configuration names a model and pins it.
+struct Keys {
+    id: &'static str,
+    card: &'static str,
+    digests: &'static str,
+}
+
+const MODEL: Keys = Keys { id: "id", card: "card", digests: "digests" };
+const ENSEMBLE: Keys = Keys { id: "ensemble", card: "ensemble_card", digests: "ensemble_digests" };
+
+fn admit_encoder(
+    id: String,
+    card: &ModelCard,
+    found: &ModelPin,
+    network: Network,
+    pin: &ModelPin,
+    keys: &Keys,
+) -> Result<()> {
+    if card.model.demonstration && network != Network::Devnet {
+        let why = format!(
+            "it is a demonstration and no judge of real footage; name another in model.{}, or set network to devnet",
+            keys.id
+        );
         return Err(Error::model(id, why));
     }
-    let found = pin_of(judge);
     if pin.files.is_empty() && pin.card.is_none() {
         if network == Network::Devnet {
             return Ok(());
         }
         let why =
-            format!("it is not pinned; if it is the one agreed upon, pin it so:\n{}", pin_lines(&found));
+            format!("it is not pinned; if it is the one agreed upon, pin it so:\n{}", lines(found, keys));
         return Err(Error::model(id, why));
     }
-    let mut differs = differing(&found.files, &pin.files, "model.digests");
+    let mut differs = differing(&found.files, &pin.files, &format!("model.{}", keys.digests));
     match (pin.card, found.card) {
         (Some(pinned), Some(card)) if pinned == card => {}
         (Some(pinned), Some(card)) => {
-            differs.push(format!("its card has SHA-256 {card}, not {pinned} as pinned in model.card"));
+            differs
+                .push(format!("its card has SHA-256 {card}, not {pinned} as pinned in model.{}", keys.card));
         }
         (Some(_), None) => differs.push("a card is pinned, and there is none".to_owned()),
-        (None, _) => differs.push("its card is not pinned in model.card".to_owned()),
+        (None, _) => differs.push(format!("its card is not pinned in model.{}", keys.card)),
     }
     if differs.is_empty() { Ok(()) } else { Err(Error::model(id, differs.join("; "))) }
 }
@@ -142,11 +182,28 @@ pub fn pin_of(judge: &RowJudge) -> ModelPin {
     }
 }
 
+/// The pin that the second model would satisfy; an empty one where there is none.
+pub fn ensemble_pin_of(judge: &RowJudge) -> ModelPin {
+    match &judge.environment().ensemble {
+        Some(used) => ModelPin { files: used.model.digests.clone(), card: Some(used.card) },
+        None => ModelPin::default(),
+    }
+}
+
 /// A pin as it stands in a configuration file.
 pub fn pin_lines(pin: &ModelPin) -> String {
+    lines(pin, &MODEL)
+}
+
+/// The second model's pin as it stands in a configuration file.
+pub fn ensemble_pin_lines(pin: &ModelPin) -> String {
+    lines(pin, &ENSEMBLE)
+}
+
+fn lines(pin: &ModelPin, keys: &Keys) -> String {
     let mut lines = vec!["[model]".to_owned()];
-    lines.extend(pin.card.map(|card| format!("card = \"{card}\"")));
-    lines.push("[model.digests]".to_owned());
+    lines.extend(pin.card.map(|card| format!("{} = \"{card}\"", keys.card)));
+    lines.push(format!("[model.{}]", keys.digests));
     lines.extend(pin.files.iter().map(|(file, digest)| format!("\"{file}\" = \"{digest}\"")));
     lines.join("\n")
 }

@@ -95,6 +95,7 @@ impl Settings {
             precision: self.precision.parse()?,
             batch: self.batch,
             max_wall: MAX_WALL,
+            ensemble: None,
             judge: None,
         })
     }

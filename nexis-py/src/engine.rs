@@ -81,7 +81,16 @@ impl Engine {
         let max_wall = Duration::from_secs_f64(max_wall_s);
         let models_roots = places(models_roots);
         let device = device.to_owned();
-        let options = EngineOptions { model, models_roots, device, precision, batch, max_wall, judge: None };
+        let options = EngineOptions {
+            model,
+            models_roots,
+            device,
+            precision,
+            batch,
+            max_wall,
+            ensemble: None,
+            judge: None,
+        };
         let made = beside(py, move |_| {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)

@@ -13,11 +13,15 @@
 //!   protocol's order of miners holds. Who gets a call follows from the rows alone, never from threads or time.
 //! - **Where no call is left**, and where a question is longer than the judge reads, the encoder's threshold decides.
 //!   What decided is in the report and in the evidence.
+//! - **Of two encoders**, more is in doubt, and what they say together stands in for the threshold
+//!   ([`ensemble`](super::ensemble)).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ensemble::Readings;
+use super::frames::ours;
 use super::{FrameSetScores, RowJudge};
 use crate::check::injection::speaks_to_judge;
 use crate::check::{CategoryRule, has_injection_keyword, middle_three};
@@ -29,7 +33,6 @@ use crate::model::judge::{Answer, Ask, FRAME_LIMIT, Judge, Question};
 use crate::protocol::{Category, Hotkey, IntervalId};
 use crate::report::{AlignmentReport, CascadeReport, CategoryReport, Decider, JudgeInUse, Verdict};
 use crate::sample::seed_int;
-use crate::score::align::CaptionReading;
 
 /// P(yes) from which a judge's answer is a yes.
 pub const YES: f64 = 0.5;
@@ -135,21 +138,23 @@ pub(super) fn allot(rows: &[Doubtful<'_>], budget: u32) -> Vec<Turn> {
 }
 
 /// Whether the card leaves a P(match) to a judge.
-fn caption_in_doubt(card: &ModelCard, probability: f64) -> bool {
+pub(super) fn caption_in_doubt(card: &ModelCard, probability: f64) -> bool {
     let (from, below) = card.alignment.doubt();
     (from..below).contains(&probability)
 }
 
 /// Whether the rule would decide otherwise on figures that the card's width lies away.
-fn category_in_doubt(card: &ModelCard, category: &CategoryReport) -> bool {
+pub(super) fn category_in_doubt(card: &ModelCard, category: &CategoryReport) -> bool {
+    let width = card.category.doubt();
+    rule_accepts(category, width) && !rule_accepts(category, -width)
+}
+
+/// Whether the strict rule accepts figures that are moved so far.
+pub(super) fn rule_accepts(category: &CategoryReport, by: f64) -> bool {
     let rule = CategoryRule::default();
     let (Some(nature), Some(margin)) = (category.nature_score, category.margin) else { return false };
     let wins = category.frames.iter().filter(|frame| frame.winner == Category::Nature).count();
-    let accepts = |by: f64| {
-        wins >= rule.min_wins && nature + by >= rule.min_nature_score && margin + by >= rule.min_margin
-    };
-    let width = card.category.doubt();
-    accepts(width) && !accepts(-width)
+    wins >= rule.min_wins && nature + by >= rule.min_nature_score && margin + by >= rule.min_margin
 }
 
 /// The time that one of several pictures without times is shown at: they count as spread over a clip as the protocol
@@ -227,10 +232,11 @@ impl RowJudge {
 
     /// Lets the judge decide what is in doubt of scores that were made from embeddings
     /// ([`score_embedded`](Self::score_embedded)), as [`score_frames`](Self::score_frames) does. `frames` gives the
-    /// pictures; it is called only where something is in doubt. Nothing without a judge.
+    /// pictures; it is called only where something is in doubt, or where a second encoder has to see them, which has its
+    /// say first. Nothing without either.
     ///
     /// Where `category` is false, only the caption may be asked about: the category is nobody's question then, stays
-    /// as the encoder has it and gets no report of the cascade.
+    /// as the first encoder has it and gets no report of what decided.
     ///
     /// # Errors
     /// Those of `frames`; [`Error::Usage`] where the scores are of more frames than a judge is shown ([`FRAME_LIMIT`]),
@@ -242,18 +248,32 @@ impl RowJudge {
         scores: &mut FrameSetScores,
         frames: impl FnOnce() -> Result<Vec<Frame>, E>,
     ) -> Result<(), E> {
-        if self.cascade.is_none() {
+        if self.cascade.is_none() && self.second.is_none() {
             return Ok(());
         }
         let reading = self.read_caption(caption)?;
         let FrameSetScores { alignment, category: nature } = scores;
         self.few_enough(alignment.units.first().map_or(0, |unit| unit.per_frame.len()))?;
+        let (mut unseen, mut seen) = (Some(frames), Vec::new());
+        if let Some(second) = &self.second
+            && let Some(frames) = unseen.take()
+        {
+            seen = frames()?;
+            let embedded = second.embed(&seen, self.batch).map_err(ours)?;
+            self.join_alignment(&reading, &embedded, alignment)?;
+            if category {
+                let labels = second.label_embedded(std::slice::from_ref(&embedded))?;
+                self.join_category(&self.gates(&reading), &labels, nature);
+            }
+        }
         let asked = Asked { alignment: Some(alignment), category: category.then_some(nature) };
-        let frames = match self.doubts((caption, &reading), &asked) {
-            Turn::NEITHER => Vec::new(),
-            _ => frames()?,
-        };
-        Ok(self.settle_asked((caption, &reading), &frames, Turn::BOTH, asked)?)
+        if self.cascade.is_some()
+            && self.doubts((caption, &reading), &asked) != Turn::NEITHER
+            && let Some(frames) = unseen.take()
+        {
+            seen = frames()?;
+        }
+        Ok(self.settle_asked((caption, &reading), &seen, Turn::BOTH, asked)?)
     }
 
     /// That a judge could be shown so many frames, where there is one: else whether a clip is refused would depend on
@@ -267,14 +287,14 @@ impl RowJudge {
         Ok(())
     }
 
-    /// What the encoder leaves in doubt.
-    fn doubts(&self, (caption, reading): (&str, &CaptionReading), asked: &Asked<'_>) -> Turn {
+    /// What the encoder leaves in doubt, or the two of them, and a judge may be asked about.
+    fn doubts(&self, (caption, reading): (&str, &Readings), asked: &Asked<'_>) -> Turn {
         let closed =
             || reading.refused().is_some() || has_injection_keyword(caption) || speaks_to_judge(caption);
         let (alignment, category) = (asked.alignment.as_deref(), asked.category.as_deref());
         Turn {
-            caption: alignment.is_some_and(|a| caption_in_doubt(self.card(), a.probability) && !closed()),
-            category: category.is_some_and(|c| category_in_doubt(self.card(), c) && !self.gated(reading)),
+            caption: alignment.is_some_and(|a| self.caption_doubt(a) && !closed()),
+            category: category.is_some_and(|c| self.category_doubt(c) && !self.gates(reading).rejected),
         }
     }
 
@@ -282,7 +302,7 @@ impl RowJudge {
     /// decided. Nothing without a judge.
     pub(super) fn settle(
         &self,
-        caption: (&str, &CaptionReading),
+        caption: (&str, &Readings),
         frames: &[Frame],
         turn: Turn,
         alignment: &mut AlignmentReport,
@@ -295,7 +315,7 @@ impl RowJudge {
     /// The same for what is asked of the two.
     pub(super) fn settle_asked(
         &self,
-        (caption, reading): (&str, &CaptionReading),
+        (caption, reading): (&str, &Readings),
         frames: &[Frame],
         turn: Turn,
         asked: Asked<'_>,
@@ -315,10 +335,14 @@ impl RowJudge {
             asks.push(Ask { frames: &middle, question: Question::MainlyNature });
         }
         let mut answers = cascade.judge.answer(&asks)?.into_iter();
-        let mut decide = |doubt: bool, turn: bool, verdict: &mut Verdict| -> Result<CascadeReport> {
+        let mut decide = |doubt: bool,
+                          turn: bool,
+                          verdict: &mut Verdict,
+                          before: Option<CascadeReport>|
+         -> Result<CascadeReport> {
             let encoder = *verdict;
             let (decided_by, yes) = match (doubt, turn) {
-                (false, _) => (Decider::Encoder, None),
+                (false, _) => (before.map_or(Decider::Encoder, |before| before.decided_by), None),
                 (true, false) => (Decider::BudgetSpent, None),
                 (true, true) => match answers.next() {
                     Some(Answer::Yes(yes)) => (Decider::Judge, Some(yes)),
@@ -334,10 +358,12 @@ impl RowJudge {
             Ok(CascadeReport { decided_by, encoder, yes })
         };
         if let Some(alignment) = asked.alignment {
-            alignment.cascade = Some(decide(caption_doubt, turn.caption, &mut alignment.verdict)?);
+            let before = alignment.cascade;
+            alignment.cascade = Some(decide(caption_doubt, turn.caption, &mut alignment.verdict, before)?);
         }
         if let Some(category) = asked.category {
-            category.cascade = Some(decide(category_doubt, turn.category, &mut category.decision)?);
+            let before = category.cascade;
+            category.cascade = Some(decide(category_doubt, turn.category, &mut category.decision, before)?);
         }
         Ok(())
     }

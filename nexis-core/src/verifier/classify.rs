@@ -12,7 +12,8 @@ use crate::report::{FrameCategoryReport, FrameReport, Verdict};
 use crate::score::FrameEmbeddings;
 use crate::score::category::FrameCategory;
 
-/// The seven labels of a clip's frames, and what the protocol's rule makes of them without the caption gate.
+/// The seven labels of a clip's frames, and what the protocol's rule makes of them without the caption gate. They are
+/// the encoder's, of two the first's.
 #[derive(Clone, Debug, Serialize)]
 pub struct Classification {
     /// What the stream is; none where frames were given.
@@ -49,7 +50,7 @@ impl RowJudge {
     /// # Errors
     /// [`MediaFailure::Clip`] where a picture's shape is too extreme; else the model's failure.
     pub fn classify_frames(&self, frames: &[Frame]) -> Result<Classification, MediaFailure> {
-        Ok(self.classification(&self.label(frames)?, frame_reports(frames)))
+        Ok(self.classification(&self.first.label(frames, self.batch)?, frame_reports(frames)))
     }
 
     /// Labels frames that are embedded already; `frames` says which they are, in the same order.
@@ -61,7 +62,7 @@ impl RowJudge {
         embedded: &[FrameEmbeddings],
         frames: Vec<FrameReport>,
     ) -> Result<Classification> {
-        Ok(self.classification(&self.label_embedded(embedded)?, frames))
+        Ok(self.classification(&self.first.label_embedded(embedded)?, frames))
     }
 
     fn classification(&self, labels: &[FrameCategory], frames: Vec<FrameReport>) -> Classification {
@@ -73,7 +74,7 @@ impl RowJudge {
             .collect();
         let rule = CategoryRule::default();
         let decided = rule.decide(&middle);
-        let band = self.aligner.card().category.borderline;
+        let band = self.card().category.borderline;
         let near = |value: f64, limit: f64| (value - limit).abs() < band;
         Classification {
             probe: None,

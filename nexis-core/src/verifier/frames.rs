@@ -6,10 +6,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::cascade::{Asked, Turn, spread};
-use super::row::{RowJudge, frame_scores};
-use crate::check::{
-    CategoryRule, Violation, ViolationKind, category_rule, has_injection_keyword, middle_three,
-};
+use super::encoder::Encoder;
+use super::row::RowJudge;
+use crate::check::{Violation, ViolationKind, has_injection_keyword, middle_three};
 use crate::error::{Error, Result};
 use crate::media::jpeg::{StillLimits, read_still};
 use crate::media::{Frame, MediaFailure};
@@ -96,7 +95,7 @@ impl FrameFiles {
 }
 
 /// A frame of a shape that cannot be judged was handed in by the caller.
-fn ours(failure: MediaFailure) -> Error {
+pub(super) fn ours(failure: MediaFailure) -> Error {
     match failure {
         MediaFailure::Clip(why) => Error::usage("frames", why),
         MediaFailure::Ours(error) => error,
@@ -130,22 +129,24 @@ impl RowJudge {
     pub fn score_frames(&self, frames: &[Frame], caption: &str) -> Result<FrameSetScores> {
         one_size(frames)?;
         self.few_enough(frames.len())?;
-        let (reading, embedded) = (self.read_caption(caption)?, self.embed(frames).map_err(ours)?);
+        let (reading, embedded) = (self.read_caption(caption)?, self.embed_all(frames).map_err(ours)?);
         let mut alignment = self.alignment(&reading, &embedded)?;
         let mut category = self.category(&reading, &embedded)?;
         self.settle((caption, &reading), frames, Turn::BOTH, &mut alignment, &mut category)?;
         Ok(FrameSetScores { alignment, category })
     }
 
-    /// Scores a caption against frames that are embedded already, so that no judge can look at them.
+    /// Scores a caption against frames that are embedded already, so that no judge can look at them, and by the first
+    /// encoder alone; [`settle_embedded`](Self::settle_embedded) adds what both would say.
     ///
     /// # Errors
     /// Where the model fails, or the embeddings are another's.
     pub fn score_embedded(&self, frames: &FrameEmbeddings, caption: &str) -> Result<FrameSetScores> {
-        let reading = self.read_caption(caption)?;
+        let reading = self.first.read(caption)?;
+        let labels = self.first.label_embedded(std::slice::from_ref(frames))?;
         Ok(FrameSetScores {
-            alignment: self.alignment(&reading, frames)?,
-            category: self.category(&reading, frames)?,
+            alignment: self.first.alignment(&reading, frames)?,
+            category: self.first.category(&self.first.gate(&reading), &labels),
         })
     }
 
@@ -172,7 +173,7 @@ impl RowJudge {
             return Ok(None);
         }
         one_size(&frames)?;
-        let (reading, embedded) = (self.read_caption(caption)?, self.embed(&frames).map_err(ours)?);
+        let (reading, embedded) = (self.read_caption(caption)?, self.embed_all(&frames).map_err(ours)?);
         let mut alignment = self.alignment(&reading, &embedded)?;
         let asked = Asked { alignment: Some(&mut alignment), category: None };
         self.settle_asked((caption, &reading), &frames, Turn::BOTH, asked)?;
@@ -189,36 +190,28 @@ impl RowJudge {
     /// As [`check_caption`](Self::check_caption).
     pub fn check_category(&self, clip: &str, caption: &str, files: &FrameFiles) -> Result<Option<Violation>> {
         let clip = clip.to_owned();
-        let gate = self.gate(caption)?;
-        if gate.rejected {
+        let reading = self.read_caption(caption)?;
+        let gates = self.gates(&reading);
+        if gates.rejected {
             return Ok(Some(Violation::new(ViolationKind::CategoryCaptionReject { clip })));
         }
         let mut frames = Vec::new();
         for index in middle_three(files.frames.len()).into_iter().flatten() {
             frames.extend(files.read(index)?);
         }
-        if self.budget().is_some() && frames.len() == category_rule::FRAMES && one_size(&frames).is_ok() {
-            let (reading, embedded) = (self.read_caption(caption)?, self.embed(&frames).map_err(ours)?);
-            let mut category = self.category(&reading, &embedded)?;
-            let asked = Asked { alignment: None, category: Some(&mut category) };
-            self.settle_asked((caption, &reading), &frames, Turn::BOTH, asked)?;
-            return Ok((category.decision == Verdict::Reject).then(|| {
-                Violation::explained(ViolationKind::CategoryStrictReject { clip }, category.rejection())
-            }));
+        let labels = |encoder: &Encoder| encoder.label(&frames, self.batch).map_err(ours);
+        let second = self.second.as_ref().map(labels).transpose()?;
+        let mut category = self.category_of(&gates, &labels(&self.first)?, second.as_deref());
+        if category.nature_score.is_none() {
+            return Ok(Some(Violation::new(ViolationKind::CategoryStrictFramesMissing { clip })));
         }
         // Frames of several sizes are no video that a judge could be asked about.
-        let labels = self.label(&frames).map_err(ours)?;
-        let decided = CategoryRule::default().decide(&labels.iter().map(frame_scores).collect::<Vec<_>>());
-        Ok(match decided {
-            None => Some(Violation::new(ViolationKind::CategoryStrictFramesMissing { clip })),
-            Some(decided) if decided.accept => None,
-            Some(decided) => Some(Violation::explained(
-                ViolationKind::CategoryStrictReject { clip },
-                format!(
-                    "nature {:.3}, best rival {:.3} over the middle three frames",
-                    decided.nature_score, decided.rival_score
-                ),
-            )),
-        })
+        if one_size(&frames).is_ok() {
+            let asked = Asked { alignment: None, category: Some(&mut category) };
+            self.settle_asked((caption, &reading), &frames, Turn::BOTH, asked)?;
+        }
+        Ok((category.decision == Verdict::Reject).then(|| {
+            Violation::explained(ViolationKind::CategoryStrictReject { clip }, category.rejection())
+        }))
     }
 }

@@ -8,6 +8,8 @@
 
 mod cascade;
 mod classify;
+mod encoder;
+mod ensemble;
 mod frames;
 mod plan;
 mod replay;

@@ -15,10 +15,10 @@ use crate::sample::SamplePlan;
 /// Compare with [`Evidence::differences`].
 ///
 /// Whether a call of the judge was left follows from rows that are not in this package, so it is taken as recorded, with
-/// the budget. A record that was made without a judge is recomputed without one.
+/// the budget. A record that was made without a judge, or by one encoder, is recomputed so.
 ///
 /// # Errors
-/// [`Error::Missing`] where the record was made with a judge and there is none; [`Error::Corrupt`] where the package cannot be opened or has no such row; otherwise as judging.
+/// [`Error::Missing`] where the record was made with a judge or with two encoders and there is none; [`Error::Corrupt`] where the package cannot be opened or has no such row; otherwise as judging.
 pub fn replay(
     judge: &RowJudge,
     source: Arc<dyn AssetSource>,
@@ -51,6 +51,16 @@ pub fn replay(
         sampled_rows: plan.indices.iter().filter_map(|&p| kept.get(p).copied()).collect(),
     };
     let judge = judge.with_limits(recorded.limits.clone());
+    let judge = match &recorded.environment.ensemble {
+        None => judge.without_ensemble(),
+        Some(_) if !judge.has_ensemble() => {
+            return Err(Error::Missing {
+                what: "the second encoder that the record was made with".to_owned(),
+                remedy: "name it, as `--ensemble ID`".to_owned(),
+            });
+        }
+        Some(_) => judge,
+    };
     let judge = match &recorded.environment.judge {
         None => judge.without_judge(),
         Some(_) if judge.budget().is_none() => {

@@ -9,9 +9,10 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::cascade::{Cascade, Turn};
+use super::encoder::Encoder;
+use super::ensemble::{Gates, Readings};
 use crate::check::{
-    CategoryRule, FrameScores, Violation, ViolationKind, caption_hygiene, check_assets,
-    has_injection_keyword, middle_three, row_metadata,
+    FrameScores, Violation, ViolationKind, caption_hygiene, check_assets, has_injection_keyword, row_metadata,
 };
 use crate::error::{Error, Result};
 use crate::evidence::{
@@ -25,14 +26,11 @@ use crate::model::card::ModelCard;
 use crate::package::{Asset, AssetSource, ClipRecord, Package};
 use crate::protocol::{Category, IntervalId};
 use crate::report::{
-    AlignmentReport, CategoryReport, Environment, FrameCategoryReport, FrameReport, RowReport, UnitReport,
-    Verdict,
+    AlignmentReport, CategoryReport, Environment, FrameCategoryReport, FrameReport, RowReport, Verdict,
 };
 use crate::score::FrameEmbeddings;
-use crate::score::align::{Aligner, CAPTION_LIMIT, CaptionReading};
-use crate::score::category::{CaptionGate, CategoryScorer, FrameCategory, score_of};
-use crate::score::features::Feature;
-use crate::score::text::TextEncoder;
+use crate::score::align::CAPTION_LIMIT;
+use crate::score::category::{FrameCategory, score_of};
 use crate::spec::DatasetSpec;
 
 /// Version of the steps from decoded pictures to the model's input: colour conversion, resizing,
@@ -42,14 +40,14 @@ pub const PREPROCESSING_VERSION: &str = "1";
 /// Frames that are judged per clip.
 pub const FRAMES_PER_CLIP: usize = 6;
 
-/// Judges rows: decodes, encodes, scores. A clone shares the model.
+/// Judges rows: decodes, encodes, scores. A clone shares the models.
 #[derive(Clone)]
 pub struct RowJudge {
     pub(super) decoder: Arc<dyn MediaDecoder>,
-    pub(super) aligner: Arc<Aligner>,
-    categories: Arc<CategoryScorer>,
+    pub(super) first: Encoder,
+    pub(super) second: Option<Encoder>,
     pub(super) limits: MediaLimits,
-    batch: usize,
+    pub(super) batch: usize,
     pub(super) environment: Environment,
     pub(super) cascade: Option<Cascade>,
 }
@@ -192,7 +190,6 @@ impl RowJudge {
         batch: usize,
     ) -> Result<Self> {
         let identity = model.identity().clone();
-        let texts = Arc::new(TextEncoder::new(model));
         let environment = Environment {
             nexis: env!("CARGO_PKG_VERSION").to_owned(),
             device: identity.device.clone(),
@@ -201,12 +198,13 @@ impl RowJudge {
             notice: (!card.model.notice.is_empty()).then(|| card.model.notice.clone()),
             card: Some(canonical_digest(card.as_ref())?),
             model: Some(identity),
+            ensemble: None,
             judge: None,
         };
         Ok(Self {
             decoder,
-            categories: Arc::new(CategoryScorer::new(&texts, Arc::clone(&card))?),
-            aligner: Arc::new(Aligner::with_texts(texts, card)?),
+            first: Encoder::new(model, card)?,
+            second: None,
             limits,
             batch: batch.max(1),
             environment,
@@ -225,9 +223,9 @@ impl RowJudge {
         &self.limits
     }
 
-    /// The card that turns similarities into verdicts.
+    /// The card that turns similarities into verdicts; of two encoders, the first's.
     pub fn card(&self) -> &ModelCard {
-        self.aligner.card()
+        self.first.card()
     }
 
     /// What makes this judge's results.
@@ -323,12 +321,12 @@ impl RowJudge {
         self.decoder.decode(clip, &request, &self.limits)
     }
 
-    /// How many tokens the model's tokenizer makes of a text, begin and end not counted.
+    /// How many tokens the model's tokenizer makes of a text, begin and end not counted; of two encoders, the first's.
     ///
     /// # Errors
     /// Where the tokenizer fails, or the text is too long for it.
     pub fn count_tokens(&self, text: &str) -> Result<usize> {
-        self.aligner.measurer().count_tokens(text)
+        self.first.measurer().count_tokens(text)
     }
 
     /// Scores one clip against a caption, outside any package.
@@ -340,7 +338,7 @@ impl RowJudge {
         let started = Instant::now();
         let decoded = self.decode(clip)?;
         add_time(&mut timings_ms, "decode", started);
-        let reading = self.aligner.measurer().read(caption)?;
+        let reading = self.read_caption(caption)?;
         let (alignment, category) =
             self.scores(caption, &reading, &decoded.frames, Turn::BOTH, &mut timings_ms)?;
         Ok(ClipScores { decoded, alignment, category, timings_ms })
@@ -349,13 +347,13 @@ impl RowJudge {
     fn scores(
         &self,
         caption: &str,
-        reading: &CaptionReading,
+        reading: &Readings,
         frames: &[Frame],
         turn: Turn,
         timings_ms: &mut BTreeMap<String, f64>,
     ) -> Result<(AlignmentReport, CategoryReport), MediaFailure> {
         let started = Instant::now();
-        let embeddings = embed_frames(self.aligner.measurer().texts().model().as_ref(), frames, self.batch)?;
+        let embeddings = self.embed_all(frames)?;
         add_time(timings_ms, "encode", started);
         let started = Instant::now();
         let mut alignment = self.alignment(reading, &embeddings)?;
@@ -369,46 +367,12 @@ impl RowJudge {
         Ok((alignment, category))
     }
 
-    /// The text side of a caption.
-    pub(super) fn read_caption(&self, caption: &str) -> Result<CaptionReading> {
-        self.aligner.measurer().read(caption)
-    }
-
-    /// What the gate makes of a caption.
-    pub(super) fn gate(&self, caption: &str) -> Result<CaptionGate> {
-        Ok(self.categories.gate_read(&self.read_caption(caption)?))
-    }
-
-    /// Whether the gate rejects a caption that has been read.
-    pub(super) fn gated(&self, reading: &CaptionReading) -> bool {
-        self.categories.gate_read(reading).rejected
-    }
-
-    /// Embeds frames of one size.
+    /// Embeds frames of one size; of two encoders, with the first.
     ///
     /// # Errors
     /// [`MediaFailure::Clip`] where the shape is too extreme; else the model's failure.
     pub fn embed(&self, frames: &[Frame]) -> Result<FrameEmbeddings, MediaFailure> {
-        embed_frames(self.aligner.measurer().texts().model().as_ref(), frames, self.batch)
-    }
-
-    /// The labels of each frame, whatever the sizes.
-    pub(super) fn label(&self, frames: &[Frame]) -> Result<Vec<FrameCategory>, MediaFailure> {
-        let runs = frames.chunk_by(|a, b| (a.width, a.height) == (b.width, b.height));
-        let embedded = runs.map(|run| self.embed(run)).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.label_embedded(&embedded)?)
-    }
-
-    /// The labels of each frame, numbered through.
-    pub(super) fn label_embedded(&self, runs: &[FrameEmbeddings]) -> Result<Vec<FrameCategory>> {
-        let mut labels: Vec<FrameCategory> = Vec::new();
-        for run in runs {
-            labels.extend(self.categories.frames(run)?);
-        }
-        for (frame_index, label) in labels.iter_mut().enumerate() {
-            label.frame_index = frame_index;
-        }
-        Ok(labels)
+        self.first.embed(frames, self.batch)
     }
 
     /// What phases 6 and 7 find in a caption and its scores: the violations of a row with these, under the
@@ -424,82 +388,28 @@ impl RowJudge {
         category: &CategoryReport,
     ) -> Result<Vec<Violation>> {
         let reading = self.read_caption(caption)?;
-        let gate = self.categories.gate_read(&reading);
+        let gates = self.gates(&reading);
         let mut found = Found::default();
-        found.caption(clip, caption, &reading, &gate);
-        found.scores(clip, alignment, category, &gate);
+        found.caption(clip, caption, &reading, &gates);
+        found.scores(clip, alignment, category, &gates);
         found.violations.sort_by_key(|(phase, _)| *phase);
         Ok(found.violations.into_iter().map(|(_, v)| v).filter(|v| !v.kind.strict_only()).collect())
     }
 
-    pub(super) fn alignment(
-        &self,
-        reading: &CaptionReading,
-        embeddings: &FrameEmbeddings,
-    ) -> Result<AlignmentReport> {
-        let alignment = self.aligner.align_read(reading, embeddings)?;
-        let measured = alignment.measured;
-        Ok(AlignmentReport {
-            probability: alignment.probability,
-            threshold: alignment.threshold,
-            verdict: if alignment.matched { Verdict::Accept } else { Verdict::Reject },
-            borderline: alignment.borderline,
-            units: measured
-                .units
-                .into_iter()
-                .map(|u| UnitReport { text: u.text, similarity: u.similarity, per_frame: u.frames })
-                .collect(),
-            features: Feature::ALL.iter().map(|f| (f.name().to_owned(), measured.features.get(*f))).collect(),
-            cascade: None,
-        })
-    }
-
-    /// The strict rule on the middle three frames, behind the caption gate.
-    pub(super) fn category(
-        &self,
-        reading: &CaptionReading,
-        embeddings: &FrameEmbeddings,
-    ) -> Result<CategoryReport> {
-        let gate = self.categories.gate_read(reading);
-        let all = self.categories.frames(embeddings)?;
-        let middle: Vec<_> =
-            middle_three(all.len()).into_iter().flatten().filter_map(|i| all.get(i)).collect();
-        let rule = CategoryRule::default();
-        let decided = rule.decide(&middle.iter().map(|frame| frame_scores(frame)).collect::<Vec<_>>());
-        let band = self.aligner.card().category.borderline;
-        let near = |value: f64, limit: f64| (value - limit).abs() < band;
-        Ok(CategoryReport {
-            caption_nature: score_of(&gate.scores, Category::Nature),
-            decision: match &decided {
-                Some(decided) if decided.accept && !gate.rejected => Verdict::Accept,
-                _ => Verdict::Reject,
-            },
-            borderline: gate.borderline
-                || decided.as_ref().is_some_and(|d| {
-                    near(d.nature_score, rule.min_nature_score) || near(d.margin, rule.min_margin)
-                }),
-            nature_score: decided.as_ref().map(|d| d.nature_score),
-            rival_score: decided.as_ref().map(|d| d.rival_score),
-            margin: decided.as_ref().map(|d| d.margin),
-            frames: middle.into_iter().map(frame_category).collect(),
-            cascade: None,
-        })
-    }
-
     /// The frames of one clip with the labels of every one of them, and a caption's alignment where one
-    /// is given.
+    /// is given, by the first encoder alone.
     ///
     /// # Errors
     /// [`MediaFailure::Clip`] where the clip cannot be decoded within the limits.
     pub fn inspect(&self, clip: &Path, caption: Option<&str>) -> Result<ClipInspection, MediaFailure> {
         let decoded = self.decode(clip)?;
-        let embeddings =
-            embed_frames(self.aligner.measurer().texts().model().as_ref(), &decoded.frames, self.batch)?;
+        let embeddings = self.embed(&decoded.frames)?;
         let alignment = match caption {
-            Some(caption) => Some(self.alignment(&self.aligner.measurer().read(caption)?, &embeddings)?),
+            Some(caption) => Some(self.first.alignment(&self.first.read(caption)?, &embeddings)?),
             None => None,
         };
-        let categories = self.categories.frames(&embeddings)?.iter().map(frame_category).collect();
+        let labels = self.first.label_embedded(std::slice::from_ref(&embeddings))?;
+        let categories = labels.iter().map(frame_category).collect();
         Ok(ClipInspection { decoded, categories, alignment })
     }
 
@@ -535,12 +445,13 @@ impl RowJudge {
     }
 
     /// Embeddings of frames as the model's own processor sees them (CLIP's: the centre square of each; SigLIP's: the
-    /// whole, squeezed): `[N, D]`, each row of unit length.
+    /// whole, squeezed): `[N, D]`, each row of unit length. Of two encoders, the first's; so for
+    /// [`encode_text`](Self::encode_text).
     ///
     /// # Errors
     /// [`MediaFailure::Clip`] where a picture's shape is too extreme; else the model's failure.
     pub fn encode_image(&self, frames: &[Frame]) -> Result<Array2<f32>, MediaFailure> {
-        let model = self.aligner.measurer().texts().model();
+        let model = self.first.model();
         let spec = model.preprocess();
         let crops = frames.iter().map(|frame| own_view(frame, spec)).collect::<Result<Vec<_>, _>>()?;
         let rows =
@@ -564,12 +475,12 @@ impl RowJudge {
     }
 
     fn encode_caption(&self, caption: &str) -> Result<Vec<f32>> {
-        let texts = self.aligner.measurer().texts();
+        let texts = self.first.texts();
         let short = caption.len() <= CAPTION_LIMIT && !caption.trim().is_empty();
         if short && texts.fits(caption)? {
             return Ok(texts.embed(&[caption])?.first().map(|row| row.to_vec()).unwrap_or_default());
         }
-        let reading = self.read_caption(caption)?;
+        let reading = self.first.read(caption)?;
         match reading.refused() {
             None => Ok(reading.embedding()),
             Some(why) => {
@@ -602,10 +513,10 @@ impl RowJudge {
 
         // Phases 6 and 7 need no clip for what they ask of the caption alone.
         let started = Instant::now();
-        let reading = self.aligner.measurer().read(&record.caption)?;
-        let gate = self.categories.gate_read(&reading);
+        let reading = self.read_caption(&record.caption)?;
+        let gates = self.gates(&reading);
         found.time("caption", started);
-        found.caption(&record.clip_id, &record.caption, &reading, &gate);
+        found.caption(&record.clip_id, &record.caption, &reading, &gates);
         let Some(asset) = promised else { return Ok(Vec::new()) };
 
         let started = Instant::now();
@@ -636,7 +547,7 @@ impl RowJudge {
             }
             Err(MediaFailure::Ours(error)) => return Err(error),
         };
-        found.scores(&record.clip_id, &alignment, &category, &gate);
+        found.scores(&record.clip_id, &alignment, &category, &gates);
         found.alignment = Some(alignment);
         found.category = Some(category);
         Ok(decoded.frames)
@@ -660,7 +571,7 @@ impl Found {
     }
 
     /// What phases 6 and 7 ask of the caption alone.
-    fn caption(&mut self, clip: &str, caption: &str, reading: &CaptionReading, gate: &CaptionGate) {
+    fn caption(&mut self, clip: &str, caption: &str, reading: &Readings, gates: &Gates) {
         let clip = || clip.to_owned();
         if has_injection_keyword(caption) {
             self.push(6, ViolationKind::CaptionSemanticInjectionKeyword { clip: clip() }, "");
@@ -668,29 +579,22 @@ impl Found {
         for what in caption_hygiene(caption) {
             self.push(6, ViolationKind::CaptionHygiene { clip: clip(), what: what.to_owned() }, "");
         }
-        if gate.rejected {
-            let nature = score_of(&gate.scores, Category::Nature);
+        if gates.rejected {
             let why = match reading.refused() {
                 Some(why) => why.to_owned(),
-                None => format!("the caption is about something else: P(nature) {nature:.3}"),
+                None => format!("the caption is about something else: {}", gates.nature()),
             };
             self.push(7, ViolationKind::CategoryCaptionReject { clip: clip() }, why);
         }
     }
 
     /// What phases 6 and 7 ask of the scores. A caption that the gate rejects has its code already.
-    fn scores(
-        &mut self,
-        clip: &str,
-        alignment: &AlignmentReport,
-        category: &CategoryReport,
-        gate: &CaptionGate,
-    ) {
+    fn scores(&mut self, clip: &str, alignment: &AlignmentReport, category: &CategoryReport, gates: &Gates) {
         let clip = || clip.to_owned();
         if alignment.verdict == Verdict::Reject {
             self.push(6, ViolationKind::CaptionSemanticMismatch { clip: clip() }, alignment.mismatch());
         }
-        if gate.rejected {
+        if gates.rejected {
             return;
         }
         match category.nature_score {

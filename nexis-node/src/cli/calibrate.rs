@@ -106,6 +106,7 @@ impl Calibrate {
                     precision: Precision::default(),
                     batch: BATCH,
                     max_wall: MediaLimits::default().max_wall,
+                    ensemble: None,
                     judge: None,
                 },
                 prompts: self.prompts.as_deref(),

@@ -102,12 +102,14 @@ impl ConfigCommand {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
         let What::Check { config, no_model, json } = self.command;
         let (settings, mut problems) = config.with_sources(explain)?;
-        let (mut model, mut behind) = (None, None);
+        let (mut model, mut beside, mut behind) = (None, None, None);
         if !no_model && problems.is_empty() {
             let config = config.load()?;
             match engine::load(&config, models_roots(config.model.dir.as_deref())) {
                 Ok(judge) => {
                     model = Some(engine::pin_lines(&engine::pin_of(&judge)));
+                    let pin = engine::ensemble_pin_of(&judge);
+                    beside = pin.card.is_some().then(|| engine::ensemble_pin_lines(&pin));
                     let pin = engine::judge_pin_of(&judge);
                     behind = pin.prompt.is_some().then(|| engine::judge_pin_lines(&pin));
                 }
@@ -117,7 +119,7 @@ impl ConfigCommand {
         let mut out = io::stdout().lock();
         if json {
             let found = serde_json::json!({
-                "settings": settings, "problems": problems, "model": model, "judge": behind
+                "settings": settings, "problems": problems, "model": model, "ensemble": beside, "judge": behind
             });
             serde_json::to_writer_pretty(&mut out, &found)?;
             writeln!(out)?;
@@ -126,10 +128,11 @@ impl ConfigCommand {
                 write_setting(&mut out, setting)?;
             }
             if model.is_some() {
-                let who = if behind.is_some() {
-                    "model and the judge behind it load and are"
-                } else {
-                    "model loads and is"
+                let who = match (beside.is_some(), behind.is_some()) {
+                    (false, false) => "model loads and is",
+                    (true, false) => "model and the one beside it load and are",
+                    (false, true) => "model and the judge behind it load and are",
+                    (true, true) => "model, the one beside it and the judge behind them load and are",
                 };
                 writeln!(out, "\nThe judging {who} admitted.")?;
             }

@@ -16,7 +16,7 @@ use nexis_node::observe::{self, LogOptions};
 use nexis_node::owner::Synced;
 use tokio_util::sync::CancellationToken;
 
-use super::{EngineArguments, OutputArguments};
+use super::{EngineArguments, EnsembleArgument, OutputArguments};
 use crate::view::Progress;
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED};
 
@@ -56,6 +56,8 @@ pub(crate) struct Devnet {
     #[command(flatten)]
     engine: EngineArguments,
     #[command(flatten)]
+    ensemble: EnsembleArgument,
+    #[command(flatten)]
     output: OutputArguments,
 }
 
@@ -92,7 +94,7 @@ impl Devnet {
         let view =
             View { progress: self.output.progress(), intervals: self.intervals, table: !self.output.json };
         view.progress.stage("loading the model", 0);
-        let judge = self.engine.options().judge()?;
+        let judge = self.ensemble.beside(self.engine.options()).judge()?;
         engine::admit(&judge, Network::Devnet, &Default::default())?;
         let outcome = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

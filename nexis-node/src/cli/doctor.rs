@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use nexis_core::model::card::ModelCard;
 use nexis_gpu::EngineOptions;
 use serde::Serialize;
 
-use super::EngineArguments;
+use super::{EngineArguments, EnsembleArgument};
 use crate::{EXIT_ACCEPTED, EXIT_UNCHECKED};
 
 /// Say what works on this machine and how to get the rest
@@ -18,6 +19,8 @@ pub(crate) struct Doctor {
     json: bool,
     #[command(flatten)]
     engine: EngineArguments,
+    #[command(flatten)]
+    ensemble: EnsembleArgument,
 }
 
 #[derive(Serialize)]
@@ -32,7 +35,7 @@ struct Finding {
 
 impl Doctor {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
-        let options = self.engine.options();
+        let options = self.ensemble.beside(self.engine.options());
         let mut findings = vec![
             Finding {
                 part: "program",
@@ -54,21 +57,35 @@ impl Doctor {
             decoder(&options),
             gpu(),
         ];
-        findings.push(match options.judge() {
+        match options.judge() {
             Ok(judge) => {
                 let environment = judge.environment();
+                let found = |part, id: &str, card: &ModelCard| {
+                    let notice = match card.model.notice.as_str() {
+                        "" => String::new(),
+                        notice => format!(": {notice}"),
+                    };
+                    Finding { part, state: "ok", detail: format!("{id}{notice}"), remedy: None }
+                };
                 let id = environment.model.as_ref().map_or("", |m| m.id.as_str());
-                let notice = environment.notice.as_ref().map(|n| format!(": {n}")).unwrap_or_default();
-                Finding { part: "model", state: "ok", detail: format!("{id}{notice}"), remedy: None }
+                findings.push(found("model", id, judge.card()));
+                if let (Some(second), Some(card)) = (&environment.ensemble, judge.second_card()) {
+                    findings.push(found("ensemble", &second.model.id, card));
+                }
             }
-            Err(error) => Finding {
-                part: "model",
-                state: "broken",
-                detail: error.to_string(),
-                remedy: Some("run from the repository, or give --models-dir and --model".into()),
-            },
-        });
-        findings.push(self.check_a_clip());
+            Err(error) => {
+                let beside = if options.ensemble.is_some() { ", or another --ensemble" } else { "" };
+                findings.push(Finding {
+                    part: "model",
+                    state: "broken",
+                    detail: error.to_string(),
+                    remedy: Some(format!(
+                        "run from the repository, or give --models-dir and --model{beside}"
+                    )),
+                });
+            }
+        }
+        findings.push(check_a_clip(&options));
         let broken = findings.iter().any(|f| f.state == "broken");
         let mut out = io::stdout().lock();
         if self.json {
@@ -84,26 +101,26 @@ impl Doctor {
         }
         Ok(if broken { EXIT_UNCHECKED } else { EXIT_ACCEPTED })
     }
+}
 
-    /// The whole way once: encode a clip, decode it, score it.
-    fn check_a_clip(&self) -> Finding {
-        use nexis_core::protocol::Category;
-        use nexis_core::synth::{ClipStyle, RowPlan, render_clip};
+/// The whole way once: encode a clip, decode it, score it.
+fn check_a_clip(options: &EngineOptions) -> Finding {
+    use nexis_core::protocol::Category;
+    use nexis_core::synth::{ClipStyle, RowPlan, render_clip};
 
-        let attempt = || -> anyhow::Result<String> {
-            let folder = tempfile::tempdir()?;
-            let clip: PathBuf = folder.path().join("clip.mp4");
-            let row = RowPlan::new(1, Category::Nature);
-            let style = ClipStyle { fps: 4, ..ClipStyle::default() };
-            render_clip(&row.scene, &style, &clip, &clip.with_extension("jpg"))?;
-            let judge = self.engine.options().judge()?;
-            let scores = judge.score(&clip, &row.caption)?;
-            Ok(format!("a clip was made, decoded and scored: P(match) {:.3}", scores.alignment.probability))
-        };
-        match attempt() {
-            Ok(detail) => Finding { part: "trial", state: "ok", detail, remedy: None },
-            Err(error) => Finding { part: "trial", state: "broken", detail: error.to_string(), remedy: None },
-        }
+    let attempt = || -> anyhow::Result<String> {
+        let folder = tempfile::tempdir()?;
+        let clip: PathBuf = folder.path().join("clip.mp4");
+        let row = RowPlan::new(1, Category::Nature);
+        let style = ClipStyle { fps: 4, ..ClipStyle::default() };
+        render_clip(&row.scene, &style, &clip, &clip.with_extension("jpg"))?;
+        let judge = options.judge()?;
+        let scores = judge.score(&clip, &row.caption)?;
+        Ok(format!("a clip was made, decoded and scored: P(match) {:.3}", scores.alignment.probability))
+    };
+    match attempt() {
+        Ok(detail) => Finding { part: "trial", state: "ok", detail, remedy: None },
+        Err(error) => Finding { part: "trial", state: "broken", detail: error.to_string(), remedy: None },
     }
 }
 

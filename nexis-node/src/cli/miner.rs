@@ -27,7 +27,7 @@ use serde_json::json;
 
 use super::config::ConfigArguments;
 use super::validator::runtime;
-use super::{EngineArguments, OutputArguments, PolicyArgument, interrupt_flag};
+use super::{EngineArguments, EnsembleArgument, OutputArguments, PolicyArgument, interrupt_flag};
 use crate::view::{Progress, complain, printable};
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED, EXIT_UNCHECKED};
 
@@ -110,6 +110,8 @@ struct Pack {
     #[command(flatten)]
     engine: EngineArguments,
     #[command(flatten)]
+    ensemble: EnsembleArgument,
+    #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]
     output: OutputArguments,
@@ -167,7 +169,8 @@ impl Pack {
                 label: hotkey.to_string(),
                 source: Arc::new(DirectorySource::new(&self.out)),
             };
-            let verifier = Verifier::new(self.engine.options().judge()?, verifier_options);
+            let verifier =
+                Verifier::new(self.ensemble.beside(self.engine.options()).judge()?, verifier_options);
             let report = verifier.verify(&[submission], Utc::now(), &watch)?;
             let found = report.submissions.first().context("no decision on the package")?;
             if let Some(why) = found.inconclusive.first() {

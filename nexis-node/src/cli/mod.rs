@@ -144,6 +144,7 @@ impl MachineArguments {
             precision: self.precision,
             batch: usize::from(self.batch),
             max_wall: std::time::Duration::from_secs(self.max_clip_seconds),
+            ensemble: None,
             judge: None,
         }
     }
@@ -162,6 +163,22 @@ impl MachineArguments {
     fn in_pool<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads()).build()?;
         pool.install(work)
+    }
+}
+
+/// What decides together with the model.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct EnsembleArgument {
+    /// Second model, trained on other data, that decides together with the first: an id of `nexis models list`, or a
+    /// folder with a card.toml. Where the two disagree, the judge decides, or the sum of their log-odds
+    #[arg(long, value_name = "ID_OR_DIR")]
+    ensemble: Option<String>,
+}
+
+impl EnsembleArgument {
+    /// The options of an engine, with the second model beside the first.
+    fn beside(&self, engine: EngineOptions) -> EngineOptions {
+        EngineOptions { ensemble: self.ensemble.clone(), ..engine }
     }
 }
 

@@ -9,10 +9,10 @@ use anyhow::bail;
 use clap::Args;
 use nexis_core::Error;
 use nexis_core::evidence::Evidence;
-use nexis_core::model::judge::JudgeIdentity;
+use nexis_core::model::ModelIdentity;
 use nexis_core::model::registry::{ModelPlaces, find};
 use nexis_core::package::{DirectorySource, discover};
-use nexis_core::verifier::{RowJudge, replay};
+use nexis_core::verifier::replay;
 use nexis_gpu::{EngineOptions, JudgeChoice};
 use serde_json::json;
 
@@ -35,6 +35,9 @@ pub(crate) struct Replay {
     /// if it is one of the registry whose files are all held to digests
     #[arg(long, value_name = "ID_OR_DIR")]
     judge: Option<String>,
+    /// Second model that the record was made with, as for --judge
+    #[arg(long, value_name = "ID_OR_DIR")]
+    ensemble: Option<String>,
     #[command(flatten)]
     output: OutputArguments,
 }
@@ -66,14 +69,27 @@ impl Replay {
             }
             (Some(used), Some(id)) => Some(JudgeChoice { id: id.clone(), budget: used.budget }),
             (Some(used), None) => {
-                let id = held(&used.identity, &options.models_roots)?;
+                let id = held(&used.identity.model, &options.models_roots, &JUDGE)?;
                 Some(JudgeChoice { id, budget: used.budget })
             }
         };
+        options.ensemble = match (&recorded.environment.ensemble, &self.ensemble) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                eprintln!("nexis: the record was made by one model; --ensemble is left out");
+                None
+            }
+            (Some(_), Some(id)) => Some(id.clone()),
+            (Some(used), None) => Some(held(&used.model, &options.models_roots, &ENSEMBLE)?),
+        };
         let differences = self.engine.in_pool(|| {
             let judge = options.judge()?;
-            if self.judge.is_none() {
-                all_held(&judge, &options.models_roots)?;
+            let environment = judge.environment();
+            if let (None, Some(used)) = (&self.judge, &environment.judge) {
+                all_held(&used.identity.model, &options.models_roots, &JUDGE)?;
+            }
+            if let (None, Some(used)) = (&self.ensemble, &environment.ensemble) {
+                all_held(&used.model, &options.models_roots, &ENSEMBLE)?;
             }
             let recomputed = replay(&judge, source, &recorded, chrono::Utc::now())?;
             Ok(recorded.differences(&recomputed)?)
@@ -111,22 +127,31 @@ impl Replay {
     }
 }
 
-/// A judge that only the record names, and why it is not taken.
-fn unnamed(id: &str, why: &str) -> Error {
+/// A model of a record, and the option that names it.
+struct Named {
+    what: &'static str,
+    option: &'static str,
+}
+
+const JUDGE: Named = Named { what: "the judge", option: "--judge" };
+const ENSEMBLE: Named = Named { what: "the second model", option: "--ensemble" };
+
+/// A model that only the record names, and why it is not taken.
+fn unnamed(Named { what, option }: &Named, id: &str, why: &str) -> Error {
     Error::Missing {
-        what: format!("the judge that the record was made with ({id})"),
+        what: format!("{what} that the record was made with ({id})"),
         remedy: format!(
-            "name it with --judge; a record alone does not say which folder is loaded, and {why}"
+            "name it with {option}; a record alone does not say which folder is loaded, and {why}"
         ),
     }
 }
 
-/// The id of a recorded judge. A record comes from elsewhere, so that its id is no path here: it has to be one of the
+/// The id of a recorded model. A record comes from elsewhere, so that its id is no path here: it has to be one of the
 /// registry, with a digest for every file that the registry lists.
-fn held(recorded: &JudgeIdentity, places: &ModelPlaces) -> Result<String, Error> {
-    let id = &recorded.model.id;
+fn held(recorded: &ModelIdentity, places: &ModelPlaces, named: &Named) -> Result<String, Error> {
+    let id = &recorded.id;
     let location = match find(id, places) {
-        Err(Error::Missing { .. }) => return Err(unnamed(id, "no registry lists this id")),
+        Err(Error::Missing { .. }) => return Err(unnamed(named, id, "no registry lists this id")),
         location => location?,
     };
     let hub = location.entry.as_ref().and_then(|entry| entry.hub.as_ref());
@@ -134,18 +159,16 @@ fn held(recorded: &JudgeIdentity, places: &ModelPlaces) -> Result<String, Error>
     if location.present
         && (location.expected.is_empty() || !listed.iter().all(|f| location.expected.contains_key(&f.name)))
     {
-        return Err(unnamed(id, "not every file of this id is held to a digest"));
+        return Err(unnamed(named, id, "not every file of this id is held to a digest"));
     }
     Ok(location.id)
 }
 
-/// That every file of the loaded judge was held to a digest, those that no registry lists too.
-fn all_held(judge: &RowJudge, places: &ModelPlaces) -> Result<(), Error> {
-    let Some(used) = &judge.environment().judge else { return Ok(()) };
-    let model = &used.identity.model;
+/// That every file of a loaded model was held to a digest, those that no registry lists too.
+fn all_held(model: &ModelIdentity, places: &ModelPlaces, named: &Named) -> Result<(), Error> {
     let expected = find(&model.id, places)?.expected;
     match model.digests.keys().find(|name| !expected.contains_key(*name)) {
         None => Ok(()),
-        Some(name) => Err(unnamed(&model.id, &format!("its {name} is held to no digest"))),
+        Some(name) => Err(unnamed(named, &model.id, &format!("its {name} is held to no digest"))),
     }
 }

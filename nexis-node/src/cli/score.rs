@@ -13,7 +13,7 @@ use nexis_core::report::{Environment, RowReport, Verdict};
 use nexis_core::verifier::{RowJudge, frame_reports};
 use serde_json::json;
 
-use super::{EngineArguments, OneJudgeArgument, OutputArguments, exit_code};
+use super::{EngineArguments, EnsembleArgument, OneJudgeArgument, OutputArguments, exit_code};
 use crate::EXIT_REJECTED;
 use crate::view::{TextOptions, write_row};
 
@@ -31,6 +31,8 @@ pub(crate) struct Score {
     caption: String,
     #[command(flatten)]
     engine: EngineArguments,
+    #[command(flatten)]
+    ensemble: EnsembleArgument,
     #[command(flatten)]
     judge: OneJudgeArgument,
     #[command(flatten)]
@@ -54,7 +56,7 @@ impl Score {
             bail!(Error::usage("--caption", "it is empty; say what the clip shows"));
         }
         let (scored, environment) = self.engine.in_pool(|| {
-            let judge = self.judge.behind(&self.engine).judge()?;
+            let judge = self.ensemble.beside(self.judge.behind(&self.engine)).judge()?;
             let scored = match &self.clip {
                 Some(clip) => self.score_clip(&judge, clip)?,
                 None => self.score_frames(&judge)?,

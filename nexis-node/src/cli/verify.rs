@@ -18,7 +18,10 @@ use nexis_core::verifier::{Observer, Submission, Verifier, VerifierOptions};
 use nexis_core::{Error, Result};
 use nexis_gpu::EngineOptions;
 
-use super::{EngineArguments, JudgeArguments, OutputArguments, PolicyArgument, exit_code, interrupt_flag};
+use super::{
+    EngineArguments, EnsembleArgument, JudgeArguments, OutputArguments, PolicyArgument, exit_code,
+    interrupt_flag,
+};
 use crate::view::{PageOptions, Progress, RowPictures, TextOptions, write_page, write_report};
 
 /// Judge a package, a bucket, or a folder of buckets
@@ -53,6 +56,8 @@ pub(crate) struct Verify {
     #[command(flatten)]
     engine: EngineArguments,
     #[command(flatten)]
+    ensemble: EnsembleArgument,
+    #[command(flatten)]
     judge: JudgeArguments,
     #[command(flatten)]
     output: OutputArguments,
@@ -76,7 +81,7 @@ impl Verify {
             pictures: self.html.is_some().then(RowPictures::default),
             interrupted: interrupt_flag()?,
         };
-        let judging = self.judge.behind(&self.engine);
+        let judging = self.ensemble.beside(self.judge.behind(&self.engine));
         let report = run.verify(&self.engine, &judging, options, &submissions)?;
         if let (Some(path), Some(pictures)) = (&self.html, &run.pictures) {
             write_html(path, &report, pictures)?;

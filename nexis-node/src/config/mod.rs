@@ -137,8 +137,19 @@ pub struct ModelConfig {
     pub max_wall: Duration,
     /// What must be in use.
     pub pin: ModelPin,
+    /// The model that decides together with it, if any.
+    pub ensemble: Option<EnsembleConfig>,
     /// The judge behind it, if any.
     pub judge: Option<JudgeConfig>,
+}
+
+/// Which second model decides together with the first, on the same device and in the same precision.
+#[derive(Clone, Debug)]
+pub struct EnsembleConfig {
+    /// An id of the registry, or a folder.
+    pub id: String,
+    /// What must be in use.
+    pub pin: ModelPin,
 }
 
 /// Which judge decides what the model leaves in doubt.

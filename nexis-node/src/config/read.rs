@@ -14,8 +14,8 @@ use nexis_core::protocol::Hotkey;
 use super::layers::{Layers, Value};
 use super::secret::Secret;
 use super::{
-    AccessKeys, ChainConfig, Config, ConfigError, IndexConfig, JudgeConfig, JudgePin, LogConfig, ModelConfig,
-    ModelPin, Network, StorageConfig, ValidatorConfig, WalletConfig,
+    AccessKeys, ChainConfig, Config, ConfigError, EnsembleConfig, IndexConfig, JudgeConfig, JudgePin,
+    LogConfig, ModelConfig, ModelPin, Network, StorageConfig, ValidatorConfig, WalletConfig,
 };
 
 /// Everything at once, so that an operator mends a file in one round.
@@ -63,6 +63,7 @@ pub(super) fn config(layers: Layers, home: Option<&str>) -> Result<Config, Confi
                 files: r.digests("model.digests."),
                 card: r.parsed("model.card", "64 hexadecimal digits"),
             },
+            ensemble: r.ensemble(),
             judge: r.judge(),
         },
         validator: ValidatorConfig {
@@ -251,6 +252,18 @@ impl Reader {
             }
         }
         digests
+    }
+
+    /// A second model. Its precision is the first's, and so is what may be said against it.
+    fn ensemble(&mut self) -> Option<EnsembleConfig> {
+        let files = self.digests("model.ensemble_digests.");
+        let card = self.parsed("model.ensemble_card", "64 hexadecimal digits");
+        let pin = ModelPin { files, card };
+        let id = self.text("model.ensemble");
+        if id.is_none() && pin != ModelPin::default() {
+            self.wrong("model.ensemble", "a second model is pinned, and none is named");
+        }
+        Some(EnsembleConfig { id: id?, pin })
     }
 
     /// A judge, only where the operator allows what it computes: its answers have no written order of operations.

@@ -149,6 +149,25 @@ pub(super) const SETTINGS: &[Setting] = &[
         what: "SHA-256 of each of the model's files, by name",
     },
     plain(
+        "model.ensemble",
+        &["NEXIS_ENSEMBLE"],
+        None,
+        "a second model, trained on other data, that decides together with the first: an id of the registry, or a folder",
+    ),
+    plain(
+        "model.ensemble_card",
+        &["NEXIS_ENSEMBLE_CARD"],
+        None,
+        "SHA-256 of the second model's card that must be in use, as evidence names it",
+    ),
+    Setting {
+        key: "model.ensemble_digests",
+        env: &[],
+        kind: Kind::Table,
+        default: None,
+        what: "SHA-256 of each of the second model's files, by name",
+    },
+    plain(
         "model.judge",
         &["NEXIS_JUDGE"],
         None,

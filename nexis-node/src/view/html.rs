@@ -7,9 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use nexis_core::protocol::Category;
-use nexis_core::report::{
-    AlignmentReport, CascadeReport, CategoryReport, Report, RowReport, SubmissionReport, Verdict,
-};
+use nexis_core::report::{AlignmentReport, CategoryReport, Report, RowReport, SubmissionReport, Verdict};
 
 use super::explain::{explain, kind};
 use super::pictures::{RowPictures, Thumbnail};
@@ -154,12 +152,22 @@ fn write_head(out: &mut dyn Write, report: &Report, options: &PageOptions) -> io
         for (name, digest) in report.environment.model.iter().flat_map(|model| &model.digests) {
             writeln!(out, "<div><dt>{}</dt><dd class=\"mono\">{digest}</dd></div>", Shown(name))?;
         }
+        for (name, digest) in report.environment.ensemble.iter().flat_map(|second| &second.model.digests) {
+            writeln!(
+                out,
+                "<div><dt>second model: {}</dt><dd class=\"mono\">{digest}</dd></div>",
+                Shown(name)
+            )?;
+        }
         for (name, digest) in report.environment.judge.iter().flat_map(|judge| &judge.identity.model.digests)
         {
             writeln!(out, "<div><dt>judge: {}</dt><dd class=\"mono\">{digest}</dd></div>", Shown(name))?;
         }
         if let Some(card) = &report.environment.card {
             writeln!(out, "<div><dt>model card</dt><dd class=\"mono\">{card}</dd></div>")?;
+        }
+        if let Some(second) = &report.environment.ensemble {
+            writeln!(out, "<div><dt>second model's card</dt><dd class=\"mono\">{}</dd></div>", second.card)?;
         }
         writeln!(out, "</dl></details>")?;
     }
@@ -372,23 +380,20 @@ fn write_alignment(
     alignment: &AlignmentReport,
     heat: &Heat,
 ) -> io::Result<()> {
-    let (probability, threshold) = (alignment.probability, alignment.threshold);
-    writeln!(
-        out,
-        "<h3>Caption against frames{}</h3>\n<div class=\"match {}\"><span class=\"name\">P(match)</span>\
-         <span class=\"track\" role=\"img\" aria-label=\"{} of 1, threshold {}\"><span class=\"fill\" style=\"width:{}\"></span>\
-         <span class=\"tick\" style=\"left:{}\"></span></span><span class=\"value\"><b>{}</b> {} {}</span></div>",
-        borderline_mark(alignment.borderline),
-        verdict_word(alignment.verdict),
-        figure(probability),
-        figure(threshold),
-        Share(probability),
-        Share(threshold),
-        figure(probability),
-        if probability >= threshold { "≥" } else { "&lt;" },
-        figure(threshold),
-    )?;
-    write_cascade(out, alignment.cascade.as_ref())?;
+    match &alignment.ensemble {
+        None => {
+            writeln!(out, "<h3>Caption against frames{}</h3>", borderline_mark(alignment.borderline))?;
+            write_match(out, "P(match)", alignment, alignment.verdict)?;
+        }
+        Some(ensemble) => {
+            let borderline = alignment.borderline || ensemble.second.borderline;
+            let (badge, mark) = (badge(alignment.verdict), borderline_mark(borderline));
+            writeln!(out, "<h3>Caption against frames {badge}{mark}</h3>")?;
+            write_match(out, "P(match)", alignment, ensemble.first)?;
+            write_match(out, "second encoder", &ensemble.second, ensemble.second.verdict)?;
+        }
+    }
+    write_decided(out, alignment.decided())?;
     let frames = alignment.units.iter().map(|unit| unit.per_frame.len()).max().unwrap_or(0);
     if frames == 0 {
         return Ok(());
@@ -420,10 +425,34 @@ fn write_alignment(
     writeln!(out, "</tbody></table></div>\n<p class=\"legend\">{heat}</p>")
 }
 
-/// What decided, where a judge is loaded.
-fn write_cascade(out: &mut dyn Write, cascade: Option<&CascadeReport>) -> io::Result<()> {
-    match cascade {
-        Some(cascade) => writeln!(out, "<p class=\"legend\">{}</p>", Shown(&cascade.words())),
+/// One encoder's P(match) against its threshold.
+fn write_match(
+    out: &mut dyn Write,
+    name: &str,
+    alignment: &AlignmentReport,
+    verdict: Verdict,
+) -> io::Result<()> {
+    let (probability, threshold) = (alignment.probability, alignment.threshold);
+    writeln!(
+        out,
+        "<div class=\"match {}\"><span class=\"name\">{name}</span>\
+         <span class=\"track\" role=\"img\" aria-label=\"{} of 1, threshold {}\"><span class=\"fill\" style=\"width:{}\"></span>\
+         <span class=\"tick\" style=\"left:{}\"></span></span><span class=\"value\"><b>{}</b> {} {}</span></div>",
+        verdict_word(verdict),
+        figure(probability),
+        figure(threshold),
+        Share(probability),
+        Share(threshold),
+        figure(probability),
+        if probability >= threshold { "≥" } else { "&lt;" },
+        figure(threshold),
+    )
+}
+
+/// What decided, where it was not the threshold of one encoder.
+fn write_decided(out: &mut dyn Write, decided: Option<String>) -> io::Result<()> {
+    match decided {
+        Some(words) => writeln!(out, "<p class=\"legend\">{}</p>", Shown(&words)),
         None => Ok(()),
     }
 }
@@ -461,7 +490,11 @@ fn write_category(out: &mut dyn Write, row: &RowReport, category: &CategoryRepor
         writeln!(out, "</figure>")?;
     }
     writeln!(out, "</div>\n<p class=\"legend\">{}</p>", Shown(&super::category_line(category)))?;
-    write_cascade(out, category.cascade.as_ref())
+    if let Some(ensemble) = &category.ensemble {
+        let line = super::category_line(&ensemble.second);
+        writeln!(out, "<p class=\"legend\">second encoder alone, {}</p>", Shown(&line))?;
+    }
+    write_decided(out, category.decided())
 }
 
 /// The stream, the evidence and the figures behind the probability.

@@ -67,6 +67,10 @@ fn environment_facts(environment: &Environment, policy: Option<Policy>) -> Vec<(
         Some(model) => ("model", format!("{} ({}, {})", model.id, model.architecture, model.precision)),
         None => ("model", "none".to_owned()),
     });
+    if let Some(second) = &environment.ensemble {
+        let model = &second.model;
+        facts.push(("ensemble", format!("{} ({}, {})", model.id, model.architecture, model.precision)));
+    }
     if let Some(judge) = &environment.judge {
         let model = &judge.identity.model;
         let calls = judge.budget;
@@ -129,13 +133,17 @@ fn reasons(submission: &SubmissionReport) -> Vec<(String, &str)> {
 fn borderline_rows(submission: &SubmissionReport) -> Vec<String> {
     let mut lines = Vec::new();
     for row in &submission.rows {
-        if let Some(alignment) = row.alignment.as_ref().filter(|alignment| alignment.borderline) {
+        let second = row.alignment.as_ref().and_then(|alignment| alignment.ensemble.as_ref());
+        let both = row.alignment.iter().chain(second.map(|ensemble| &ensemble.second));
+        for alignment in both.filter(|alignment| alignment.borderline) {
             lines.push(format!(
                 "clip {}: P(match) {:.4} against {:.4}",
                 row.clip_id, alignment.probability, alignment.threshold
             ));
         }
-        if let Some(category) = row.category.as_ref().filter(|category| category.borderline) {
+        let second = row.category.as_ref().and_then(|category| category.ensemble.as_ref());
+        let both = row.category.iter().chain(second.map(|ensemble| &ensemble.second));
+        for category in both.filter(|category| category.borderline) {
             lines.push(format!("clip {}: category, {}", row.clip_id, category_line(category)));
         }
     }

@@ -152,6 +152,7 @@ pub(super) fn row(clip: &str, row_index: usize, caption: &str, probability: f64)
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),
             cascade: None,
+            ensemble: None,
         }),
         category: Some(CategoryReport {
             caption_nature: 0.93,
@@ -162,6 +163,7 @@ pub(super) fn row(clip: &str, row_index: usize, caption: &str, probability: f64)
             rival_score: Some(rival),
             margin: Some(nature - rival),
             cascade: None,
+            ensemble: None,
         }),
         failures: Vec::new(),
         inconclusive: None,
@@ -186,6 +188,7 @@ pub(super) fn environment() -> Environment {
         }),
         card: Some(Digest::of("card")),
         notice: Some("This is a demonstration model trained on drawn scenes; its verdicts say nothing about real footage.".into()),
+        ensemble: None,
         judge: None,
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write};
 use nexis_core::check::{Policy, Violation};
 use nexis_core::protocol::Category;
 use nexis_core::report::{
-    AlignmentReport, CascadeReport, CategoryReport, Environment, Report, RowReport, SubmissionReport, Verdict,
+    AlignmentReport, CategoryReport, Environment, Report, RowReport, SubmissionReport, Verdict,
 };
 
 use super::explain::{explain, kind};
@@ -394,26 +394,44 @@ fn write_alignment(
             Paint::Dim,
         )?;
     }
+    match &alignment.ensemble {
+        None => write_match(printer, "P(match)", alignment, alignment.verdict)?,
+        Some(ensemble) => {
+            // Each encoder's own verdict beside its figures, and then what the two come to.
+            write_match(printer, "P(match)", alignment, ensemble.first)?;
+            write_match(printer, "P(match), second encoder", &ensemble.second, ensemble.second.verdict)?;
+            printer.text(0, verdict_word(alignment.verdict), verdict_paint(alignment.verdict))?;
+        }
+    }
+    write_decided(printer, alignment.decided())
+}
+
+/// One encoder's P(match) against its threshold.
+fn write_match(
+    printer: &mut Printer<'_>,
+    name: &str,
+    alignment: &AlignmentReport,
+    verdict: Verdict,
+) -> io::Result<()> {
     let sign = if alignment.probability >= alignment.threshold { ">=" } else { "<" };
     let mut line = format!(
-        "P(match) {:.3} {sign} {:.3}  {}  {}",
+        "{name} {:.3} {sign} {:.3}  {}  {}",
         alignment.probability,
         alignment.threshold,
         bar(alignment.probability, 20),
-        verdict_word(alignment.verdict)
+        verdict_word(verdict)
     );
     if alignment.borderline {
         line.push_str(" (borderline)");
     }
-    let line = cut(&line, columns);
-    writeln!(printer.out, "{}", printer.options.paint(&line, verdict_paint(alignment.verdict)))?;
-    write_cascade(printer, alignment.cascade.as_ref())
+    let line = cut(&line, printer.options.columns());
+    writeln!(printer.out, "{}", printer.options.paint(&line, verdict_paint(verdict)))
 }
 
-/// What decided, where a judge is loaded.
-fn write_cascade(printer: &mut Printer<'_>, cascade: Option<&CascadeReport>) -> io::Result<()> {
-    match cascade {
-        Some(cascade) => printer.text(2, &cascade.words(), Paint::Plain),
+/// What decided, where it was not the threshold of one encoder.
+fn write_decided(printer: &mut Printer<'_>, decided: Option<String>) -> io::Result<()> {
+    match decided {
+        Some(words) => printer.text(2, &words, Paint::Plain),
         None => Ok(()),
     }
 }
@@ -441,7 +459,11 @@ fn write_category(printer: &mut Printer<'_>, row: &RowReport, category: &Categor
         line.push_str(" (borderline)");
     }
     printer.text(2, &line, verdict_paint(category.decision))?;
-    write_cascade(printer, category.cascade.as_ref())
+    if let Some(ensemble) = &category.ensemble {
+        let line = format!("second encoder alone, {}", super::category_line(&ensemble.second));
+        printer.text(2, &line, verdict_paint(ensemble.second.decision))?;
+    }
+    write_decided(printer, category.decided())
 }
 
 /// A figure with three decimals, to the right; what is not a number says so.

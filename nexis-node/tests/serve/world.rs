@@ -33,6 +33,7 @@ pub(crate) fn engine() -> EngineOptions {
         precision: Precision::Exact,
         batch: 64,
         max_wall: Duration::from_secs(60),
+        ensemble: None,
         judge: None,
     }
 }

@@ -80,6 +80,7 @@ impl Gpu {
             precision: self.precision,
             batch: usize::from(self.batch),
             max_wall: Duration::from_secs(60),
+            ensemble: None,
             judge: None,
         }
     }
