@@ -4,6 +4,7 @@ pub mod emulated;
 pub mod image_text;
 pub mod judge;
 pub mod on_devices;
+pub mod opinion;
 pub mod parity;
 pub mod random_clip;
 
