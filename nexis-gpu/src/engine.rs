@@ -154,13 +154,13 @@ impl EngineOptions {
     }
 
     /// The same, with something between the judge and the loaded model, such as what gathers the calls of several
-    /// threads. A second encoder is loaded as it is.
+    /// threads; of two encoders, each with its own, the first's made first.
     ///
     /// # Errors
     /// As [`judge`](Self::judge).
     pub fn judge_through(
         &self,
-        between: impl FnOnce(Arc<dyn ImageText>) -> Arc<dyn ImageText>,
+        mut between: impl FnMut(Arc<dyn ImageText>) -> Arc<dyn ImageText>,
     ) -> Result<RowJudge> {
         let (model, location) = self.load_model()?;
         let card = ModelCard::load(&location.card)?;
@@ -168,7 +168,7 @@ impl EngineOptions {
         let judge = match &self.ensemble {
             Some(id) => {
                 let (second, location) = self.load_encoder(id)?;
-                judge.with_ensemble(second, Arc::new(ModelCard::load(&location.card)?))?
+                judge.with_ensemble(between(second), Arc::new(ModelCard::load(&location.card)?))?
             }
             None => judge,
         };

@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod second;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use nexis_core::model::Precision;
-use nexis_node::config::{Config, ConfigError, Network, Sources, explain};
+use nexis_gpu::EngineOptions;
+use nexis_node::config::{Config, ConfigError, ModelPin, Network, Sources, explain};
+use nexis_node::engine;
 
 const SECRET: &str = "s3cr3t-that-nobody-may-see";
 
@@ -252,6 +256,68 @@ fn a_judge_is_allowed_by_name_and_pinned_by_digest() {
     let one = pinned.lines().filter(|line| !line.contains("tokenizer.json")).collect::<Vec<_>>().join("\n");
     std::fs::write(given.file(), one).unwrap();
     assert!(text(&check(&given.file(), &[]).stdout).contains("is not pinned in model.judge_digests"));
+}
+
+#[test]
+fn a_second_model_is_pinned_as_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiny = second::tiny(folder.path(), 0.9);
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+
+    let base = format!("network = \"devnet\"\n[model]\nensemble = \"{tiny}\"\n");
+    let given = Given::new(&base);
+    let second = given.load().unwrap().model.ensemble.unwrap();
+    assert_eq!((second.id.as_str(), second.pin), (tiny.as_str(), ModelPin::default()));
+    let card = format!("[model]\nensemble_card = \"{}\"", "0".repeat(64));
+    assert!(Given::new(&card).problems().contains("none is named"));
+    // One setting holds for both: what is inexact is refused, whichever it is.
+    assert!(Given::new(&format!("{base}precision = \"f32\"\n")).problems().contains("model.allow_inexact"));
+
+    let storage = "[storage]\nread_access_key = \"k\"\n";
+    std::fs::write(given.file(), format!("{base}{storage}")).unwrap();
+    let output = check(&given.file(), &["--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lines = |part: &str| json[part].as_str().unwrap().strip_prefix("[model]\n").unwrap().to_owned();
+    let second = lines("ensemble");
+    assert!(
+        second.starts_with("ensemble_card = \"") && second.contains("[model.ensemble_digests]"),
+        "{second}"
+    );
+    let pinned = format!("{base}{second}\n{storage}");
+    std::fs::write(given.file(), &pinned).unwrap();
+    let output = check(&given.file(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("model and the one beside it load and are admitted"));
+    for key in ["ensemble_card = \"", "\"model.safetensors\" = \""] {
+        let digest = pinned.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        std::fs::write(given.file(), pinned.replace(&digest[..64], &"0".repeat(64))).unwrap();
+        let output = check(&given.file(), &[]);
+        assert_eq!(output.status.code(), Some(64));
+        assert!(text(&output.stdout).contains("as pinned"), "{}", text(&output.stdout));
+    }
+    let one = pinned.lines().filter(|line| !line.contains("tokenizer.json")).collect::<Vec<_>>().join("\n");
+    std::fs::write(given.file(), one).unwrap();
+    assert!(text(&check(&given.file(), &[]).stdout).contains("is not pinned in model.ensemble_digests"));
+
+    // Off the devnet the second has to be pinned and no demonstration, as the first.
+    let judge = EngineOptions {
+        model: "demo".into(),
+        models_roots: vec![repository.join("models")].into(),
+        device: "cpu".into(),
+        precision: Precision::Exact,
+        batch: 16,
+        max_wall: std::time::Duration::from_secs(20),
+        ensemble: Some(tiny),
+        judge: None,
+    };
+    let judge = judge.judge().unwrap();
+    let pin = engine::ensemble_pin_of(&judge);
+    let refused = |network, pin| engine::admit_ensemble(&judge, network, pin).unwrap_err().to_string();
+    assert!(refused(Network::Finney, &pin).contains("name another in model.ensemble"));
+    assert!(engine::admit_ensemble(&judge, Network::Devnet, &pin).is_ok());
+    let bare = ModelPin { card: None, ..pin };
+    assert!(refused(Network::Devnet, &bare).contains("its card is not pinned in model.ensemble_card"));
 }
 
 #[test]

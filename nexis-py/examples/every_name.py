@@ -23,6 +23,7 @@ def what_a_validator_says(folder: Path) -> list[nexis.Row]:
     environment: nexis.Environment = report.environment
     model: nexis.Model | None = environment.model
     print(f"nexis {nexis.__version__}, {model and model.id} on {environment.device}, {environment.decoder}")
+    helped(environment.ensemble, environment.judge)
     rows: list[nexis.Row] = []
     for submission in report.submissions:
         say(submission)
@@ -30,6 +31,15 @@ def what_a_validator_says(folder: Path) -> list[nexis.Row]:
     for row in rows:
         explain(row.alignment, row.category, row.probe)
     return rows
+
+
+def helped(second: nexis.Encoder | None, judge: nexis.Judge | None) -> None:
+    """What decided beside the model; here nothing, for `verify` was given no `ensemble` and no `judge`."""
+    if second is not None:
+        print(f"together with {second.model.id}")
+    if judge is not None:
+        identity: nexis.JudgeIdentity = judge.identity
+        print(f"in doubt {identity.model.id} is asked, at most {judge.budget} times")
 
 
 def say(submission: nexis.Submission) -> None:
@@ -52,8 +62,20 @@ def explain(
         print(
             f"  P(match) {alignment.probability:.3f} against {alignment.threshold:.3f}: {alignment.verdict}"
         )
+        decided(alignment.cascade, alignment.ensemble)
     if category is not None:
         print(f"  {winners(category.frames)}: {category.decision}")
+        decided(category.cascade, category.ensemble)
+
+
+def decided(
+    by: nexis.Decision | None, both: nexis.AlignmentEnsemble | nexis.CategoryEnsemble | None
+) -> None:
+    """What decided, where it was not the threshold of one model, and what a second model said."""
+    if by is not None:
+        print(f"  decided by: {by.decided_by}", "" if by.yes is None else f"P(yes) {by.yes:.3f}")
+    if both is not None:
+        print(f"  log-odds of the two: {both.log_odds}")
 
 
 def winners(frames: Iterable[nexis.FrameCategory]) -> str:

@@ -16,10 +16,11 @@ use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::RowReport;
 use nexis_core::spec::{DatasetSpec, VideoSpec};
 use nexis_core::verifier::{
-    ClipScores, FrameFiles, Observer, RowJudge, Submission, Verifier, VerifierOptions, frame_reports,
+    ClipScores, FrameFiles, JUDGE_BUDGET, Observer, RowJudge, Submission, Verifier, VerifierOptions,
+    frame_reports,
 };
 use nexis_core::{Error, Result};
-use nexis_gpu::EngineOptions;
+use nexis_gpu::{EngineOptions, JudgeChoice};
 use numpy::ndarray::{Array2, Axis, concatenate};
 use numpy::{IntoPyArray, PyArray2, PyReadonlyArray4};
 use pyo3::exceptions::PyValueError;
@@ -40,7 +41,7 @@ const MAX_CAPTIONS: usize = 65_536;
 /// Most rows judged outside a package in one call.
 const MAX_ROWS: usize = 100_000;
 
-/// Decoder, model, card and threads. Everything it gives is a plain Python value.
+/// Decoder, models, cards and threads. Everything it gives is a plain Python value.
 #[pyclass(frozen, module = "nexis._nexis")]
 pub(crate) struct Engine {
     pub(crate) judge: Arc<RowJudge>,
@@ -49,11 +50,12 @@ pub(crate) struct Engine {
 
 #[pymethods]
 impl Engine {
-    /// Loads a model: `models_roots` are the folders that may hold it, `threads` is 0 for all cores.
+    /// Loads a model: `models_roots` are the folders that may hold it, `threads` is 0 for all cores. `ensemble` is a second
+    /// one that decides together with it, `judge` decides what they leave in doubt.
     #[new]
     #[allow(clippy::too_many_arguments)]
     #[pyo3(signature = (model, models_roots, device="auto", batch=16, threads=0, max_wall_s=20.0,
-        precision="exact"))]
+        precision="exact", ensemble=None, judge=None))]
     fn new(
         py: Python<'_>,
         model: String,
@@ -63,6 +65,8 @@ impl Engine {
         threads: usize,
         max_wall_s: f64,
         precision: &str,
+        ensemble: Option<String>,
+        judge: Option<String>,
     ) -> PyResult<Self> {
         if !(1..=4096).contains(&batch) {
             return Err(PyValueError::new_err(format!("batch: 1 to 4096 is expected, not {batch}")));
@@ -88,8 +92,8 @@ impl Engine {
             precision,
             batch,
             max_wall,
-            ensemble: None,
-            judge: None,
+            ensemble,
+            judge: judge.map(|id| JudgeChoice { id, budget: JUDGE_BUDGET }),
         };
         let made = beside(py, move |_| {
             let pool = rayon::ThreadPoolBuilder::new()
@@ -114,11 +118,11 @@ impl Engine {
     }
 
     /// Judges the packages under a path: the report, as `nexis verify --json` prints it. `progress` is called as
-    /// `progress(judged, rows)`.
+    /// `progress(judged, rows)`. `judge_budget` needs a judge.
     #[allow(clippy::too_many_arguments)]
     #[pyo3(signature = (path, *, interval=None, hotkey=None, validator_hotkey=None,
         record_info: "bytes | None" = None, all_rows=false, policy="network", evidence=None,
-        progress: "Callable[[int, int], object] | None" = None) -> "dict[str, Any]")]
+        progress: "Callable[[int, int], object] | None" = None, judge_budget=None) -> "dict[str, Any]")]
     fn verify<'py>(
         &self,
         py: Python<'py>,
@@ -131,9 +135,16 @@ impl Engine {
         policy: &str,
         evidence: Option<PathBuf>,
         progress: Option<Py<PyAny>>,
+        judge_budget: Option<u32>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let policy: Policy = policy.parse().map_err(|e| ours(py, e))?;
-        let judge = Arc::clone(&self.judge);
+        let judge = match judge_budget {
+            Some(_) if !self.judge.has_judge() => {
+                return Err(PyValueError::new_err("judge_budget: there is no judge; name one in judge"));
+            }
+            Some(budget) => self.judge.with_budget(budget),
+            None => self.judge.as_ref().clone(),
+        };
         let report = self.pooled(py, move |interrupted| {
             let overlap_index = match record_info {
                 Some(bytes) => known_clips(&bytes)?,
@@ -149,7 +160,7 @@ impl Engine {
             let options =
                 VerifierOptions { policy, all_rows, validator_hotkey, overlap_index, ..Default::default() };
             let watch = Watch { interrupted, evidence, progress, counts: Mutex::default() };
-            let verifier = Verifier::new(judge.as_ref().clone(), options);
+            let verifier = Verifier::new(judge, options);
             verifier.verify(&submissions, Utc::now(), &watch)
         })?;
         Ok(pythonize::pythonize(py, &report.map_err(|e| ours(py, e))?)?)
@@ -230,10 +241,10 @@ impl Engine {
         Ok(pythonize::pythonize(py, &scored.map_err(|e| ours(py, e))?)?)
     }
 
-    /// The labels of a clip's six frames.
+    /// The labels of a clip's six frames, by the first model alone.
     #[pyo3(signature = (clip) -> "dict[str, Any]")]
     fn classify<'py>(&self, py: Python<'py>, clip: PathBuf) -> PyResult<Bound<'py, PyAny>> {
-        let judge = Arc::clone(&self.judge);
+        let judge = self.labelling();
         let classified = self.pooled(py, move |_| {
             let value = judge.classify(&clip)?;
             with_environment(&value, &judge).map_err(MediaFailure::from)
@@ -241,7 +252,7 @@ impl Engine {
         Ok(pythonize::pythonize(py, &classified.map_err(|e| media(py, e))?)?)
     }
 
-    /// The labels of frames `[N, H, W, 3]`.
+    /// The labels of frames `[N, H, W, 3]`, by the first model alone.
     #[pyo3(signature = (frames_rgb: "NDArray[numpy.uint8]") -> "dict[str, Any]")]
     fn classify_frames<'py>(
         &self,
@@ -249,7 +260,7 @@ impl Engine {
         frames_rgb: PyReadonlyArray4<'py, u8>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let given = frames(&frames_rgb, MAX_FRAMES)?;
-        let judge = Arc::clone(&self.judge);
+        let judge = self.labelling();
         let classified = self.pooled(py, move |_| {
             let value = judge.classify_frames(&given)?;
             with_environment(&value, &judge).map_err(MediaFailure::from)
@@ -356,6 +367,11 @@ impl Engine {
 }
 
 impl Engine {
+    /// What makes labels: the first model, in whose results no other is named.
+    fn labelling(&self) -> RowJudge {
+        self.judge.without_judge().without_ensemble()
+    }
+
     /// Work on this engine's threads.
     fn pooled<T: Send + 'static>(
         &self,

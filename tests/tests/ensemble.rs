@@ -453,18 +453,18 @@ fn the_order_of_the_two_and_the_threads_make_no_difference_to_a_verdict() {
         .collect();
     let (clip, caption) = clip();
     let frames = judge(16).decode(&clip).unwrap().frames;
-    let models = |says: &Opinion, name: &str| {
-        opinionated(name, *says, |card| card.alignment.doubt = Some(DoubtBand { from: 0.38, below: 0.5 }))
+    let models = |name: &str| -> Vec<_> {
+        let band = Some(DoubtBand { from: 0.38, below: 0.5 });
+        opinions.iter().map(|says| opinionated(name, *says, |card| card.alignment.doubt = band)).collect()
     };
-    let alone = |(model, card)| judge_with_opinion(Arc::new(FfmpegDecoder::default()), (model, card));
+    let (siglip, clips) = (models("siglip_f32"), models("quick_f32"));
+    let alone = |encoder| judge_with_opinion(Arc::new(FfmpegDecoder::default()), encoder);
     let mut by = std::collections::BTreeSet::new();
     for (i, a) in opinions.iter().enumerate() {
-        for b in opinions.iter().skip(i % 3).step_by(3) {
-            let [ab, ba] = [(("siglip_f32", a), ("quick_f32", b)), (("quick_f32", b), ("siglip_f32", a))]
-                .map(|((first, says), (second, too))| {
-                    let (model, card) = models(too, second);
-                    alone(models(says, first)).with_ensemble(model, card).unwrap()
-                });
+        for (j, b) in opinions.iter().enumerate().skip(i % 3).step_by(3) {
+            let ((one, its), (other, card)) = (siglip[i].clone(), clips[j].clone());
+            let ab = alone(siglip[i].clone()).with_ensemble(other, card).unwrap();
+            let ba = alone(clips[j].clone()).with_ensemble(one, its).unwrap();
             for judge in [None, Some(Says::new(Answer::Yes(0.4)))] {
                 let mut scored = |with: &RowJudge| {
                     let with = judge

@@ -199,7 +199,7 @@ impl RowJudge {
 
     /// The same with another budget, where there is a judge.
     #[must_use]
-    pub(super) fn with_budget(&self, budget: u32) -> Self {
+    pub fn with_budget(&self, budget: u32) -> Self {
         match &self.cascade {
             Some(cascade) => self.with_judge(Arc::clone(&cascade.judge), budget),
             None => self.clone(),

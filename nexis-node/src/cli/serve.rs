@@ -10,7 +10,7 @@ use nexis_node::observe::{LogFormat, LogOptions, Metrics, init};
 use nexis_node::serve::{ApiKeys, Limits, ServeOptions, Server, TILES_PER_REQUEST};
 
 use super::validator::{runtime, stop_token};
-use super::{EngineArguments, JudgeArguments, in_terminal};
+use super::{EngineArguments, EnsembleArgument, JudgeArguments, in_terminal};
 use crate::EXIT_ACCEPTED;
 
 /// Keys by the environment, with commas between.
@@ -24,6 +24,8 @@ pub(crate) struct Serve {
     bind: SocketAddr,
     #[command(flatten)]
     engine: EngineArguments,
+    #[command(flatten)]
+    ensemble: EnsembleArgument,
     #[command(flatten)]
     judge: JudgeArguments,
     /// Longest time that a picture waits for others to go through the model with it, in milliseconds
@@ -95,7 +97,7 @@ impl Serve {
         if let Ok(text) = std::env::var(KEYS) {
             keys = keys.and(ApiKeys::parse(KEYS, &text)?);
         }
-        let engine = self.judge.behind(&self.engine);
+        let engine = self.ensemble.beside(self.judge.behind(&self.engine));
         let threads = self.engine.threads();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let busy = if threads == 0 { cores } else { threads };

@@ -24,7 +24,7 @@ pub(super) struct App(Arc<Parts>);
 /// See [`App`].
 pub(super) struct Parts {
     pub(super) judge: RowJudge,
-    /// The judge's environment without the model behind the encoder.
+    /// The judge's environment with the first encoder alone.
     pub(super) labelling: Environment,
     pub(super) pictures: Pictures,
     pub(super) admission: Admission,
@@ -59,7 +59,7 @@ impl Parts {
         model.map(|model| model.id.clone()).unwrap_or_default()
     }
 
-    /// What makes labels: no judge, which decides captions and the category beside one.
+    /// What makes labels: neither a judge nor a second encoder, which decide captions and the category beside one.
     pub(super) fn labelling(&self) -> &Environment {
         &self.labelling
     }

@@ -211,7 +211,8 @@ impl Parts {
         })))
     }
 
-    /// The frames of what was looked at before: they are not kept, for a judge hardly ever has to see them.
+    /// The frames of what was looked at before: they are not kept, for a judge hardly ever has to see them. A second
+    /// encoder always has to, at the price of decoding them again.
     fn frames_again(&self, input: &Input) -> Answer<Vec<Frame>> {
         let clip = |path: &Path| Ok(self.judge.decode(path).map_err(unusable)?.frames);
         match input {
@@ -262,12 +263,7 @@ impl Parts {
         let mut why: Vec<String> = violations.iter().map(why::found).collect();
         if let (true, Some(alignment), Some(category)) = (violations.is_empty(), &alignment, &category) {
             why.push(why::caption_fits(alignment));
-            why.extend(
-                category
-                    .nature_score
-                    .zip(category.margin)
-                    .map(|(nature, margin)| why::nature_leads(nature, margin, category.cascade)),
-            );
+            why.extend(why::nature_passes(category));
         }
         let mut record = ScoreRecord::new(Kind::Score, environment, &seen.reports, &failures)
             .caption(caption)

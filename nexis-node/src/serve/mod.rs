@@ -157,7 +157,7 @@ impl Server {
         let admission = Admission::new(options.limits.clone(), at_work);
         admission.expect(warm);
         let app = App::new(Parts {
-            labelling: judge.without_judge().environment().clone(),
+            labelling: judge.without_judge().without_ensemble().environment().clone(),
             judge,
             pictures: Pictures::new(options.remembered_pictures, metrics.clone()),
             admission,
@@ -210,18 +210,22 @@ fn load(options: &ServeOptions, at_work: &AtWork, metrics: &Metrics) -> CoreResu
         threads: options.threads,
     };
     let engine = EngineOptions { batch: WHOLE, ..options.engine.clone() };
-    let mut warm = Ok(Duration::ZERO);
+    let (mut warm, mut failed) = (Duration::ZERO, None);
+    // A request's pictures go through each encoder, where there are two.
     let judge = engine.judge_through(|model| {
-        warm = time_of_one(model.as_ref());
-        match BatchedModel::new(Arc::clone(&model), batching, at_work.clone(), metrics.clone()) {
-            Ok(batched) => Arc::new(batched) as Arc<dyn ImageText>,
-            Err(error) => {
-                warm = Err(error);
+        let batched = BatchedModel::new(Arc::clone(&model), batching, at_work.clone(), metrics.clone());
+        match (time_of_one(model.as_ref()), batched) {
+            (Ok(time), Ok(batched)) => {
+                warm += time;
+                Arc::new(batched) as Arc<dyn ImageText>
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                failed = Some(error);
                 model
             }
         }
     })?;
-    Ok((judge, warm?))
+    failed.map_or(Ok((judge, warm)), Err)
 }
 
 /// How long the model takes for the pictures of a request. They are black; the first request finds the weights where it
@@ -236,7 +240,8 @@ fn time_of_one(model: &dyn ImageText) -> CoreResult<Duration> {
 
 fn notices(judge: &RowJudge, address: SocketAddr, keys: &ApiKeys) -> Vec<String> {
     let mut notices = Vec::new();
-    if judge.card().model.demonstration {
+    let mut cards = std::iter::once(judge.card()).chain(judge.second_card());
+    if cards.any(|card| card.model.demonstration) {
         notices.push(
             "the model is a demonstration and no judge of real footage: nobody is to be paid by its answers"
                 .to_owned(),

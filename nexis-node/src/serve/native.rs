@@ -419,7 +419,9 @@ impl Parts {
             "created": self.started,
             "owned_by": "nexis",
             "notice": environment.notice,
-            "demonstration": self.judge.card().model.demonstration,
+            "demonstration": std::iter::once(self.judge.card())
+                .chain(self.judge.second_card())
+                .any(|card| card.model.demonstration),
             "environment": environment,
         })
     }

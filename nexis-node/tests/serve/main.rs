@@ -8,4 +8,7 @@ mod native;
 mod packages;
 mod peers;
 mod program;
+#[path = "../second/mod.rs"]
+mod second;
+mod together;
 mod world;

@@ -52,11 +52,12 @@ __version__: str
 @final
 class Engine:
     """
-    Decoder, model, card and threads. Everything it gives is a plain Python value.
+    Decoder, models, cards and threads. Everything it gives is a plain Python value.
     """
-    def __new__(cls, /, model: str, models_roots: Sequence[str | PathLike[str]], device: str = "auto", batch: int = 16, threads: int = 0, max_wall_s: float = 20.0, precision: str = "exact") -> Engine:
+    def __new__(cls, /, model: str, models_roots: Sequence[str | PathLike[str]], device: str = "auto", batch: int = 16, threads: int = 0, max_wall_s: float = 20.0, precision: str = "exact", ensemble: str | None = None, judge: str | None = None) -> Engine:
         """
-        Loads a model: `models_roots` are the folders that may hold it, `threads` is 0 for all cores.
+        Loads a model: `models_roots` are the folders that may hold it, `threads` is 0 for all cores. `ensemble` is a second
+        one that decides together with it, `judge` decides what they leave in doubt.
         """
     def check_caption(self, /, clip_id: str, caption: str, paths: Sequence[str | PathLike[str]], first_frame_uri: str | None = None) -> dict[str, str] | None:
         """
@@ -68,11 +69,11 @@ class Engine:
         """
     def classify(self, /, clip: str | PathLike[str]) -> dict[str, Any]:
         """
-        The labels of a clip's six frames.
+        The labels of a clip's six frames, by the first model alone.
         """
     def classify_frames(self, /, frames_rgb: NDArray[numpy.uint8]) -> dict[str, Any]:
         """
-        The labels of frames `[N, H, W, 3]`.
+        The labels of frames `[N, H, W, 3]`, by the first model alone.
         """
     def encode_image(self, /, frames_rgb: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
         """
@@ -94,10 +95,10 @@ class Engine:
         """
         Scores clips against captions, pair by pair. A clip that cannot be decoded gives `{"undecodable": why}`.
         """
-    def verify(self, /, path: str | PathLike[str], *, interval: int | None = None, hotkey: str | None = None, validator_hotkey: str | None = None, record_info: bytes | None = None, all_rows: bool = False, policy: str = "network", evidence: str | PathLike[str] | None = None, progress: Callable[[int, int], object] | None = None) -> dict[str, Any]:
+    def verify(self, /, path: str | PathLike[str], *, interval: int | None = None, hotkey: str | None = None, validator_hotkey: str | None = None, record_info: bytes | None = None, all_rows: bool = False, policy: str = "network", evidence: str | PathLike[str] | None = None, progress: Callable[[int, int], object] | None = None, judge_budget: int | None = None) -> dict[str, Any]:
         """
         Judges the packages under a path: the report, as `nexis verify --json` prints it. `progress` is called as
-        `progress(judged, rows)`.
+        `progress(judged, rows)`. `judge_budget` needs a judge.
         """
     def verify_rows(self, /, rows: Sequence[Mapping[str, Any]], asset_root: str | PathLike[str], interval: int = 0) -> list[dict[str, Any]]:
         """

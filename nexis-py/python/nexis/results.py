@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alignment",
+    "AlignmentEnsemble",
     "Category",
+    "CategoryEnsemble",
     "Classification",
+    "Decision",
+    "Encoder",
     "Environment",
     "FrameCategory",
     "FrameTime",
+    "Judge",
+    "JudgeIdentity",
     "Model",
     "Probe",
     "Report",
@@ -33,6 +39,14 @@ __all__ = [
 
 # One Literal each: stubtest takes one of several for a union, which it is not at run time.
 Verdict = Union[Literal["accept"], Literal["reject"], Literal["inconclusive"]]
+DecidedBy = Union[
+    Literal["encoder"],
+    Literal["agreement"],
+    Literal["log-odds"],
+    Literal["judge"],
+    Literal["budget-spent"],
+    Literal["too-long"],
+]
 _R = TypeVar("_R", bound="_Result")
 
 
@@ -90,6 +104,47 @@ class Model(_Result):
 
 
 @dataclass(frozen=True)
+class Encoder(_Result):
+    """The second of two models that decide together, with its card."""
+
+    model: Model
+    card: str
+    """SHA-256 of the model card."""
+
+    @classmethod
+    def _from(cls, raw: Mapping[str, Any]) -> Encoder:
+        return cls(raw, Model._from(raw["model"]), raw["card"])
+
+
+@dataclass(frozen=True)
+class JudgeIdentity(_Result):
+    """What a judge is: everything that could change an answer."""
+
+    model: Model
+    prompt: str
+    """SHA-256 of what is the same in every question."""
+
+    @classmethod
+    def _from(cls, raw: Mapping[str, Any]) -> JudgeIdentity:
+        return cls(raw, Model._from(raw["model"]), raw["prompt"])
+
+
+@dataclass(frozen=True)
+class Judge(_Result):
+    """The model that is asked about what is in doubt."""
+
+    identity: JudgeIdentity
+    threshold: float
+    """P(yes) from which its answer is a yes."""
+    budget: int
+    """Questions of one interval at most."""
+
+    @classmethod
+    def _from(cls, raw: Mapping[str, Any]) -> Judge:
+        return cls(raw, JudgeIdentity._from(raw["identity"]), raw["threshold"], raw["budget"])
+
+
+@dataclass(frozen=True)
 class Environment(_Result):
     """What made the results: the same for everybody who wants to recompute them."""
 
@@ -103,6 +158,10 @@ class Environment(_Result):
     """SHA-256 of the model card."""
     notice: str | None
     """What must be said beside every result of this model, such as that it is a demonstration."""
+    ensemble: Encoder | None
+    """The model that decides together with the first, where one was given."""
+    judge: Judge | None
+    """The judge that decides what is in doubt, where one was given."""
 
     @classmethod
     def _from(cls, raw: Mapping[str, Any]) -> Environment:
@@ -115,6 +174,8 @@ class Environment(_Result):
             _optional(Model, raw["model"]),
             raw["card"],
             raw["notice"],
+            _optional(Encoder, raw.get("ensemble")),
+            _optional(Judge, raw.get("judge")),
         )
 
 
@@ -180,8 +241,25 @@ class Unit(_Result):
 
 
 @dataclass(frozen=True)
+class Decision(_Result):
+    """What decided a question where there is a judge, or a second model."""
+
+    decided_by: DecidedBy
+    """`encoder` or `agreement`: the one model, or both, and nothing was in doubt. `log-odds`: both together, for there is
+    no judge to ask. `judge`. `budget-spent` and `too-long`: the models, for the judge could not be asked."""
+    encoder: Verdict
+    """What the model says without a judge, or both together."""
+    yes: float | None
+    """The judge's P(yes), where it was asked."""
+
+    @classmethod
+    def _from(cls, raw: Mapping[str, Any]) -> Decision:
+        return cls(raw, raw["decided_by"], raw["encoder"], raw["yes"])
+
+
+@dataclass(frozen=True)
 class Alignment(_Result):
-    """Caption against frames."""
+    """Caption against frames. With an ensemble, the figures are the first model's and the verdict is that of both."""
 
     probability: float
     """P(match), 0 to 1."""
@@ -191,6 +269,10 @@ class Alignment(_Result):
     """Whether the probability is nearer to the threshold than devices differ."""
     units: tuple[Unit, ...]
     features: Mapping[str, float]
+    cascade: Decision | None
+    """What decided; None where there is neither a judge nor a second model, and the threshold did."""
+    ensemble: AlignmentEnsemble | None
+    """What the second model says, where there is one."""
 
     @classmethod
     def _from(cls, raw: Mapping[str, Any]) -> Alignment:
@@ -202,7 +284,26 @@ class Alignment(_Result):
             raw["borderline"],
             _each(Unit, raw["units"]),
             _floats(raw["features"]),
+            _optional(Decision, raw.get("cascade")),
+            _optional(AlignmentEnsemble, raw.get("ensemble")),
         )
+
+
+@dataclass(frozen=True)
+class AlignmentEnsemble(_Result):
+    """What the second of two models says of a caption."""
+
+    first: Verdict
+    """What the first alone would decide."""
+    second: Alignment
+    """The second's own figures, and what it alone would decide."""
+    log_odds: tuple[float, float]
+    """How far each one's P(match) lies above its threshold, in log-odds, the first's first."""
+
+    @classmethod
+    def _from(cls, raw: Mapping[str, Any]) -> AlignmentEnsemble:
+        first, second = raw["log_odds"]
+        return cls(raw, raw["first"], Alignment._from(raw["second"]), (first, second))
 
 
 @dataclass(frozen=True)
@@ -231,6 +332,10 @@ class Category(_Result):
     nature_score: float | None
     rival_score: float | None
     margin: float | None
+    cascade: Decision | None
+    """What decided, as in `Alignment`."""
+    ensemble: CategoryEnsemble | None
+    """What the second model says, where there is one."""
 
     @classmethod
     def _from(cls, raw: Mapping[str, Any]) -> Category:
@@ -243,6 +348,34 @@ class Category(_Result):
             raw["nature_score"],
             raw["rival_score"],
             raw["margin"],
+            _optional(Decision, raw.get("cascade")),
+            _optional(CategoryEnsemble, raw.get("ensemble")),
+        )
+
+
+@dataclass(frozen=True)
+class CategoryEnsemble(_Result):
+    """What the second of two models says of a category."""
+
+    first: Verdict
+    """What the first alone would decide."""
+    second: Category
+    """The second's own figures, and what it alone would decide."""
+    log_odds: tuple[float, float] | None
+    """How far each one's mean P(nature) of the frames lies above the protocol's limit, in log-odds, the first's first.
+    None below three frames."""
+    gate: tuple[float, float]
+    """The same of P(nature) of the caption above the gate of each one's card."""
+
+    @classmethod
+    def _from(cls, raw: Mapping[str, Any]) -> CategoryEnsemble:
+        (first, second), frames = raw["gate"], raw["log_odds"]
+        return cls(
+            raw,
+            raw["first"],
+            Category._from(raw["second"]),
+            None if frames is None else (frames[0], frames[1]),
+            (first, second),
         )
 
 
@@ -515,10 +648,12 @@ class Report(_Result):
                         "probability": None if alignment is None else alignment.probability,
                         "threshold": None if alignment is None else alignment.threshold,
                         "caption_verdict": None if alignment is None else alignment.verdict,
+                        **_decided("caption", None if alignment is None else alignment.cascade),
                         "caption_nature": None if category is None else category.caption_nature,
                         "nature_score": None if category is None else category.nature_score,
                         "margin": None if category is None else category.margin,
                         "category_verdict": None if category is None else category.decision,
+                        **_decided("category", None if category is None else category.cascade),
                         "failures": list(row.failures),
                         "inconclusive": row.inconclusive,
                     }
@@ -551,6 +686,14 @@ class Report(_Result):
         return pyarrow.Table.from_pylist(self._lines(), schema=schema)
 
 
+def _decided(question: str, decision: Decision | None) -> dict[str, Any]:
+    """What decided, as columns of a table; nothing where neither a judge nor a second model had a say."""
+    return {
+        f"{question}_decided_by": None if decision is None else decision.decided_by,
+        f"{question}_yes": None if decision is None else decision.yes,
+    }
+
+
 _COLUMNS: dict[str, type] = {
     "miner_hotkey": str,
     "interval_id": int,
@@ -561,10 +704,14 @@ _COLUMNS: dict[str, type] = {
     "probability": float,
     "threshold": float,
     "caption_verdict": str,
+    "caption_decided_by": str,
+    "caption_yes": float,
     "caption_nature": float,
     "nature_score": float,
     "margin": float,
     "category_verdict": str,
+    "category_decided_by": str,
+    "category_yes": float,
     "failures": list,
     "inconclusive": str,
 }

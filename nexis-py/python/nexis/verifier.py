@@ -47,9 +47,12 @@ class Verifier:
     """A model, loaded once, and the checks that use it. Threads may share one.
 
     `model` is an id or a folder of a CLIP or a SigLIP in Hugging Face's format with a card.toml; ids are looked for in
-    `models_dir`, else in the folder that the environment variable NEXIS_MODELS names, else in the package. `device` is
-    `auto`, `cpu` or `cuda:N`, or several devices of one kind: `cuda:0,cuda:1` or `cuda:all`. `policy` is the default of
-    `verify`. `threads` (all cores where None) and `batch` change speed and memory, never a score. `max_wall_s` is the longest wall time for one clip. `precision` is that of the
+    `models_dir`, else in the folder that the environment variable NEXIS_MODELS names, else in the package. `ensemble` is
+    a second such model, trained on other data, that decides together with the first; `judge` is a vision-language model
+    that decides what they leave in doubt (`Qwen/Qwen3-VL-2B-Instruct`, say, or a folder). Both are None where not wanted.
+    `device` is `auto`, `cpu` or `cuda:N`, or several devices of one kind: `cuda:0,cuda:1` or `cuda:all`. `policy` is the
+    default of `verify`. `threads` (all cores where None) and `batch` change speed and memory, never a score. `max_wall_s` is
+    the longest wall time for one clip. `precision` is that of the
     forward pass: `exact` gives the same bits on every processor; `fast` rounds to bfloat16, for a first look, and needs
     AVX512-BF16; `f32` is another library's composition, to compare with; `bf16` and `f16` run on a GPU. Their scores
     differ.
@@ -68,12 +71,22 @@ class Verifier:
         batch: int = 16,
         max_wall_s: float = 20.0,
         precision: Precision = "exact",
+        ensemble: PathLike | None = None,
+        judge: PathLike | None = None,
     ) -> None:
         if policy not in ("network", "strict"):
             raise ValueError(f'policy: "network" or "strict", not {policy!r}')
         self._policy: Policy = policy
         self._engine = _nexis.Engine(
-            os.fspath(model), _models_roots(models_dir), device, batch, threads or 0, max_wall_s, precision
+            os.fspath(model),
+            _models_roots(models_dir),
+            device,
+            batch,
+            threads or 0,
+            max_wall_s,
+            precision,
+            None if ensemble is None else os.fspath(ensemble),
+            None if judge is None else os.fspath(judge),
         )
         self._environment = Environment._from(self._engine.environment())
         if self._environment.notice:
@@ -87,6 +100,10 @@ class Verifier:
     def __repr__(self) -> str:
         model = self._environment.model
         name = "none" if model is None else f"{model.id}, {model.precision}"
+        if self._environment.ensemble is not None:
+            name += f", with {self._environment.ensemble.model.id}"
+        if self._environment.judge is not None:
+            name += f", judge {self._environment.judge.identity.model.id}"
         return f"Verifier({name} on {self._environment.device}, policy {self._policy})"
 
     def verify(
@@ -101,6 +118,7 @@ class Verifier:
         policy: Policy | None = None,
         evidence: PathLike | None = None,
         progress: Progress = None,
+        judge_budget: int | None = None,
     ) -> Report:
         """Judge the packages under a path: an interval folder, a bucket, or a folder of buckets named by hotkey.
 
@@ -108,6 +126,8 @@ class Verifier:
         of rows is drawn. `record_info`: the file of the global index of accepted clips. `all_rows`: every row
         instead of the sample. `evidence`: a folder for one record per judged row. `progress`: False for none, True
         for lines in any case, or a function of (judged, rows); by default it shows on a terminal or in a notebook.
+        `judge_budget`: questions that the judge is asked per interval at most, 35 where None; what is in doubt beyond
+        that is decided without it.
 
         What a miner did wrong is in the report and raises nothing.
         """
@@ -125,6 +145,7 @@ class Verifier:
             policy=self._policy if policy is None else policy,
             evidence=None if evidence is None else os.fspath(evidence),
             progress=watcher(progress),
+            judge_budget=_budget(judge_budget),
         )
         report = Report._from(raw)
         _log.info("%s: %s, %d submissions", path, report.verdict, len(report))
@@ -184,12 +205,12 @@ class Verifier:
         return Score._from(self._engine.score_frames(pixels(frames), _caption(caption, "caption")))
 
     def classify(self, clip: Clip) -> Classification:
-        """The seven labels of each of a clip's six frames."""
+        """The seven labels of each of a clip's six frames, by the first model alone, without ensemble and judge."""
         with clip_path(clip) as path:
             return Classification._from(self._engine.classify(path))
 
     def classify_frames(self, frames: Any) -> Classification:
-        """The seven labels of each frame of `[N, H, W, 3]`."""
+        """The seven labels of each frame of `[N, H, W, 3]`; as `classify`."""
         return Classification._from(self._engine.classify_frames(pixels(frames)))
 
     def encode_image(self, frames: Any) -> NDArray[np.float32]:
@@ -216,6 +237,16 @@ def _caption(caption: Any, name: str) -> str:
     return caption
 
 
+def _budget(judge_budget: Any) -> int | None:
+    if judge_budget is None:
+        return None
+    if isinstance(judge_budget, bool) or not isinstance(judge_budget, int):
+        raise TypeError(f"judge_budget: a whole number is needed, not {type(judge_budget).__name__}")
+    if not 0 <= judge_budget < 1 << 32:
+        raise ValueError(f"judge_budget: 0 to {(1 << 32) - 1}, not {judge_budget}")
+    return judge_budget
+
+
 _shared: dict[tuple[Any, ...], Verifier] = {}
 _shared_lock = threading.Lock()
 
@@ -230,13 +261,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_unlock_in_child)
 
 
-def _default(model: PathLike = "demo", device: str = "auto", threads: int | None = None) -> Verifier:
+def _default(
+    model: PathLike = "demo",
+    device: str = "auto",
+    threads: int | None = None,
+    ensemble: PathLike | None = None,
+    judge: PathLike | None = None,
+) -> Verifier:
     """One verifier for each way in which the functions of the module are called."""
-    key = (os.fspath(model), device, threads, tuple(_models_roots(None)))
+    others = tuple(None if other is None else os.fspath(other) for other in (ensemble, judge))
+    key = (os.fspath(model), device, threads, others, tuple(_models_roots(None)))
     with _shared_lock:
         verifier = _shared.get(key)
         if verifier is None:
-            verifier = _shared[key] = Verifier(model, device=device, threads=threads)
+            verifier = Verifier(model, device=device, threads=threads, ensemble=ensemble, judge=judge)
+            _shared[key] = verifier
         return verifier
 
 
@@ -254,9 +293,12 @@ def verify(
     device: str = "auto",
     threads: int | None = None,
     progress: Progress = None,
+    ensemble: PathLike | None = None,
+    judge: PathLike | None = None,
+    judge_budget: int | None = None,
 ) -> Report:
-    """Judge the packages under a path, as `Verifier.verify` does; the model stays loaded for the next call."""
-    return _default(model, device, threads).verify(
+    """Judge the packages under a path, as `Verifier.verify` does; the models stay loaded for the next call."""
+    return _default(model, device, threads, ensemble, judge).verify(
         path,
         interval=interval,
         hotkey=hotkey,
@@ -266,6 +308,7 @@ def verify(
         policy=policy,
         evidence=evidence,
         progress=progress,
+        judge_budget=judge_budget,
     )
 
 

@@ -140,7 +140,11 @@ impl Parts {
         let usage = Usage { prompt: prompt_tokens, completion: self.judge.count_tokens(&content)? };
         let recent = self.conclude_chat(kinds, found)?;
         let (id, created) = (recent.id.to_string(), recent.created_at.timestamp());
-        let weights = self.judge.environment().card.map(|card| card.to_string()).unwrap_or_default();
+        let environment = self.judge.environment();
+        let weights = match (environment.card, &environment.ensemble) {
+            (Some(card), Some(second)) => Digest::of(format!("{card}{}", second.card)).to_string(),
+            (card, _) => card.map(|card| card.to_string()).unwrap_or_default(),
+        };
         let completion = Completion {
             id: format!(
                 "chatcmpl-{}{:x}",
@@ -307,16 +311,23 @@ impl Found {
                 .violations
                 .iter()
                 .any(|v| matches!(v.kind, ViolationKind::CaptionSemanticInjectionKeyword { .. }));
+            let probability = probability_of_both(alignment).unwrap_or(alignment.probability);
             let confidence = match (matched, spoken) {
-                (true, _) => alignment.probability,
+                (true, _) => probability,
                 (false, true) => 1.0,
-                (false, false) => 1.0 - alignment.probability,
+                (false, false) => 1.0 - probability,
             };
             let why = self.sentences().join(" ");
-            Matched { matched, probability: alignment.probability, confidence, why }
+            Matched { matched, probability, confidence, why }
         });
         Facts { matched, labels: self.labels.clone() }
     }
+}
+
+/// P(match) of two encoders, from the sum of their log-odds: at a half where that decides.
+fn probability_of_both(alignment: &AlignmentReport) -> Option<f64> {
+    let [first, second] = alignment.ensemble.as_ref()?.log_odds?;
+    Some(1.0 / (1.0 + (-first - second).exp()))
 }
 
 /// Takes out a single picture that is broken or of another size than all the others, and says which.

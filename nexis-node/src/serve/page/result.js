@@ -151,23 +151,12 @@ function borderline(is) {
 }
 
 function alignmentView(alignment, frames) {
-  const { probability, threshold } = alignment;
-  const reaches = probability >= threshold;
   const units = list(alignment.units);
+  const second = alignment.ensemble?.second;
   return [
     element("h3", {}, "Caption against frames", borderline(alignment.borderline)),
-    element(
-      "div",
-      { class: `match ${reaches ? "accept" : "reject"}` },
-      element("span", { class: "name" }, "P(match)"),
-      track(probability, { tick: threshold, label: `${figure(probability)} of 1, threshold ${figure(threshold)}` }),
-      element(
-        "span",
-        { class: "value" },
-        element("b", {}, figure(probability)),
-        ` ${reaches ? "≥" : "<"} ${figure(threshold)}`,
-      ),
-    ),
+    matchView("P(match)", alignment),
+    object(second) && matchView("second encoder", second),
     units.length > 0 &&
       heatTable({
         corner: "Part of the caption",
@@ -177,6 +166,23 @@ function alignmentView(alignment, frames) {
         legend: "Cosine similarity of each part to each frame",
       }),
   ];
+}
+
+/** One encoder's P(match) against its threshold. */
+function matchView(name, { probability, threshold }) {
+  const reaches = probability >= threshold;
+  return element(
+    "div",
+    { class: `match ${reaches ? "accept" : "reject"}` },
+    element("span", { class: "name" }, name),
+    track(probability, { tick: threshold, label: `${figure(probability)} of 1, threshold ${figure(threshold)}` }),
+    element(
+      "span",
+      { class: "value" },
+      element("b", {}, figure(probability)),
+      ` ${reaches ? "≥" : "<"} ${figure(threshold)}`,
+    ),
+  );
 }
 
 function columns(units, frames) {

@@ -1,0 +1,87 @@
+//! A server with two encoders that decide together.
+
+use std::sync::OnceLock;
+
+use nexis_core::report::{Decider, Verdict};
+use nexis_core::verifier::RowJudge;
+use nexis_gpu::EngineOptions;
+use serde_json::{Value, json};
+
+use super::second::tiny;
+use super::world::{Running, engine, frame_of, made};
+
+/// The demonstration model, and a tiny one that says no to every caption.
+fn together() -> &'static EngineOptions {
+    static FOLDER: OnceLock<(tempfile::TempDir, EngineOptions)> = OnceLock::new();
+    let (_, options) = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let ensemble = Some(tiny(folder.path(), 0.02));
+        (folder, EngineOptions { ensemble, ..engine() })
+    });
+    options
+}
+
+fn judge() -> &'static RowJudge {
+    static JUDGE: OnceLock<RowJudge> = OnceLock::new();
+    JUDGE.get_or_init(|| together().judge().unwrap())
+}
+
+fn server() -> &'static Running {
+    static SERVER: OnceLock<Running> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        Running::start(|options| {
+            options.engine = together().clone();
+            options.roots = vec![made().root.path().to_path_buf()];
+        })
+    })
+}
+
+#[test]
+fn both_encoders_say_over_the_wire_what_they_say_on_the_command_line() {
+    let mut split = 0;
+    for clip in &made().clips {
+        let frames: Vec<_> = clip.pictures[..6].iter().map(|uri| frame_of(uri)).collect();
+        let expected = judge().score_frames(&frames, &clip.caption).unwrap();
+        split += usize::from(expected.alignment.cascade.unwrap().decided_by == Decider::LogOdds);
+        let request = json!({ "caption": clip.caption, "frames": clip.pictures[..6] });
+        // Twice: the second time, the first encoder's embeddings are remembered.
+        for _ in 0..2 {
+            let scored = server().post("/v1/score", &request).ok().json();
+            assert_eq!(scored["alignment"], serde_json::to_value(&expected.alignment).unwrap());
+            assert_eq!(scored["category"], serde_json::to_value(&expected.category).unwrap());
+            assert_eq!(scored["environment"]["ensemble"]["model"]["id"], "tiny");
+            assert!(scored["why"].to_string().contains("by the second encoder"), "{}", scored["why"]);
+        }
+        let of_clip = judge().score(&clip.path, &clip.caption).unwrap();
+        let request = json!({ "caption": clip.caption, "clip": clip.path });
+        let scored = server().post("/v1/score", &request).ok().json();
+        assert_eq!(scored["alignment"], serde_json::to_value(&of_clip.alignment).unwrap());
+
+        let asked = format!(
+            "Caption: {}\n\nReturn ONLY JSON: {{\"match\": true}} or {{\"match\": false}}.",
+            clip.caption
+        );
+        let mut content = vec![json!({ "type": "text", "text": asked })];
+        content.extend(
+            clip.pictures[..6].iter().map(|url| json!({ "type": "image_url", "image_url": { "url": url } })),
+        );
+        let request = json!({ "model": "any", "messages": [{ "role": "user", "content": content }] });
+        let reply = server().post("/v1/chat/completions", &request).ok().json();
+        let matched: Value =
+            serde_json::from_str(reply["choices"][0]["message"]["content"].as_str().unwrap()).unwrap();
+        assert_eq!(matched, json!({ "match": expected.alignment.verdict == Verdict::Accept }));
+    }
+    assert!(split > 0, "the two never disagreed");
+}
+
+#[test]
+fn labels_are_the_first_encoders_and_say_so() {
+    let clip = &made().clips[0];
+    let request = json!({ "frames": clip.pictures[..6] });
+    let labelled = server().post("/v1/classify", &request).ok().json();
+    let alone = judge().without_ensemble();
+    assert_eq!(labelled["environment"], serde_json::to_value(alone.environment()).unwrap());
+    let frames: Vec<_> = clip.pictures[..6].iter().map(|uri| frame_of(uri)).collect();
+    let expected = alone.classify_frames(&frames).unwrap();
+    assert_eq!(labelled["labels"], serde_json::to_value(&expected.labels).unwrap());
+}
