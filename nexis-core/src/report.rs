@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::check::Violation;
 use crate::hash::Digest;
@@ -128,10 +128,16 @@ pub struct EnsembleReport<T> {
     pub second: T,
     /// How far each one's probability lies above its threshold, in log-odds, the first's first: P(match) above the
     /// card's, and the mean P(nature) of the frames above the protocol's. None below three frames.
+    #[serde(serialize_with = "as_list")]
     pub log_odds: Option<[f64; 2]>,
     /// The same of P(nature) of the caption above each card's gate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "as_list")]
     pub gate: Option<[f64; 2]>,
+}
+
+/// A list in every format: where there are tuples, such as in Python, an array would become one.
+fn as_list<S: Serializer>(pair: &Option<[f64; 2]>, serializer: S) -> Result<S::Ok, S::Error> {
+    pair.as_ref().map(<[f64; 2]>::as_slice).serialize(serializer)
 }
 
 impl<T> EnsembleReport<T> {

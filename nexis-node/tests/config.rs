@@ -316,7 +316,7 @@ fn a_second_model_is_pinned_as_the_first() {
     let refused = |network, pin| engine::admit_ensemble(&judge, network, pin).unwrap_err().to_string();
     assert!(refused(Network::Finney, &pin).contains("name another in model.ensemble"));
     assert!(engine::admit_ensemble(&judge, Network::Devnet, &pin).is_ok());
-    let bare = ModelPin { card: None, ..pin };
+    let bare = ModelPin { card: None, ..pin.clone() };
     assert!(refused(Network::Devnet, &bare).contains("its card is not pinned in model.ensemble_card"));
 }
 

@@ -76,7 +76,7 @@ impl Replay {
         options.ensemble = match (&recorded.environment.ensemble, &self.ensemble) {
             (None, None) => None,
             (None, Some(_)) => {
-                eprintln!("nexis: the record was made by one model; --ensemble is left out");
+                writeln!(io::stderr(), "nexis: the record was made by one model; --ensemble is left out")?;
                 None
             }
             (Some(_), Some(id)) => Some(id.clone()),

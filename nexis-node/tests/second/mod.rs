@@ -8,7 +8,7 @@ use nexis_core::model::card::ModelCard;
 use nexis_core::protocol::Category;
 
 /// A folder with a tiny SigLIP whose card says this to every caption, and yes to every frame.
-pub fn tiny(folder: &Path, probability: f64) -> String {
+pub(crate) fn tiny(folder: &Path, probability: f64) -> String {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let (from, to) = (repository.join("tests/fixtures/models/siglip_f32"), folder.join("tiny"));
     fs::create_dir_all(&to).unwrap();
