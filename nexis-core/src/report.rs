@@ -141,14 +141,16 @@ fn as_list<S: Serializer>(pair: &Option<[f64; 2]>, serializer: S) -> Result<S::O
 }
 
 impl<T> EnsembleReport<T> {
-    /// What decided, in words for people: where no judge did, the sum of the log-odds, by the gate's where that is
-    /// what the two disagree about.
+    /// What decided, in words for people: where no judge did, the sum of the log-odds, of the gate's where it rejects or
+    /// is all that the two disagree about.
     fn words(&self, cascade: &CascadeReport) -> String {
         if matches!(cascade.decided_by, Decider::Judge | Decider::Agreement | Decider::Encoder) {
             return cascade.words();
         }
         let split = |[first, second]: &[f64; 2]| (*first >= 0.0) != (*second >= 0.0);
-        let of_gate = self.gate.filter(|gate| cascade.decided_by == Decider::LogOdds && split(gate));
+        let frames_accept = cascade.encoder == Verdict::Accept && !self.log_odds.as_ref().is_some_and(split);
+        let by_gate = |gate: &[f64; 2]| split(gate) && (gate.iter().sum::<f64>() < 0.0 || frames_accept);
+        let of_gate = self.gate.filter(|gate| cascade.decided_by == Decider::LogOdds && by_gate(gate));
         let (of, sum) = match of_gate {
             Some(gate) => (" of the caption's gate", Some(gate)),
             None => ("", self.log_odds),

@@ -436,6 +436,15 @@ fn gates_that_disagree_go_by_their_log_odds_and_no_judge_is_asked_about_them() {
         }
         assert_eq!(judge.asked.load(Ordering::SeqCst), 0);
     }
+    // Behind gates that let it pass, frames on which both agree decide.
+    let of = |gate| Opinion { gate, nature: Opinion::NO.nature, ..Opinion::YES };
+    let with = both(of(0.8), of(0.3));
+    let scores = with.score(&clip, &caption).unwrap();
+    assert_eq!(scores.category.decision, Verdict::Reject);
+    assert_eq!(scores.category.cascade.unwrap().decided_by, Decider::Agreement);
+    let found = with.violations("c", &caption, &scores.alignment, &scores.category).unwrap();
+    assert_eq!(found[0].code(), "category_strict_reject:c");
+    assert!(found[0].detail.ends_with("clear; both encoders agree"), "{}", found[0].detail);
 }
 
 #[test]

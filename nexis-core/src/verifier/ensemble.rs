@@ -6,8 +6,8 @@
 //! - **Where they disagree, or one of them is in its band**, the case is in doubt, and a judge decides it as it does behind
 //!   one encoder. Where there is none, or it cannot be asked, two that say the same are still followed; else the sum of
 //!   their [`lead`]s decides by its sign, and a tie accepts as a probability at its threshold does
-//!   ([`Decider::LogOdds`]). Log-odds are measured from each one's threshold because that is where its card says that
-//!   errors balance: a probability of 0.4 is a yes of one card and a no of another.
+//!   ([`Decider::LogOdds`]). Log-odds are measured from each one's threshold, where its card's calibration put the share of
+//!   errors that was asked for: a probability of 0.4 is a yes of one card and a no of another.
 //! - **A category** is two questions. The caption gate is asked of words alone, so that no judge is asked about it: it
 //!   goes by agreement, else by the sum, of both models' P(nature) of the caption from their own gates. The strict rule
 //!   on the frames goes as a caption does, with the mean P(nature) of the middle frames from the protocol's limit. (Scores
@@ -52,7 +52,7 @@ impl Readings {
 /// Frames of one size as each encoder sees them.
 pub(super) struct Embedded {
     pub(super) first: FrameEmbeddings,
-    /// None where there is one encoder, or where the frames were embedded elsewhere, by the first alone.
+    /// None where there is one encoder.
     pub(super) second: Option<FrameEmbeddings>,
 }
 
@@ -174,8 +174,9 @@ impl RowJudge {
 
     /// The text side of a caption.
     pub(super) fn read_caption(&self, caption: &str) -> Result<Readings> {
+        let first = self.first.read(caption)?;
         let second = self.second.as_ref().map(|second| second.read(caption)).transpose()?;
-        Ok(Readings { first: self.first.read(caption)?, second })
+        Ok(Readings { first, second })
     }
 
     /// What the gates make of a caption that has been read.
@@ -195,8 +196,9 @@ impl RowJudge {
 
     /// Embeds frames of one size, for each encoder.
     pub(super) fn embed_all(&self, frames: &[Frame]) -> Result<Embedded, MediaFailure> {
+        let first = self.first.embed(frames, self.batch)?;
         let second = self.second.as_ref().map(|second| second.embed(frames, self.batch)).transpose()?;
-        Ok(Embedded { first: self.first.embed(frames, self.batch)?, second })
+        Ok(Embedded { first, second })
     }
 
     /// A caption against frames, as the encoders say.
@@ -267,8 +269,9 @@ impl RowJudge {
         report.decision = verdict(passes && !gates.rejected);
         report.ensemble =
             Some(Box::new(EnsembleReport { first, second, log_odds: leads, gate: gates.log_odds }));
+        // Gates that disagree have decided where they reject, and where nothing behind them does.
         let split = gates.first.rejected != gate.rejected;
-        let doubt = split || (!gates.rejected && self.category_doubt(report));
+        let doubt = if gates.rejected { split } else { self.category_doubt(report) || (split && passes) };
         report.cascade = Some(decided(doubt, report.decision));
     }
 
