@@ -156,12 +156,12 @@ def test_nothing_of_it_is_there_without_them(honest: Path) -> None:
     assert all(a.cascade is None and a.ensemble is None for a, _ in rows(report))
 
 
-def test_the_networks_checks_take_such_a_verifier(clip: Path, tiny: Path) -> None:
+def test_the_networks_checks_take_such_a_verifier(clip: Path, tiny: Path, tmp_path: Path) -> None:
     verifier = nexis.Verifier(ensemble=tiny)
     wrong = verifier.score(clip, "four red buses in a tunnel").alignment
     row = {"clip_id": "c", "caption": "four red buses in a tunnel"}
     pictures = pytest.importorskip("PIL.Image")
-    files = [clip.with_suffix(f".{i}.png") for i in range(3)]
+    files = [tmp_path / f"{i}.png" for i in range(3)]
     for file, frame in zip(files, nexis.decode(clip), strict=False):
         pictures.fromarray(frame).save(file)
     codes = CaptionSemanticChecker(verifier=verifier).check(sampled=[row], frame_paths_by_clip_id={"c": files})
