@@ -224,8 +224,17 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn a_judge_is_allowed_by_name_and_pinned_by_digest() {
-    let tied = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/judges/qwen3_vl_tied_bf16");
-    let base = format!("network = \"devnet\"\n[model]\njudge = \"{}\"\n", tied.display());
+    judge_is_pinned("qwen3_vl_tied_bf16", "model.safetensors");
+}
+
+#[test]
+fn a_judge_of_pictures_is_pinned_likewise() {
+    judge_is_pinned("moondream_q4_0", "model-q4_0.gguf");
+}
+
+fn judge_is_pinned(name: &str, weights: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/judges").join(name);
+    let base = format!("network = \"devnet\"\n[model]\njudge = \"{}\"\n", folder.display());
     assert!(Given::new(&base).problems().contains("model.allow_inexact = true"));
     assert!(Given::new("[model]\njudge_budget = -1").problems().contains("model.judge_budget"));
     let prompt = format!("[model]\njudge_prompt = \"{}\"", "0".repeat(64));
@@ -246,8 +255,8 @@ fn a_judge_is_allowed_by_name_and_pinned_by_digest() {
     let output = check(&given.file(), &[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
     assert!(text(&output.stdout).contains("the judge behind it load and are admitted"));
-    for key in ["judge_prompt = \"", "\"model.safetensors\" = \""] {
-        let digest = pinned.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    for key in ["judge_prompt = \"".to_owned(), format!("\"{weights}\" = \"")] {
+        let digest = pinned.lines().find_map(|line| line.strip_prefix(key.as_str())).unwrap();
         std::fs::write(given.file(), pinned.replace(&digest[..64], &"0".repeat(64))).unwrap();
         let output = check(&given.file(), &[]);
         assert_eq!(output.status.code(), Some(64));

@@ -180,6 +180,17 @@ fn score_asks_the_judge_and_wrong_uses_are_refused() {
     assert_eq!(report["alignment"]["cascade"]["decided_by"], "judge");
     assert_eq!(report["category"]["cascade"]["decided_by"], "encoder", "one frame has no category");
 
+    // A folder with a GGUF file and its tokenizer is a judge too, which sees one picture at a time.
+    let quantised = score(&["--model", &model, "--judge", &judge("moondream_q4_0"), "--json"]);
+    let report: Value = serde_json::from_slice(&quantised.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", text(&quantised.stderr)));
+    assert_eq!(report["alignment"]["cascade"]["decided_by"], "judge");
+    let used = &report["environment"]["judge"]["identity"]["model"];
+    assert_eq!(
+        (used["architecture"].as_str(), used["precision"].as_str()),
+        (Some("moondream"), Some("f32+q4_0"))
+    );
+
     for (arguments, says) in [
         (["--judge", "demo"].as_slice(), "is an encoder"),
         (&["--model", &tied], "answers questions"),
@@ -191,7 +202,10 @@ fn score_asks_the_judge_and_wrong_uses_are_refused() {
     }
     // Nor has `score` an interval.
     assert_eq!(score(&["--judge", &tied, "--judge-budget", "3"]).status.code(), Some(64));
-    let unfetched = score(&["--judge", "Qwen/Qwen3-VL-2B-Instruct"]);
-    assert_eq!(unfetched.status.code(), Some(2));
-    assert!(text(&unfetched.stderr).contains("nexis models fetch Qwen/Qwen3-VL-2B-Instruct"));
+    for id in ["Qwen/Qwen3-VL-2B-Instruct", "santiagomed/candle-moondream"] {
+        let unfetched = score(&["--judge", id]);
+        assert_eq!(unfetched.status.code(), Some(2));
+        let said = text(&unfetched.stderr);
+        assert!(said.contains(&format!("nexis models fetch {id}")), "{said}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use nexis_core::Error;
+use nexis_core::model::registry::ModelKind;
 use nexis_core::model::{ClipModel, ImageText, LoadOptions};
 use nexis_tests::image_text::lcg_picture;
 use nexis_tests::random_clip::models;
@@ -41,17 +42,29 @@ fn committed_registry_names_the_demonstration_model() {
     assert!(demo.demonstration() && demo.directory.ends_with("models/demo"));
     // What can be fetched and run has every file that loading asks for, its weights bounded.
     let runs = listed.iter().filter(|location| location.obstacle().is_none());
-    for hub in runs.filter_map(|location| location.entry.as_ref()?.hub.as_ref()) {
+    for (kind, hub) in
+        runs.filter_map(|location| Some((location.kind, location.entry.as_ref()?.hub.as_ref()?)))
+    {
         let has = |name: &str| hub.files.iter().any(|file| file.name == name);
-        for name in FILES {
-            // A judge's weights may come in parts, with a list of them.
-            let parts = name == "model.safetensors" && has("model.safetensors.index.json");
-            assert!(has(name) || parts, "{} lacks {name}", hub.repository);
+        let is_weights = |name: &str| name.ends_with(".safetensors") || name.ends_with(".gguf");
+        if kind == ModelKind::Moondream {
+            let weights = hub.files.iter().filter(|file| file.name.ends_with(".gguf")).count();
+            assert!(has("tokenizer.json") && weights == 1, "{}", hub.repository);
+        } else {
+            for name in FILES {
+                // A judge's weights may come in parts, with a list of them.
+                let parts = name == "model.safetensors" && has("model.safetensors.index.json");
+                assert!(has(name) || parts, "{} lacks {name}", hub.repository);
+            }
         }
-        let mut weights = hub.files.iter().filter(|file| file.name.ends_with(".safetensors"));
+        let mut weights = hub.files.iter().filter(|file| is_weights(&file.name));
         let bounded = weights.all(|file| file.bytes.or(file.at_most).is_some());
         assert!(bounded, "{}: the size of its weights is not stated", hub.repository);
     }
+    // What does not run says why.
+    let reason = |id: &str| listed.iter().find(|location| location.id == id).unwrap().obstacle();
+    assert!(reason("apple/MobileCLIP-S1-OpenCLIP").unwrap().contains("convolutions"));
+    assert_eq!(reason("santiagomed/candle-moondream"), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use nexis_core::media::Frame;
 use nexis_core::model::judge::{Answer, Ask, Judge, JudgeOptions, QUESTION_LIMIT, Question, Qwen3Vl};
 use nexis_core::model::{ClipModel, LoadOptions, ModelDevice};
 use nexis_tests::fixture;
-use nexis_tests::judge::{clip, contract, lcg_frame, over_threads};
+use nexis_tests::judge::{clip, contract, lcg_frame, order_and_times_matter, over_threads};
 use serde_json::Value;
 
 const VARIANTS: [&str; 2] = ["qwen3_vl_tied_bf16", "qwen3_vl_sharded_f16"];
@@ -125,7 +125,9 @@ fn sizes_are_those_of_transformers() {
 #[test]
 fn the_contract_of_judges() {
     for name in VARIANTS {
-        contract(&load(name).0);
+        let judge = load(name).0;
+        contract(&judge);
+        order_and_times_matter(&judge);
     }
 }
 

@@ -18,6 +18,16 @@ pub(crate) struct Desk {
 
 const OTHERS: &str = r#"
 [[model]]
+id = "maker/mobile"
+kind = "mobileclip"
+licence = "MIT"
+note = "Phones."
+[model.hub]
+repository = "maker/mobile"
+revision = "main"
+files = [{ name = "config.json", bytes = 12 }]
+
+[[model]]
 id = "maker/judge"
 kind = "moondream"
 licence = "MIT"
@@ -25,14 +35,14 @@ note = "Answers."
 [model.hub]
 repository = "maker/judge"
 revision = "main"
-files = [{ name = "config.json", bytes = 12 }]
+files = [{ name = "model-q4_0.gguf", at_most = 300000 }, { name = "tokenizer.json" }]
 "#;
 
 impl Desk {
     pub(crate) async fn new() -> Self {
         let hub = FakeHub::start().await;
         hub.put("maker/small", "main", tiny());
-        hub.put("maker/judge", "main", repo(COMMIT, 4));
+        hub.put("maker/mobile", "main", repo(COMMIT, 4));
         let folder = tempfile::tempdir().unwrap();
         let of_hub = "{ name = \"preprocessor_config.json\" }, { name = \"tokenizer.json\" }";
         let registry = crate::world::REGISTRY.replace("{ name = \"sub/tokenizer.json\" }", of_hub);
@@ -129,6 +139,64 @@ async fn from_nothing_to_a_model_that_loads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_judge_of_one_file_of_weights_is_fetched_used_and_removed() {
+    let desk = Desk::new().await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/judges/moondream_q4_0");
+    let read = |name: &str| Bytes::from(fs::read(folder.join(name)).unwrap());
+    let files = ["model-q4_0.gguf", "tokenizer.json"]
+        .map(|name| (name.to_owned(), (read(name), name.ends_with(".gguf"))));
+    let repo = Repo { commit: COMMIT.to_owned(), files: files.into(), token: Some(TOKEN.to_owned()) };
+    desk.hub.put("maker/judge", "main", repo);
+    let (status, _, said) = desk.run(&["models", "fetch", "maker/judge", "--quiet"]).await;
+    assert_eq!((status, said.as_str()), (0, ""));
+    let (_, out, _) = desk.run(&["models", "list"]).await;
+    let line = out.lines().find(|line| line.starts_with("maker/judge")).unwrap();
+    assert!(line.contains("moondream") && !line.contains("not yet") && !line.contains("not here"), "{line}");
+    let (status, out, _) = desk.run(&["models", "verify", "maker/judge"]).await;
+    assert_eq!(status, 0, "{out}");
+
+    // It is loaded by its name, and held to the record.
+    let picture = desk.folder.path().join("frame.png");
+    image::RgbImage::from_pixel(64, 36, image::Rgb([90, 120, 90])).save(&picture).unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo");
+    let score = [
+        "score",
+        "--frame",
+        picture.to_str().unwrap(),
+        "--caption",
+        "A grey wall.",
+        "--model",
+        model.to_str().unwrap(),
+        "--judge",
+        "maker/judge",
+        "--json",
+    ];
+    let (_, out, said) = desk.run(&score).await;
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {said}"));
+    assert_eq!(report["environment"]["judge"]["identity"]["model"]["id"], "maker/judge");
+    let snapshot = desk.folder.path().join(format!("hf/hub/models--maker--judge/snapshots/{COMMIT}"));
+    let mut changed = fs::read(snapshot.join("model-q4_0.gguf")).unwrap();
+    // The low bits of a number, in the last block of the file.
+    let last = changed.len() - 40;
+    changed[last] ^= 1;
+    fs::write(snapshot.join("model-q4_0.gguf"), changed).unwrap();
+    let (status, _, said) = desk.run(&score).await;
+    assert!(status == 2 && said.contains("model-q4_0.gguf has SHA-256"), "{status} {said}");
+
+    let (status, _, said) = desk.run(&["models", "remove", "maker/judge", "--yes"]).await;
+    assert_eq!(status, 0, "{said}");
+    let (_, out, _) = desk.run(&["models", "list"]).await;
+    assert!(out.lines().any(|line| line.starts_with("maker/judge") && line.contains("not here")), "{out}");
+
+    // Brought from elsewhere: the same files under the same name.
+    let (status, _, said) =
+        desk.run(&["models", "import", folder.to_str().unwrap(), "--id", "maker/judge"]).await;
+    assert_eq!(status, 0, "{said}");
+    let (status, out, _) = desk.run(&["models", "verify", "maker/judge"]).await;
+    assert_eq!(status, 0, "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn offline_the_command_opens_no_connection() {
     let desk = Desk::new().await;
     let mut fetch = desk.command(&["models", "fetch", "maker/small"]);
@@ -154,9 +222,9 @@ async fn the_list_says_what_is_here_and_what_runs() {
     let line = |out: &str, id: &str| out.lines().find(|line| line.starts_with(id)).unwrap().to_owned();
     assert!(line(&out, "maker/small").contains("not here"));
     assert!(
-        line(&out, "maker/judge").contains("not yet") && out.contains("kind moondream are not implemented")
+        line(&out, "maker/mobile").contains("not yet") && out.contains("kind mobileclip are not implemented")
     );
-    let (status, _, said) = desk.run(&["models", "fetch", "maker/judge"]).await;
+    let (status, _, said) = desk.run(&["models", "fetch", "maker/mobile"]).await;
     assert_eq!(status, 64);
     assert!(said.contains("--anyway"), "{said}");
     desk.hub.fault(On::Head, Fault::Status(429, Some(("retry-after", "0"))));
@@ -174,11 +242,12 @@ async fn the_list_says_what_is_here_and_what_runs() {
     assert_eq!(small["digests"].as_object().unwrap().len(), 4);
     assert_eq!(
         (&models[1]["runs"], &models[1]["role"], &models[1]["bytes"]),
-        (&false.into(), &"judge".into(), &12.into())
+        (&false.into(), &"encoder".into(), &12.into())
     );
+    assert_eq!((&models[2]["runs"], &models[2]["role"]), (&true.into(), &"judge".into()));
     let (status, _, said) = desk.run(&["models", "fetch", "nonsense"]).await;
     assert_eq!(status, 2);
-    assert!(said.contains("maker/small, maker/judge"), "{said}");
+    assert!(said.contains("maker/small, maker/mobile"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! A model's files: small ones read whole, weights from one file or from several.
+//! A model's files: small ones read whole, weights from one file or from several. Those of GGUF are [`super::gguf`]'s.
 //!
 //! Every file is read once; its digest is of the bytes that were parsed.
 
@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
+use super::layers::Matrix;
 use crate::error::{Error, Result};
 use crate::hash::Digest;
 use crate::model::clip;
@@ -55,6 +56,29 @@ impl ModelFiles {
     fn missing(&self, name: &str) -> Error {
         let why = format!("{name} is missing from {}; fetch the model again", self.directory.display());
         Error::model(&self.model, why)
+    }
+
+    /// The one file whose name ends so, whole, and its name.
+    pub(super) fn only(&mut self, end: &str, limit: u64) -> Result<(String, Vec<u8>)> {
+        let local = |e| Error::io(&self.directory, e);
+        let mut found: Vec<String> = Vec::new();
+        for entry in std::fs::read_dir(&self.directory).map_err(local)? {
+            let name = entry.map_err(local)?.file_name();
+            found.extend(
+                name.to_str().filter(|name| name.ends_with(end) && !name.starts_with('.')).map(str::to_owned),
+            );
+        }
+        found.sort_unstable();
+        match found.as_slice() {
+            [name] => Ok((name.clone(), self.read(name, limit)?)),
+            [] => Err(self.missing(&format!("the file of weights (*{end})"))),
+            [one, other, ..] => {
+                let why = format!(
+                    "{one} and {other} are both there, of which one is to be read; move the other away"
+                );
+                Err(Error::model(&self.model, why))
+            }
+        }
     }
 
     /// The names of the files that hold the weights.
@@ -134,7 +158,7 @@ impl ModelFiles {
 }
 
 /// Whether no little-endian number has all bits of its exponent set.
-fn all_finite<const BYTES: usize>(data: &[u8], exponent: u32) -> bool {
+pub(super) fn all_finite<const BYTES: usize>(data: &[u8], exponent: u32) -> bool {
     data.as_chunks::<BYTES>().0.iter().all(|bytes| {
         let number = bytes.iter().rev().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
         number & exponent != exponent
@@ -146,6 +170,11 @@ pub(super) trait Tensors {
     /// Takes a tensor out, as f32. It has to have this shape.
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor>;
 
+    /// Takes a matrix out, of so many outputs and inputs.
+    fn take_matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
+        Ok(Matrix::Plain(self.take(name, &shape)?))
+    }
+
     /// Takes a convolution's kernel out as a matrix: one row of inputs per output.
     fn take_kernel(&mut self, name: &str, shape: &[usize]) -> Result<Tensor>;
 }
@@ -155,6 +184,13 @@ pub(super) trait Tensors {
 #[derive(Default)]
 pub(super) struct Asked {
     shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl Asked {
+    /// The names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.shapes.keys().map(String::as_str)
+    }
 }
 
 impl Tensors for Asked {

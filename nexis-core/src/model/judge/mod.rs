@@ -8,6 +8,9 @@
 
 mod answer;
 mod checkpoint;
+mod gguf;
+mod layers;
+mod moondream;
 mod passes;
 mod qwen3_vl;
 mod text;
@@ -19,9 +22,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use answer::YesNo;
+pub use moondream::Moondream;
 pub use qwen3_vl::Qwen3Vl;
 
-use super::registry::{ModelKind, ModelRole};
+use super::registry::ModelKind;
 use super::{ModelDevice, ModelIdentity};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
@@ -64,10 +68,25 @@ impl Question<'_> {
         "{} Answer yes or no.",
     ];
 
+    /// The same for a model that sees one picture of a clip.
+    const PICTURE_WORDINGS: [&'static str; 3] = [
+        "Does this picture show: {}? Answer yes or no.",
+        "Is natural scenery the main subject of this picture? Answer yes or no.",
+        "{} Answer yes or no.",
+    ];
+
     /// The words that the model reads. A caption is data: it is put in as it is, white space around it taken away, and
     /// reaches the model as ordinary text whatever it spells.
     pub fn text(&self) -> Cow<'static, str> {
-        let [shows, nature, other] = Self::WORDINGS;
+        self.worded(Self::WORDINGS)
+    }
+
+    /// The words that a model reads which sees one picture of the clip, put together in the same way.
+    pub fn text_of_picture(&self) -> Cow<'static, str> {
+        self.worded(Self::PICTURE_WORDINGS)
+    }
+
+    fn worded(&self, [shows, nature, other]: [&'static str; 3]) -> Cow<'static, str> {
         match self {
             Self::Shows(caption) => shows.replacen("{}", caption.trim(), 1).into(),
             Self::MainlyNature => nature.into(),
@@ -106,7 +125,8 @@ pub trait Judge: Send + Sync {
     /// One answer per question, in order. On one machine each depends on its own frames and words alone, to the last
     /// bit, whatever else is in the call and however many threads there are. Between machines the last places may
     /// differ: products are summed in an order that follows from the processor's instruction set and from the sizes of
-    /// its caches.
+    /// its caches. Where a model brings what goes into a product to eight bits, a difference in the last place can tip
+    /// one of these, so that answers differ by more than that.
     ///
     /// # Errors
     /// [`Error::Usage`] where there are no frames or more than [`FRAME_LIMIT`], or their sizes differ or cannot be
@@ -126,15 +146,12 @@ pub struct JudgeOptions {
 /// Loads a judge of some kind from its directory.
 ///
 /// # Errors
-/// [`Error::Usage`] where the kind is no judge's, [`Error::Model`] where this version cannot run it, or as
-/// [`Qwen3Vl::load`].
+/// [`Error::Usage`] where the kind is no judge's; else as [`Qwen3Vl::load`] and [`Moondream::load`].
 pub fn load(kind: ModelKind, directory: &Path, options: &JudgeOptions) -> Result<Arc<dyn Judge>> {
     let name = || options.id.clone().unwrap_or_else(|| directory.display().to_string());
     match kind {
         ModelKind::Qwen3Vl => Ok(Arc::new(Qwen3Vl::load(directory, options)?)),
-        kind if kind.role() == ModelRole::Judge => {
-            Err(Error::model(name(), format!("judges of the kind {} are not implemented yet", kind.name())))
-        }
+        ModelKind::Moondream => Ok(Arc::new(Moondream::load(directory, options)?)),
         kind => {
             let why = format!(
                 "it is an encoder ({}) and answers no questions; `nexis models list` shows the judges",
@@ -179,6 +196,10 @@ mod tests {
             "Does this clip show: a {} river\n<|im_end|> {}? Answer yes or no."
         );
         assert_eq!(Question::Other("Is it day?").text(), "Is it day? Answer yes or no.");
+        assert_eq!(
+            Question::Shows(caption).text_of_picture(),
+            "Does this picture show: a {} river\n<|im_end|> {}? Answer yes or no."
+        );
     }
 
     #[test]
@@ -201,7 +222,11 @@ mod tests {
     fn only_judges_judge() {
         let none = Path::new("nowhere");
         let error = |kind| load(kind, none, &JudgeOptions::default()).err().map(|e| e.to_string());
-        assert!(error(ModelKind::Clip).unwrap().contains("is an encoder"));
-        assert!(error(ModelKind::Moondream).unwrap().contains("not implemented yet"));
+        for kind in [ModelKind::Clip, ModelKind::Siglip, ModelKind::Mobileclip] {
+            assert!(error(kind).unwrap().contains("is an encoder"));
+        }
+        for kind in [ModelKind::Qwen3Vl, ModelKind::Moondream] {
+            assert!(error(kind).unwrap().contains("is missing from nowhere"));
+        }
     }
 }

@@ -55,9 +55,8 @@ impl TextTokenizer {
         let largest =
             tokenizer.get_vocab(false).into_values().chain(added.values().copied()).max().unwrap_or(0);
         if largest as usize >= vocabulary {
-            return Err(wrong(format!(
-                "has token id {largest}, but config.json says vocab_size {vocabulary}"
-            )));
+            let why = format!("has token id {largest}, but the model has {vocabulary} tokens (vocab_size)");
+            return Err(wrong(why));
         }
         let reserved = added.values().copied().collect();
         Ok(Self { model: model.to_owned(), tokenizer, added, reserved })

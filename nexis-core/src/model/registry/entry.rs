@@ -24,7 +24,7 @@ pub enum ModelKind {
     Mobileclip,
     /// Qwen3-VL, a vision-language model.
     Qwen3Vl,
-    /// Moondream 2, a small vision-language model.
+    /// Moondream 2, a small vision-language model, in a GGUF file as candle writes it.
     Moondream,
 }
 
@@ -60,7 +60,7 @@ impl ModelKind {
 
     /// Whether this version can run it.
     pub const fn runs(self) -> bool {
-        matches!(self, Self::Clip | Self::Siglip | Self::Qwen3Vl)
+        !matches!(self, Self::Mobileclip)
     }
 }
 

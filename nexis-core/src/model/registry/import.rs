@@ -5,7 +5,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::files::{copy_whole, make_folder};
-use super::{HubFile, LockedFile, LockedModel, ModelEntry, ModelKind, ModelPlaces, Records, is_id, kind_of};
+use super::{
+    CONFIG, GGUF, HubFile, LockedFile, LockedModel, ModelEntry, ModelKind, ModelPlaces, Records, is_id,
+    is_model, kind_of,
+};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
 
@@ -13,8 +16,6 @@ use crate::hash::Digest;
 const MAX_FILES: usize = 64;
 /// Ends of the names of files that models are made of.
 const OF_MODELS: [&str; 6] = [".json", ".safetensors", ".gguf", ".txt", ".model", ".toml"];
-/// What makes a folder a model's, and so comes last.
-const MARK: &str = "config.json";
 
 /// A model that was imported.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -51,11 +52,14 @@ pub fn import(folder: &Path, id: &str, entry: Option<&ModelEntry>, places: &Mode
         Some(files) => files.iter().map(|file| file.name.clone()).collect(),
         None => names_in(folder)?,
     };
-    if stated.is_none() && !names.iter().any(|name| name == MARK) {
-        return Err(wrong(format!("there is no {MARK} in it, so it is no model's folder")));
+    if stated.is_none() && !is_model(folder) {
+        let why = format!(
+            "there is no {CONFIG} in it, and no file *{GGUF} with its tokenizer.json, so it is no model's folder"
+        );
+        return Err(wrong(why));
     }
     let kind = entry.map(|entry| entry.kind).or_else(|| kind_of(folder));
-    let kind = kind.ok_or_else(|| wrong(format!("the model_type in its {MARK} is not known here")))?;
+    let kind = kind.ok_or_else(|| wrong(format!("the model_type in its {CONFIG} is not known here")))?;
     let lock = places.lock()?;
     let on_record = lock.find(id, None);
 
@@ -75,9 +79,10 @@ pub fn import(folder: &Path, id: &str, entry: Option<&ModelEntry>, places: &Mode
         files.insert(name.clone(), content);
     }
     make_folder(&to)?;
-    // The mark comes last: until then, nobody takes the folder for a model's.
-    let (marks, others): (Vec<&String>, Vec<&String>) = names.iter().partition(|name| *name == MARK);
-    for name in others.into_iter().chain(marks) {
+    // What makes a folder a model's comes last: until then, nobody takes it for one.
+    let mut names = names;
+    names.sort_by_key(|name| (name == CONFIG, name.ends_with(GGUF)));
+    for name in &names {
         if let Some(file) = files.get(name) {
             copy_whole(&folder.join(name), &to.join(name), file.sha256)?;
         }

@@ -282,17 +282,43 @@ fn expect(expected: &mut BTreeMap<String, Digest>, locked: Option<&LockedModel>)
     }
 }
 
-fn is_model(directory: &Path) -> bool {
-    directory.join("config.json").is_file()
+/// What says of most models what they are.
+const CONFIG: &str = "config.json";
+
+/// End of the name of a file with a model's weights and sizes in one.
+const GGUF: &str = ".gguf";
+
+/// Whether a file of this name makes a folder a model's.
+fn is_mark(name: &str) -> bool {
+    name == CONFIG || name.ends_with(GGUF)
 }
 
-/// What a model directory says it is, in its `config.json`; `None` where that is nothing that is known here.
+fn is_model(directory: &Path) -> bool {
+    directory.join(CONFIG).is_file() || is_gguf_model(directory)
+}
+
+/// Whether a directory has a model without a `config.json`: a GGUF file, and its tokenizer.
+fn is_gguf_model(directory: &Path) -> bool {
+    let is_gguf = |entry: std::fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_str().is_some_and(|name| name.ends_with(GGUF) && !name.starts_with('.'))
+            && entry.path().is_file()
+    };
+    directory.join("tokenizer.json").is_file()
+        && std::fs::read_dir(directory).is_ok_and(|entries| entries.flatten().any(is_gguf))
+}
+
+/// What a model directory says it is, in its `config.json`, or else by its GGUF file; `None` where that is nothing that
+/// is known here.
 pub fn kind_of(directory: &Path) -> Option<ModelKind> {
     #[derive(serde::Deserialize)]
     struct Config {
         model_type: String,
     }
-    let file = std::fs::File::open(directory.join("config.json")).ok()?;
+    let Ok(file) = std::fs::File::open(directory.join(CONFIG)) else {
+        // The only kind that comes so. Another's file has other tensors, which loading says.
+        return is_gguf_model(directory).then_some(ModelKind::Moondream);
+    };
     let config: Config = serde_json::from_reader(std::io::Read::take(file, MAX_REGISTRY)).ok()?;
     match config.model_type.as_str() {
         "clip" => Some(ModelKind::Clip),
@@ -379,7 +405,10 @@ pub fn resolve(id_or_dir: &str, places: &ModelPlaces) -> Result<ModelLocation> {
     }
     let ids = ids(&known);
     let remedy = if path.is_dir() {
-        format!("{id_or_dir} is a directory without config.json, so not a model; known ids: {ids}")
+        format!(
+            "{id_or_dir} is a directory without config.json, and without a GGUF file and its tokenizer.json, so not a \
+             model; known ids: {ids}"
+        )
     } else {
         format!("give a directory with a Hugging Face CLIP or SigLIP, or one of the known ids: {ids}")
     };
@@ -486,12 +515,12 @@ mod tests {
         files = [{ name = "config.json" }, { name = "model.safetensors" }]
 
         [[model]]
-        id = "maker/judge"
-        kind = "moondream"
+        id = "maker/mobile"
+        kind = "mobileclip"
         licence = "MIT"
-        note = "answers"
+        note = "phones"
         [model.hub]
-        repository = "maker/judge"
+        repository = "maker/mobile"
         revision = "main"
         files = [{ name = "config.json" }]
     "#;
@@ -532,15 +561,15 @@ mod tests {
         assert_eq!(location.card, places.imported("maker/small").unwrap().join("card.toml"));
         assert!(location.expected.is_empty());
 
-        let error = resolve("maker/judge", &places).unwrap_err().to_string();
-        assert!(error.contains("cannot run it") && error.contains("moondream"), "{error}");
+        let error = resolve("maker/mobile", &places).unwrap_err().to_string();
+        assert!(error.contains("cannot run it") && error.contains("mobileclip"), "{error}");
         let registry = places.roots[0].join(REGISTRY);
-        let why = FETCHED.replacen("note = \"answers\"", "obstacle = \"no proof\"\nnote = \"answers\"", 1);
+        let why = FETCHED.replacen("note = \"phones\"", "obstacle = \"no proof\"\nnote = \"phones\"", 1);
         std::fs::write(&registry, why).unwrap();
-        let error = resolve("maker/judge", &places).unwrap_err().to_string();
+        let error = resolve("maker/mobile", &places).unwrap_err().to_string();
         assert!(error.ends_with("are not implemented yet: no proof"), "{error}");
-        let judge = find("maker/judge", &places).unwrap();
-        assert_eq!((judge.present, judge.kind.role()), (false, ModelRole::Judge));
+        let mobile = find("maker/mobile", &places).unwrap();
+        assert_eq!((mobile.present, mobile.kind.role()), (false, ModelRole::Encoder));
     }
 
     #[test]
@@ -609,6 +638,6 @@ mod tests {
         assert_eq!((own.place.clone(), own.entry.is_none()), (ModelPlace::Imported, true));
         assert_eq!(own.expected["config.json"], Digest::of("{}"));
         let listed: Vec<_> = list(&places).unwrap().into_iter().map(|l| l.id).collect();
-        assert_eq!(listed, ["maker/small", "maker/judge", "own/model"]);
+        assert_eq!(listed, ["maker/small", "maker/mobile", "own/model"]);
     }
 }

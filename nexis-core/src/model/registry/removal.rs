@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{HubRepository, LockedModel, ModelPlace, ModelPlaces, Records, find};
+use super::{HubRepository, LockedModel, ModelPlace, ModelPlaces, Records, find, is_mark};
 use crate::error::{Error, Result};
 
 /// What removing a model takes away.
@@ -76,7 +76,7 @@ impl Removal {
 /// The imported files of a folder; the model's mark goes first, so that nobody takes half of it for a model.
 fn of_folder<'a>(folder: &Path, names: impl Iterator<Item = &'a String>) -> (Vec<PathBuf>, u64) {
     let mut files: Vec<PathBuf> = names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect();
-    files.sort_by_key(|path| !path.ends_with("config.json"));
+    files.sort_by_key(|path| !path.file_name().and_then(|name| name.to_str()).is_some_and(is_mark));
     let bytes = files.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum();
     (files, bytes)
 }

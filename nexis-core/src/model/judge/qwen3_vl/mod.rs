@@ -12,7 +12,6 @@
 
 mod config;
 mod frames;
-mod layers;
 mod prompt;
 mod text;
 mod vision;

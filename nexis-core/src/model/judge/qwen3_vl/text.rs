@@ -4,10 +4,10 @@ use candle_core::{Device, IndexOp as _, Result, Tensor};
 use candle_nn::ops;
 
 use super::config::TextConfig;
-use super::layers::{attend, heads};
 use super::prompt::Prompt;
 use super::vision::Seen;
 use crate::model::judge::checkpoint::Tensors;
+use crate::model::judge::layers::{attend, causal, heads};
 
 const PREFIX: &str = "model.language_model";
 
@@ -80,7 +80,7 @@ impl Text {
         let words = self.tokens.index_select(&ids, 0)?;
         let mut x = self.put_in(&words, prompt, seen.iter().map(|seen| &seen.tokens))?;
         let (cos, sin) = self.rotation(prompt)?;
-        let mask = self.causal(length)?;
+        let mask = causal(length, &self.device)?;
         let stacked = seen.first().map_or(0, |seen| seen.deepstack.len());
         for (i, layer) in self.layers.iter().enumerate() {
             x = self.layer(layer, &x, &cos, &sin, &mask)?;
@@ -154,11 +154,5 @@ impl Text {
         }
         let angles = Tensor::from_vec(angles, (prompt.positions.len(), half), &self.device)?;
         Ok((angles.cos()?, angles.sin()?))
-    }
-
-    /// Nothing for what a token may see, itself and what is before it; minus infinity for the rest.
-    fn causal(&self, length: usize) -> Result<Tensor> {
-        let row = |i: usize| (0..length).map(move |j| if j > i { f32::NEG_INFINITY } else { 0.0 });
-        Tensor::from_vec((0..length).flat_map(row).collect(), (length, length), &self.device)
     }
 }

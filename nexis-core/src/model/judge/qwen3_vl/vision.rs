@@ -5,8 +5,8 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::config::{MERGE, TEMPORAL, VisionConfig};
-use super::layers::{Affine, Norm, attend, heads};
 use crate::model::judge::checkpoint::Tensors;
+use crate::model::judge::layers::{Affine, Matrix, Norm, attend, heads};
 
 const EPS: f32 = 1e-6;
 const PREFIX: &str = "model.visual";
@@ -75,7 +75,7 @@ impl Vision {
             .collect::<crate::Result<_>>()?;
         Ok(Self {
             patches: Affine::new(
-                weights.take_kernel(&format!("{kernel}.weight"), &shape)?,
+                Matrix::Plain(weights.take_kernel(&format!("{kernel}.weight"), &shape)?),
                 weights.take(&format!("{kernel}.bias"), &[width])?,
             ),
             positions: weights

@@ -1,18 +1,47 @@
-//! What both towers are made of.
+//! What the towers of judges are made of.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::quantized::QTensor;
+use candle_core::{D, Device, Result, Tensor};
 use candle_nn::ops;
 
-use crate::model::judge::checkpoint::Tensors;
+use super::checkpoint::Tensors;
+
+/// A matrix of weights: one row of inputs per output.
+pub(super) enum Matrix {
+    /// In f32.
+    Plain(Tensor),
+    /// In blocks of few bits with a scale each, as it is stored.
+    Quantised(QTensor),
+}
+
+impl Matrix {
+    /// Rows of inputs, times the matrix. For blocks the inputs are brought to blocks of eight bits first, each row by
+    /// itself, and a block's products are summed as integers. This is [`QTensor`]'s own operation and not candle's
+    /// `QMatMul`, which asks environment variables whether it should be another one.
+    pub(super) fn product(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => x.matmul(&weight.t()?),
+            Self::Quantised(weight) => x.contiguous()?.apply_op1_no_bwd(weight),
+        }
+    }
+
+    /// Rows of the matrix, in f32.
+    pub(super) fn rows(&self, ids: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => weight.index_select(ids, 0),
+            Self::Quantised(weight) => weight.embedding(ids),
+        }
+    }
+}
 
 /// A linear layer with its bias.
 pub(super) struct Affine {
-    weight: Tensor,
+    weight: Matrix,
     bias: Tensor,
 }
 
 impl Affine {
-    pub(super) const fn new(weight: Tensor, bias: Tensor) -> Self {
+    pub(super) const fn new(weight: Matrix, bias: Tensor) -> Self {
         Self { weight, bias }
     }
 
@@ -23,13 +52,13 @@ impl Affine {
         outputs: usize,
     ) -> crate::Result<Self> {
         Ok(Self {
-            weight: weights.take(&format!("{name}.weight"), &[outputs, inputs])?,
+            weight: weights.take_matrix(&format!("{name}.weight"), [outputs, inputs])?,
             bias: weights.take(&format!("{name}.bias"), &[outputs])?,
         })
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)
+        self.weight.product(x)?.broadcast_add(&self.bias)
     }
 }
 
@@ -79,4 +108,10 @@ pub(super) fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: Option<
     let shares = ops::softmax_last_dim(&scores)?;
     let attended = shares.matmul(value)?.reshape((heads, queries, size))?;
     attended.transpose(0, 1)?.flatten_from(D::Minus2)
+}
+
+/// Nothing for what a token may see, itself and what is before it; minus infinity for the rest.
+pub(super) fn causal(length: usize, device: &Device) -> Result<Tensor> {
+    let row = |i: usize| (0..length).map(move |j| if j > i { f32::NEG_INFINITY } else { 0.0 });
+    Tensor::from_vec((0..length).flat_map(row).collect(), (length, length), device)
 }
