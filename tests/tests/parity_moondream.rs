@@ -300,12 +300,12 @@ fn headers_that_ask_for_too_much_or_end_early_are_refused() {
     refused(name, &with(4, &3_u32.to_be_bytes()), "version 50331648");
     // Counts of tensors and of entries, too many and one more than there are.
     refused(name, &with(8, &huge), "18446744073709551615 tensors");
-    refused(name, &with(8, &4096_u64.to_le_bytes()), "");
+    refused(name, &with(8, &4096_u64.to_le_bytes()), "name of");
     let count = u64::from_le_bytes(good[8..16].try_into().unwrap());
     refused(name, &with(8, &(count + 1).to_le_bytes()), "name of");
     refused(name, &with(16, &huge), "18446744073709551615 entries");
-    // One tensor fewer than there are: the bytes begin elsewhere, or a name is missing.
-    refused(name, &with(8, &(count - 1).to_le_bytes()), "");
+    // One tensor fewer than there are.
+    refused(name, &with(8, &(count - 1).to_le_bytes()), "has no tensor text_model.lm_head.linear.bias;");
     // The length of the first key, and of its text.
     refused(name, &with(24, &huge), "name of 18446744073709551615 bytes");
     refused(name, &with(24 + 8 + "general.name".len() + 4, &huge), "ends in its header");

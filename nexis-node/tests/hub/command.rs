@@ -18,12 +18,13 @@ pub(crate) struct Desk {
 
 const OTHERS: &str = r#"
 [[model]]
-id = "maker/mobile"
-kind = "mobileclip"
+id = "maker/pickle"
+kind = "clip"
 licence = "MIT"
 note = "Phones."
+obstacle = "its repository has the weights as a pickle only"
 [model.hub]
-repository = "maker/mobile"
+repository = "maker/pickle"
 revision = "main"
 files = [{ name = "config.json", bytes = 12 }]
 
@@ -42,7 +43,7 @@ impl Desk {
     pub(crate) async fn new() -> Self {
         let hub = FakeHub::start().await;
         hub.put("maker/small", "main", tiny());
-        hub.put("maker/mobile", "main", repo(COMMIT, 4));
+        hub.put("maker/pickle", "main", repo(COMMIT, 4));
         let folder = tempfile::tempdir().unwrap();
         let of_hub = "{ name = \"preprocessor_config.json\" }, { name = \"tokenizer.json\" }";
         let registry = crate::world::REGISTRY.replace("{ name = \"sub/tokenizer.json\" }", of_hub);
@@ -222,9 +223,9 @@ async fn the_list_says_what_is_here_and_what_runs() {
     let line = |out: &str, id: &str| out.lines().find(|line| line.starts_with(id)).unwrap().to_owned();
     assert!(line(&out, "maker/small").contains("not here"));
     assert!(
-        line(&out, "maker/mobile").contains("not yet") && out.contains("kind mobileclip are not implemented")
+        line(&out, "maker/pickle").contains("not yet") && out.contains("has the weights as a pickle only")
     );
-    let (status, _, said) = desk.run(&["models", "fetch", "maker/mobile"]).await;
+    let (status, _, said) = desk.run(&["models", "fetch", "maker/pickle"]).await;
     assert_eq!(status, 64);
     assert!(said.contains("--anyway"), "{said}");
     desk.hub.fault(On::Head, Fault::Status(429, Some(("retry-after", "0"))));
@@ -247,7 +248,7 @@ async fn the_list_says_what_is_here_and_what_runs() {
     assert_eq!((&models[2]["runs"], &models[2]["role"]), (&true.into(), &"judge".into()));
     let (status, _, said) = desk.run(&["models", "fetch", "nonsense"]).await;
     assert_eq!(status, 2);
-    assert!(said.contains("maker/small, maker/mobile"), "{said}");
+    assert!(said.contains("maker/small, maker/pickle"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

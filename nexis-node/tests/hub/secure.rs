@@ -63,7 +63,7 @@ async fn https_goes_through_the_proxy_and_is_checked_by_the_systems_authorities(
     let mut desk = Desk::new().await;
     let mut small = repo(COMMIT, 1);
     small.token = Some(TOKEN.to_owned());
-    desk.hub.put("maker/mobile", "main", small);
+    desk.hub.put("maker/pickle", "main", small);
     let tls = desk.hub.over_tls(acceptor()).await;
     let (proxy, asked) = proxy(tls).await;
     let fetch = |id: &str, authorities: &Path| {
@@ -80,12 +80,12 @@ async fn https_goes_through_the_proxy_and_is_checked_by_the_systems_authorities(
     // Another authority than the one that signed: nothing is sent.
     let other = desk.folder.path().join("other.pem");
     fs::copy(file("server.pem"), &other).unwrap();
-    let (status, _, said) = fetch("maker/mobile", &other).await;
+    let (status, _, said) = fetch("maker/pickle", &other).await;
     assert_eq!(status, 2, "{said}");
     assert!(said.contains("certificate") && said.contains("hub.example"), "{said}");
     assert_eq!(desk.hub.seen().len(), 0);
 
-    let (status, _, said) = fetch("maker/mobile", &file("authority.pem")).await;
+    let (status, _, said) = fetch("maker/pickle", &file("authority.pem")).await;
     assert_eq!(status, 0, "{said}");
     assert!(asked.load(Ordering::SeqCst) > 0);
 

@@ -13,11 +13,13 @@
 //!
 //! A question's bits depend on nothing but itself. Frames go through the network alone; a product with quantised
 //! weights brings each row to eight bits by itself, and shares out tiles of four columns among threads, never the sum of
-//! one element. They do depend on the processor. Within a block products are summed as integers, exactly; the sum over
-//! blocks is in f32, in eight lanes with AVX2, in one without it, in four on ARM, where rows beyond a multiple of four
-//! also take another way than the rest. `q4_k`, `q5_k` and `q6_k` differ more, and for them and for `q8_0` candle
-//! takes a second copy of the weights in another order where the processor gains by it. Products of attention and of
-//! weights that are not quantised are those of Qwen3-VL, with what is said of them there.
+//! one element. They do depend on the processor: the sums within a block are of integers, exact, and the sum over blocks is
+//! in f32, in eight lanes with AVX2, in one without it, in four on ARM, where rows beyond a multiple of four also take
+//! another way than the rest. There, and for `q4_k`, `q6_k` and `q8_0` on x86, candle keeps a second copy of the weights
+//! in another order where the processor gains by it; of its ways on x86, two environment variables of its own
+//! (`MISTRALRS_FORCE_AVX2`, `MISTRALRS_FORCE_AVXVNNI`) choose. The published weights are `q4_0`, of which x86 has one copy
+//! and one way for each instruction set. Products of attention and of weights that are not quantised are those of
+//! Qwen3-VL, with what is said of them there.
 
 mod config;
 mod frames;
