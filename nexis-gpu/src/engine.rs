@@ -7,7 +7,7 @@ use std::time::Duration;
 use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
 use nexis_core::model::card::ModelCard;
 use nexis_core::model::judge::{self, Judge, JudgeOptions};
-use nexis_core::model::registry::{ModelLocation, ModelPlaces, ModelRole, resolve};
+use nexis_core::model::registry::{ModelKind, ModelLocation, ModelPlaces, ModelRole, resolve};
 use nexis_core::model::{ClipModel, ImageText, LoadOptions, Precision};
 use nexis_core::verifier::RowJudge;
 use nexis_core::{Error, Result};
@@ -109,21 +109,25 @@ impl EngineOptions {
         let model = match device.kind {
             DeviceKind::Cpu => {
                 let options = LoadOptions { id, precision, ..LoadOptions::default() };
-                ClipModel::load(&location.directory, &options)?
+                nexis_core::model::load(&location.directory, &options)?
+            }
+            DeviceKind::Cuda(_) if location.kind == ModelKind::Mobileclip => {
+                let why = "its convolutions have no pass there; choose device cpu, and precision exact";
+                return Err(Error::usage(format!("a MobileCLIP on {}", self.device), why));
             }
             DeviceKind::Cuda(indices) => {
                 let format = if precision == Precision::F16 { Format::F16 } else { Format::Bf16 };
                 let (pictures, max_pixels) = (self.batch, self.limits().max_pixels);
                 let options = EncodeOptions { format, pictures, max_pixels, ..EncodeOptions::default() };
-                ClipModel::load_on(&location.directory, id, |plan| {
+                Arc::new(ClipModel::load_on(&location.directory, id, |plan| {
                     let load = |index| cuda::load_towers(index, plan, options).map(|(towers, _)| towers);
                     let each = indices.iter().map(load).collect::<Result<Vec<_>>>()?;
                     Ok(Box::new(Several::of_towers(each, &plan.sizes())?))
-                })?
+                })?)
             }
         };
         location.check(&model.identity().digests)?;
-        Ok((Arc::new(model), location))
+        Ok((model, location))
     }
 
     /// Loads a judge alone, onto the processor.

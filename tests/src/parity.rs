@@ -1,7 +1,9 @@
-//! A tiny model beside what transformers computes from it, by the scripts in `fixtures/models`.
+//! A tiny model beside what transformers or open_clip computes from it, by the scripts in `fixtures/models`.
+
+use std::path::Path;
 
 use nexis_core::hash::Digest;
-use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions, Precision};
+use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions, OpenClipModel, Precision};
 use serde_json::Value;
 
 use crate::image_text::lcg_picture;
@@ -18,8 +20,20 @@ pub const TOLERANCE: f64 = 3e-6;
 pub fn load(name: &str, precision: Precision) -> (ClipModel, Value) {
     let dir = models().join(name);
     let model = ClipModel::load(&dir, &LoadOptions { precision, ..LoadOptions::default() }).unwrap();
-    let expected = std::fs::read(dir.join("expected.json")).unwrap();
-    (model, serde_json::from_slice(&expected).unwrap())
+    (model, expected(&dir))
+}
+
+/// The same for a MobileCLIP.
+///
+/// # Panics
+/// Where there is no such model.
+pub fn load_open_clip(name: &str) -> (OpenClipModel, Value) {
+    let dir = models().join(name);
+    (OpenClipModel::load(&dir, &LoadOptions::default()).unwrap(), expected(&dir))
+}
+
+fn expected(dir: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap()
 }
 
 /// The pictures of the generators: six of noise, a black one and a white one.
@@ -58,7 +72,7 @@ fn largest_difference<'a>(found: impl IntoIterator<Item = &'a f32>, expected: &[
 ///
 /// # Panics
 /// Where they have not.
-pub fn pixel_values(name: &str, model: &ClipModel, expected: &Value) {
+pub fn pixel_values(name: &str, model: &dyn ImageText, expected: &Value) {
     let pictures = pictures(model.preprocess().size);
     assert_eq!(pictures.len(), list(expected, "images").len());
     for (picture, entry) in pictures.iter().zip(list(expected, "images")) {
@@ -73,7 +87,7 @@ pub fn pixel_values(name: &str, model: &ClipModel, expected: &Value) {
 ///
 /// # Panics
 /// Where they are not.
-pub fn embeddings_and_logits(name: &str, model: &ClipModel, expected: &Value) {
+pub fn embeddings_and_logits(name: &str, model: &dyn ImageText, expected: &Value) {
     let images = model.encode_image(&pictures(model.preprocess().size)).unwrap();
     let mut image_error = 0.0_f64;
     for (row, entry) in images.rows().into_iter().zip(list(expected, "images")) {

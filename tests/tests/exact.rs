@@ -2,9 +2,10 @@
 //! `fixtures/exact/make_vectors.py`), and the same bits with every instruction set.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use nexis_core::Error;
-use nexis_core::model::{ClipModel, ImageText, InstructionSet, LoadOptions, Precision};
+use nexis_core::model::{self, ClipModel, ImageText, InstructionSet, LoadOptions, Precision};
 use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::random_clip::{ClipShape, TowerShape, models, write_random_clip, write_random_siglip};
 use serde_json::Value;
@@ -19,9 +20,9 @@ const ODD: ClipShape = ClipShape {
     projection: 45,
 };
 
-fn load(dir: &Path, instructions: InstructionSet) -> ClipModel {
+fn load(dir: &Path, instructions: InstructionSet) -> Arc<dyn ImageText> {
     let options = LoadOptions { instructions: Some(instructions), ..LoadOptions::default() };
-    ClipModel::load(dir, &options).unwrap()
+    model::load(dir, &options).unwrap()
 }
 
 fn bits(rows: ndarray::Array2<f32>) -> Vec<Vec<String>> {
@@ -37,7 +38,7 @@ fn vectors() -> Value {
 fn embeddings_are_those_of_the_other_implementation_to_the_last_bit() {
     let vectors = vectors();
     let expected = vectors["models"].as_object().unwrap();
-    assert_eq!(expected.len(), 7);
+    assert_eq!(expected.len(), 9);
     for (name, expected) in expected {
         for set in InstructionSet::available() {
             let model = load(&models().join(name), set);
@@ -64,6 +65,9 @@ fn every_instruction_set_gives_the_same_bits() {
     for folder in odd_models() {
         every_set_gives_the_same_bits(folder.path());
     }
+    for name in ["mobileclip_f32", "mobileclip_bf16"] {
+        every_set_gives_the_same_bits(&models().join(name));
+    }
 }
 
 /// A CLIP of odd sizes and a SigLIP of the same, whose embeddings are as long as its vision tower is wide.
@@ -75,18 +79,18 @@ fn odd_models() -> [tempfile::TempDir; 2] {
 }
 
 fn every_set_gives_the_same_bits(dir: &Path) {
-    let crops: Vec<_> = (0..5).map(|i| lcg_picture(i, ODD.image as u32)).collect();
     let texts = ["a", "two white clouds over a river", "", "a small red boat on the lake, and rain"];
-    let all = |model: &ClipModel| {
+    let models: Vec<_> = InstructionSet::available().into_iter().map(|set| load(dir, set)).collect();
+    let crops: Vec<_> = (0..5).map(|i| lcg_picture(i, models[0].preprocess().size)).collect();
+    let all = |model: &dyn ImageText| {
         (bits(model.encode_image(&crops).unwrap()), bits(model.encode_text(&texts).unwrap()))
     };
-    let models: Vec<_> = InstructionSet::available().into_iter().map(|set| load(dir, set)).collect();
-    let expected = all(&models[0]);
+    let expected = all(models[0].as_ref());
     // One picture and one text at a time, and whatever numbers of them the threads share out.
     for model in &models {
         for threads in [1, 2, 3, 7] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            assert!(pool.install(|| all(model)) == expected, "{threads} threads");
+            assert!(pool.install(|| all(model.as_ref())) == expected, "{threads} threads");
         }
         for (i, crop) in crops.iter().enumerate() {
             assert_eq!(bits(model.encode_image(std::slice::from_ref(crop)).unwrap())[0], expected.0[i]);
@@ -98,8 +102,8 @@ fn every_set_gives_the_same_bits(dir: &Path) {
 }
 
 /// The fast precision where this processor has it, which is refused where it has not.
-fn load_fast(dir: &Path) -> Option<ClipModel> {
-    match ClipModel::load(dir, &LoadOptions { precision: Precision::Fast, ..LoadOptions::default() }) {
+fn load_fast(dir: &Path) -> Option<Arc<dyn ImageText>> {
+    match model::load(dir, &LoadOptions { precision: Precision::Fast, ..LoadOptions::default() }) {
         Ok(model) => Some(model),
         Err(Error::Missing { what, .. }) => {
             assert!(what.contains("AVX512-BF16"), "{what}");
@@ -113,11 +117,12 @@ fn load_fast(dir: &Path) -> Option<ClipModel> {
 #[test]
 fn fast_is_near_to_exact_and_its_rows_stand_alone() {
     let odd = odd_models();
-    let tiny = ["quick_f32", "gelu_f16_legacy", "siglip_f32"].map(|name| models().join(name));
+    let tiny = ["quick_f32", "gelu_f16_legacy", "siglip_f32", "mobileclip_f32", "mobileclip_bf16"]
+        .map(|name| models().join(name));
     for folder in odd.iter().map(|dir| dir.path().to_owned()).chain(tiny) {
         let Some(fast) = load_fast(&folder) else { return };
         assert_eq!(fast.identity().precision, "fast-bf16");
-        contract(&fast);
+        contract(fast.as_ref());
         let exact = load(&folder, InstructionSet::detect());
         let crops: Vec<_> = (0..9).map(|i| lcg_picture(i, fast.preprocess().size)).collect();
         let texts = ["a", "two white clouds over a river", "a small red boat on the lake, and rain"];
@@ -132,9 +137,11 @@ fn fast_is_near_to_exact_and_its_rows_stand_alone() {
         for (found, exact) in [expected.0, expected.1].iter().zip(&references) {
             assert_ne!(found, exact);
             for (found, exact) in found.rows().into_iter().zip(exact.rows()) {
-                // bfloat16 has 8 bits: a component of a unit vector is off by some thousandths at most.
+                // bfloat16 has 8 bits: a component of a unit vector is off by some thousandths at most; in a network of many
+                // more layers, by some more.
                 let cosine = found.dot(&exact);
-                assert!(cosine > 0.9995, "{}: {cosine}", folder.display());
+                let least = if fast.identity().architecture == "mobileclip" { 0.998 } else { 0.9995 };
+                assert!(cosine > least, "{}: {cosine}", folder.display());
             }
         }
     }
@@ -144,7 +151,7 @@ fn fast_is_near_to_exact_and_its_rows_stand_alone() {
 fn odd_sizes_keep_the_contract_and_agree_with_candle() {
     for dir in odd_models() {
         let exact = load(dir.path(), InstructionSet::detect());
-        contract(&exact);
+        contract(exact.as_ref());
         let options = LoadOptions { precision: Precision::F32, ..LoadOptions::default() };
         let candle = ClipModel::load(dir.path(), &options).unwrap();
         assert_eq!(candle.identity().precision, "f32");

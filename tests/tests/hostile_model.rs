@@ -4,21 +4,27 @@ use std::path::Path;
 
 use nexis_core::Error;
 use nexis_core::model::registry::ModelKind;
-use nexis_core::model::{ClipModel, ImageText, LoadOptions};
+use nexis_core::model::{ClipModel, ImageText, LoadOptions, OpenClipModel};
 use nexis_tests::image_text::lcg_picture;
 use nexis_tests::random_clip::models;
 use serde_json::{Value, json};
 
 const FILES: [&str; 4] = ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"];
+const OPEN_CLIP: [&str; 3] = ["open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json"];
 
 fn load(dir: &Path) -> Result<ClipModel, Error> {
     ClipModel::load(dir, &LoadOptions::default())
 }
 
+fn load_open_clip(dir: &Path) -> Result<OpenClipModel, Error> {
+    OpenClipModel::load(dir, &LoadOptions::default())
+}
+
 /// A copy of a tiny model, to be spoilt.
 fn copy(name: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for file in FILES {
+    let files = if name.starts_with("mobileclip") { &OPEN_CLIP[..] } else { &FILES };
+    for file in files {
         std::fs::copy(models().join(name).join(file), dir.path().join(file)).unwrap();
     }
     dir
@@ -26,7 +32,16 @@ fn copy(name: &str) -> tempfile::TempDir {
 
 /// That loading fails as a fault of the model, with all these words in the message.
 fn refused(dir: &Path, words: &[&str]) {
-    let Err(error) = load(dir) else { panic!("loaded, though {words:?} was expected") };
+    said(load(dir).err(), words);
+}
+
+/// The same for a MobileCLIP.
+fn refused_open_clip(dir: &Path, words: &[&str]) {
+    said(load_open_clip(dir).err(), words);
+}
+
+fn said(error: Option<Error>, words: &[&str]) {
+    let Some(error) = error else { panic!("loaded, though {words:?} was expected") };
     let text = error.to_string();
     assert!(matches!(error, Error::Model { .. }), "{text}");
     for word in words {
@@ -39,6 +54,10 @@ fn committed_registry_names_the_demonstration_model() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
     let listed = nexis_core::model::registry::list(&vec![root].into()).unwrap();
     let demo = listed.iter().find(|location| location.id == "demo").unwrap();
+    let mobile = listed.iter().find(|location| location.kind == ModelKind::Mobileclip).unwrap();
+    assert_eq!(mobile.obstacle(), None);
+    // What its licence allows is said wherever it is listed.
+    assert!(mobile.entry.as_ref().unwrap().note.contains("research only"));
     assert!(demo.demonstration() && demo.directory.ends_with("models/demo"));
     // What can be fetched and run has every file that loading asks for, its weights bounded.
     let runs = listed.iter().filter(|location| location.obstacle().is_none());
@@ -51,7 +70,8 @@ fn committed_registry_names_the_demonstration_model() {
             let weights = hub.files.iter().filter(|file| file.name.ends_with(".gguf")).count();
             assert!(has("tokenizer.json") && weights == 1, "{}", hub.repository);
         } else {
-            for name in FILES {
+            let files = if kind == ModelKind::Mobileclip { &OPEN_CLIP[..] } else { &FILES };
+            for name in files.iter().copied() {
                 // A judge's weights may come in parts, with a list of them.
                 let parts = name == "model.safetensors" && has("model.safetensors.index.json");
                 assert!(has(name) || parts, "{} lacks {name}", hub.repository);
@@ -291,6 +311,161 @@ fn a_siglip_without_what_its_file_says_of_padding_is_filled_up_all_the_same() {
         edit(&dir.path().join("tokenizer.json"), "/padding", padding(3));
         assert_ne!(load(dir.path()).unwrap().encode_text(&texts).unwrap(), plain, "{name}");
     }
+}
+
+/// Gives the header of a folder's weights to `change`, which writes another.
+fn change_header(path: &Path, change: impl FnOnce(&str) -> String) {
+    let good = std::fs::read(path).unwrap();
+    let header = usize::try_from(u64::from_le_bytes(good[..8].try_into().unwrap())).unwrap();
+    let text = change(std::str::from_utf8(&good[8..8 + header]).unwrap());
+    let bad = [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &good[8 + header..]].concat();
+    std::fs::write(path, bad).unwrap();
+}
+
+#[test]
+fn mobileclip_folders_that_do_not_fit_are_refused() {
+    let huge = json!(4_000_000_000_u64);
+    let [vision, text, pictures] = ["/model_cfg/vision_cfg", "/model_cfg/text_cfg", "/preprocess_cfg"];
+    for (section, key, value, words) in [
+        ("/model_cfg", "custom_text", json!(false), "custom_text"),
+        ("/model_cfg", "embed_dim", json!(21), "text.text_projection"),
+        ("/model_cfg", "embed_dim", huge.clone(), "embed_dim"),
+        ("/model_cfg", "init_logit_bias", json!(-10), "init_logit_bias"),
+        ("/model_cfg", "multimodal_cfg", json!({}), "multimodal_cfg"),
+        (vision, "timm_model_name", json!("fastvit_mci3"), "fastvit_mci1"),
+        (vision, "timm_model_name", json!("vit_base_mci_224"), "timm_model_name"),
+        (vision, "timm_model_name", Value::Null, "timm_model_name"),
+        (vision, "timm_pool", json!("token"), "timm_pool"),
+        (vision, "timm_proj", json!("linear"), "timm_proj"),
+        (vision, "image_size", huge.clone(), "image_size"),
+        (vision, "image_size", json!([64, 64]), "image_size"),
+        (vision, "attentional_pool", json!(true), "attentional_pool"),
+        (vision, "timm_model_kwargs", json!({ "layers": [1, 2, 1] }), "layers"),
+        (vision, "timm_model_kwargs", json!({ "layers": [1, 2, 1, 4_000_000_000_u64] }), "layers"),
+        (vision, "timm_model_kwargs", json!({ "layers": [1, 2, 1, 0] }), "layers"),
+        (vision, "timm_model_kwargs", json!({ "embed_dims": [8, 16, 24, 64] }), "embed_dims"),
+        (vision, "timm_model_kwargs", json!({ "embed_dims": [8, 16, 16, 48] }), "embed_dims"),
+        (vision, "timm_model_kwargs", json!({ "embed_dims": [8192, 8192, 8192, 8192] }), "shape"),
+        (vision, "timm_model_kwargs", json!({ "mlp_ratios": [3, 3, 3, -1] }), "mlp_ratios"),
+        (vision, "timm_model_kwargs", json!({ "mlp_ratios": [3, 3, 3, 0.001] }), "mlp_ratios"),
+        (vision, "timm_model_kwargs", json!({ "cls_ratio": 3 }), "cls_ratio"),
+        (vision, "timm_model_kwargs", Value::Null, "shape"),
+        (text, "width", json!(6144), "shape"),
+        (text, "width", huge.clone(), "width"),
+        (text, "heads", json!(7), "heads"),
+        (text, "layers", json!(64), "resblocks.2"),
+        (text, "vocab_size", json!(1_048_576), "token_embedding"),
+        (text, "vocab_size", json!(100), "vocab_size 100"),
+        (text, "context_length", json!(78), "positional_embedding"),
+        (text, "mlp_ratio", json!(-1), "mlp_ratio"),
+        (text, "mlp_ratio", json!(3), "c_fc"),
+        (text, "pool_type", json!("last"), "pool_type"),
+        (text, "embed_cls", json!(true), "embed_cls"),
+        (text, "hf_tokenizer_name", json!("maker/other"), "hf_tokenizer_name"),
+        (text, "no_causal_mask", json!("yes"), "no_causal_mask"),
+        (pictures, "interpolation", json!("random"), "interpolation"),
+        (pictures, "resize_mode", json!("longest"), "resize_mode"),
+        (pictures, "size", json!(224), "size"),
+        (pictures, "size", json!([]), "size"),
+        (pictures, "mean", json!([0, 0]), "mean"),
+        (pictures, "std", json!([1, 0, 1]), "std"),
+        (pictures, "mode", json!("L"), "mode"),
+    ] {
+        let dir = copy("mobileclip_f32");
+        let path = dir.path().join("open_clip_config.json");
+        let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        file.pointer_mut(section).unwrap()[key] = value;
+        std::fs::write(&path, file.to_string()).unwrap();
+        refused_open_clip(dir.path(), &[words]);
+    }
+    // Where it is not said, open_clip would put a layer of its own there.
+    let dir = copy("mobileclip_f32");
+    let path = dir.path().join("open_clip_config.json");
+    let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    file.pointer_mut(vision).unwrap().as_object_mut().unwrap().remove("timm_proj");
+    std::fs::write(&path, file.to_string()).unwrap();
+    refused_open_clip(dir.path(), &["timm_proj"]);
+    // Maps beyond all bounds, whatever the weights hold.
+    for (size, width) in [(1024, 2048), (1024, 8192)] {
+        let dir = copy("mobileclip_f32");
+        let path = dir.path().join("open_clip_config.json");
+        edit(&path, "/model_cfg/vision_cfg/image_size", json!(size));
+        edit(
+            &path,
+            "/model_cfg/vision_cfg/timm_model_kwargs/embed_dims",
+            json!([width, width, width, width]),
+        );
+        refused_open_clip(dir.path(), &["image_size", "values"]);
+    }
+    for file in ["open_clip_config.json", "tokenizer.json"] {
+        let dir = copy("mobileclip_f32");
+        for text in ["", "[", "[]", "\u{0}", "null"] {
+            std::fs::write(dir.path().join(file), text).unwrap();
+            refused_open_clip(dir.path(), &[file]);
+        }
+        std::fs::write(dir.path().join(file), "[".repeat(100_000)).unwrap();
+        refused_open_clip(dir.path(), &[file]);
+    }
+}
+
+#[test]
+fn a_mobileclip_lacks_nothing_that_it_is_made_of() {
+    refused_open_clip(Path::new("no/such/model"), &["no directory"]);
+    for name in OPEN_CLIP {
+        let dir = copy("mobileclip_bf16");
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+        refused_open_clip(dir.path(), &[name, "missing"]);
+    }
+    let weights = |dir: &tempfile::TempDir| dir.path().join(OPEN_CLIP[1]);
+    // Every tensor is asked for but the counters of training, and none may be another's shape.
+    let bytes = std::fs::read(models().join("mobileclip_bf16").join(OPEN_CLIP[1])).unwrap();
+    let header = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    let header: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let names: Vec<&String> =
+        header.as_object().unwrap().keys().filter(|name| *name != "__metadata__").collect();
+    assert!(names.len() > 150);
+    for name in names {
+        let dir = copy("mobileclip_bf16");
+        change_header(&weights(&dir), |text| text.replace(&format!("\"{name}\""), &format!("\"{name}s\"")));
+        if name.ends_with("num_batches_tracked") {
+            load_open_clip(dir.path()).unwrap();
+        } else {
+            refused_open_clip(dir.path(), &[OPEN_CLIP[1], name, "not in the file"]);
+        }
+    }
+    let dir = copy("mobileclip_f32");
+    let mut bytes = std::fs::read(weights(&dir)).unwrap();
+    let good = bytes.clone();
+    let header = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    let offsets: Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let mut set = |values: &[(&str, f32)]| {
+        bytes.clone_from(&good);
+        for (name, value) in values {
+            let at = |i: usize| {
+                header + usize::try_from(offsets[*name]["data_offsets"][i].as_u64().unwrap()).unwrap()
+            };
+            bytes[at(0)..at(1)].chunks_exact_mut(4).for_each(|to| to.copy_from_slice(&value.to_le_bytes()));
+        }
+        std::fs::write(weights(&dir), &bytes).unwrap();
+    };
+    let [weight, mean, variance] = ["weight", "running_mean", "running_var"]
+        .map(|part| format!("visual.trunk.stages.1.blocks.0.mlp.conv.bn.{part}"));
+    set(&[(&variance, -0.5)]);
+    refused_open_clip(dir.path(), &["running_var", "below zero"]);
+    set(&[(&mean, f32::NAN)]);
+    refused_open_clip(dir.path(), &["running_mean", "not finite"]);
+    set(&[(&variance, 0.0)]);
+    load_open_clip(dir.path()).unwrap();
+    // All of them finite, and what they are folded into is not.
+    set(&[(&variance, 0.0), (&weight, 3e38)]);
+    refused_open_clip(dir.path(), &["mlp.conv", "range of f32"]);
+    set(&[("logit_scale", 1000.0)]);
+    refused_open_clip(dir.path(), &["logit_scale"]);
+    // Embeddings that overflow are the model's fault too.
+    set(&[("visual.trunk.head.fc.weight", 3e38)]);
+    let model = load_open_clip(dir.path()).unwrap();
+    let error = model.encode_image(&[lcg_picture(0, model.preprocess().size)]).unwrap_err();
+    assert!(matches!(error, Error::Model { .. }) && error.to_string().contains(OPEN_CLIP[1]), "{error}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::config::{self, Architecture, ClipConfig, Pooling};
+use super::embeddings::unit_rows;
 use super::exact::InstructionSet;
 use super::tokenizer::{TOKENIZER, TextTokenizer, Tokens};
 use super::towers::{Blueprint, Towers};
@@ -20,9 +21,9 @@ use crate::error::{Error, Result};
 use crate::hash::Digest;
 use crate::media::{Frame, MediaFailure};
 
-const MAX_JSON: u64 = 1 << 20;
-const MAX_TOKENIZER: u64 = 64 << 20;
-const MAX_WEIGHTS: u64 = 8 << 30;
+pub(super) const MAX_JSON: u64 = 1 << 20;
+pub(super) const MAX_TOKENIZER: u64 = 64 << 20;
+pub(super) const MAX_WEIGHTS: u64 = 8 << 30;
 
 /// Pictures of one call whose input values are in memory at once.
 const CROPS_AT_ONCE: usize = 64;
@@ -94,11 +95,12 @@ impl FromStr for Precision {
     }
 }
 
-fn no_bf16() -> Error {
-    Error::Missing {
+/// Those that precision fast needs.
+pub(super) fn instructions() -> Result<exact::Bf16Instructions> {
+    exact::Bf16Instructions::detect().ok_or_else(|| Error::Missing {
         what: "a processor that multiplies bfloat16 (AVX512-BF16), which precision fast needs,".to_owned(),
         remedy: "use precision exact".to_owned(),
-    }
+    })
 }
 
 /// How to load a model.
@@ -210,8 +212,7 @@ impl ClipModel {
                     Network::Exact(Box::new(exact::Heads::load(weights, config, set)?))
                 }
                 (ModelDevice::Cpu, Precision::Fast) => {
-                    let set = exact::Bf16Instructions::detect().ok_or_else(no_bf16)?;
-                    Network::Fast(Box::new(exact::Heads::load(weights, config, set)?))
+                    Network::Fast(Box::new(exact::Heads::load(weights, config, instructions()?)?))
                 }
                 (ModelDevice::Cpu, Precision::F32) => {
                     Network::Candle(Box::new(candle::Heads::load(weights, config)?))
@@ -301,25 +302,8 @@ impl ClipModel {
         self.tokenizer.encode(text)
     }
 
-    /// Embeddings of unit length, as rows of a matrix.
     fn unit_rows(&self, embeddings: Vec<Vec<f32>>) -> Result<Array2<f32>> {
-        let mut out = Array2::zeros((embeddings.len(), self.dimension()));
-        for (mut to, mut row) in out.rows_mut().into_iter().zip(embeddings) {
-            self.normalise(&mut row)?;
-            to.assign(&ndarray::ArrayView1::from(&row));
-        }
-        Ok(out)
-    }
-
-    /// Scales a row to unit length.
-    fn normalise(&self, row: &mut [f32]) -> Result<()> {
-        let norm = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt() as f32;
-        if !norm.is_normal() {
-            let why = format!("an embedding has length {norm}; {WEIGHTS} is damaged or does not fit f32");
-            return Err(Error::model(&self.identity.id, why));
-        }
-        row.iter_mut().for_each(|x| *x /= norm);
-        Ok(())
+        unit_rows(&self.identity.id, WEIGHTS, self.dimension(), embeddings)
     }
 
     /// What the text tower reads of a text's ids: up to the token whose state stands for the text, since what follows
@@ -410,19 +394,7 @@ impl ImageText for ClipModel {
     fn encode_text(&self, texts: &[&str]) -> Result<Array2<f32>> {
         let sequences = texts
             .iter()
-            .map(|text| {
-                let ids = self.tokenize(text)?;
-                if ids.len() > self.config.context {
-                    let why = format!(
-                        "{} tokens, but {} reads {}; split it",
-                        ids.len(),
-                        self.identity.id,
-                        self.config.context
-                    );
-                    return Err(Error::usage("text", why));
-                }
-                self.sequence(ids)
-            })
+            .map(|text| self.sequence(self.tokenizer.encode_within(text, self.config.context)?))
             .collect::<Result<Vec<_>>>()?;
         self.unit_rows(match &self.network {
             Network::Exact(heads) => heads.embed_texts(&sequences)?,

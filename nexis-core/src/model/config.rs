@@ -16,13 +16,17 @@ pub(super) const CONFIG: &str = "config.json";
 /// Name of the file that says how pictures are prepared.
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 
-const MAX_WIDTH: usize = 8192;
-const MAX_INTERMEDIATE: usize = 32_768;
-const MAX_LAYERS: usize = 128;
-const MAX_VOCABULARY: usize = 1 << 20;
-const MAX_CONTEXT: usize = 1024;
-const MAX_EDGE: usize = 1024;
+pub(super) const MAX_WIDTH: usize = 8192;
+pub(super) const MAX_INTERMEDIATE: usize = 32_768;
+pub(super) const MAX_LAYERS: usize = 128;
+pub(super) const MAX_VOCABULARY: usize = 1 << 20;
+pub(super) const MAX_CONTEXT: usize = 1024;
+pub(super) const MAX_EDGE: usize = 1024;
 const MAX_PATCHES: usize = 2048;
+
+/// Mean and standard deviation of the pictures that the first CLIP was trained on.
+pub(super) const CLIP_MOMENTS: [[f64; 3]; 2] =
+    [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]];
 
 /// One transformer tower.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,15 +109,15 @@ impl ClipConfig {
 }
 
 /// One JSON object of a model file, with what is needed to complain about its fields.
-struct Section<'a> {
+pub(super) struct Section<'a> {
     model: &'a str,
     file: &'static str,
     path: &'a str,
-    fields: Map<String, Value>,
+    pub(super) fields: Map<String, Value>,
 }
 
 impl<'a> Section<'a> {
-    fn parse(model: &'a str, file: &'static str, bytes: &[u8]) -> Result<Self> {
+    pub(super) fn parse(model: &'a str, file: &'static str, bytes: &[u8]) -> Result<Self> {
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(fields)) => Ok(Self { model, file, path: "", fields }),
             Ok(_) => Err(Error::model(model, format!("{file} is not a JSON object; fetch the file again"))),
@@ -122,7 +126,7 @@ impl<'a> Section<'a> {
     }
 
     /// A nested object; an absent or null one is empty, so that defaults hold.
-    fn section(&self, key: &'a str) -> Result<Self> {
+    pub(super) fn section(&self, key: &'a str) -> Result<Self> {
         let fields = match self.fields.get(key) {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(fields)) => fields.clone(),
@@ -135,11 +139,19 @@ impl<'a> Section<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    fn error(&self, key: &str, why: impl std::fmt::Display) -> Error {
+    /// That there is no field beside the known ones, unless it is null: what it would change is not known.
+    pub(super) fn only(&self, known: &[&str]) -> Result<()> {
+        match self.fields.iter().find(|(key, value)| !value.is_null() && !known.contains(&key.as_str())) {
+            Some((key, _)) => Err(self.error(key, format!("is not supported; {} are", known.join(", ")))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn error(&self, key: &str, why: impl std::fmt::Display) -> Error {
         Error::model(self.model, format!("{}: {}: {why}", self.file, self.name(key)))
     }
 
-    fn wrong(&self, key: &str, found: &Value, expected: impl std::fmt::Display) -> Error {
+    pub(super) fn wrong(&self, key: &str, found: &Value, expected: impl std::fmt::Display) -> Error {
         let mut found = found.to_string();
         if let Some((cut, _)) = found.char_indices().nth(60) {
             found.truncate(cut);
@@ -148,7 +160,7 @@ impl<'a> Section<'a> {
         self.error(key, format!("{found} where {expected} is expected"))
     }
 
-    fn size(&self, key: &str, default: usize, most: usize) -> Result<usize> {
+    pub(super) fn size(&self, key: &str, default: usize, most: usize) -> Result<usize> {
         let Some(value) = self.fields.get(key) else { return Ok(default) };
         value
             .as_u64()
@@ -157,17 +169,17 @@ impl<'a> Section<'a> {
             .ok_or_else(|| self.wrong(key, value, format!("a whole number from 1 to {most}")))
     }
 
-    fn number(&self, key: &str, default: f64) -> Result<f64> {
+    pub(super) fn number(&self, key: &str, default: f64) -> Result<f64> {
         let Some(value) = self.fields.get(key) else { return Ok(default) };
         value.as_f64().filter(|x| x.is_finite()).ok_or_else(|| self.wrong(key, value, "a number"))
     }
 
-    fn flag(&self, key: &str, default: bool) -> Result<bool> {
+    pub(super) fn flag(&self, key: &str, default: bool) -> Result<bool> {
         let Some(value) = self.fields.get(key).filter(|v| !v.is_null()) else { return Ok(default) };
         value.as_bool().ok_or_else(|| self.wrong(key, value, "true or false"))
     }
 
-    fn text(&self, key: &str) -> Result<Option<&str>> {
+    pub(super) fn text(&self, key: &str) -> Result<Option<&str>> {
         match self.fields.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -175,7 +187,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn triple(&self, key: &str, default: [f64; 3]) -> Result<[f32; 3]> {
+    pub(super) fn triple(&self, key: &str, default: [f64; 3]) -> Result<[f32; 3]> {
         let found = match self.fields.get(key) {
             None | Some(Value::Null) => default,
             Some(value) => {
@@ -364,17 +376,26 @@ impl Section<'_> {
         }
     }
 
+    /// Mean and standard deviation of a picture's values, by the names that they have in the file.
+    pub(super) fn moments(
+        &self,
+        [mean_key, std_key]: [&str; 2],
+        [mean, std]: [[f64; 3]; 2],
+    ) -> Result<([f32; 3], [f32; 3])> {
+        let (mean, std) = (self.triple(mean_key, mean)?, self.triple(std_key, std)?);
+        if mean.iter().any(|x| !x.is_finite()) {
+            return Err(self.error(mean_key, "three numbers within the range of f32 are expected"));
+        }
+        if std.iter().any(|x| !x.is_normal() || *x < 0.0) {
+            return Err(self.error(std_key, "three numbers above zero are expected"));
+        }
+        Ok((mean, std))
+    }
+
     /// Mean, standard deviation and factor of a picture's values, where the file does not say what they are by default.
     fn values(&self, mean: [f64; 3], std: [f64; 3]) -> Result<([f32; 3], [f32; 3], f64)> {
         let (mean, std) = if self.flag("do_normalize", true)? {
-            let (mean, std) = (self.triple("image_mean", mean)?, self.triple("image_std", std)?);
-            if mean.iter().any(|x| !x.is_finite()) {
-                return Err(self.error("image_mean", "three numbers within the range of f32 are expected"));
-            }
-            if std.iter().any(|x| !x.is_normal() || *x < 0.0) {
-                return Err(self.error("image_std", "three numbers above zero are expected"));
-            }
-            (mean, std)
+            self.moments(["image_mean", "image_std"], [mean, std])?
         } else {
             ([0.0; 3], [1.0; 3])
         };
@@ -415,9 +436,7 @@ pub(super) fn parse_preprocessor(model: &str, bytes: &[u8], config: &ClipConfig)
                     format!("{shortest} is not supported beside crop_size {crop}; the two have to be equal");
                 return Err(root.error("size", why));
             }
-            let mean = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-            let std = [0.268_629_54, 0.261_302_58, 0.275_777_11];
-            ("crop_size", crop, Fit::Centre, [mean, std])
+            ("crop_size", crop, Fit::Centre, CLIP_MOMENTS)
         }
         Architecture::Siglip => {
             if root.flag("do_center_crop", false)? {

@@ -1,12 +1,15 @@
 //! Image-text models.
 //!
 //! [`ImageText`] is the seam: pictures and texts into one space. [`ClipModel`] is a CLIP or a SigLIP from a Hugging
-//! Face directory; [`registry`] finds directories by name.
+//! Face directory, [`OpenClipModel`] a MobileCLIP in OpenCLIP's format; [`load`] takes either, and [`registry`] finds
+//! directories by name.
 
 mod candle;
 mod clip;
 mod config;
+mod embeddings;
 mod exact;
+mod open_clip;
 mod preprocess;
 pub mod registry;
 mod tokenizer;
@@ -16,15 +19,20 @@ mod weights;
 pub mod card;
 pub mod judge;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use ndarray::Array2;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use clip::{ClipModel, LoadOptions, ModelDevice, Precision};
 pub use exact::InstructionSet;
+pub use open_clip::OpenClipModel;
 pub use preprocess::{Crop, Fit, PreprocessSpec};
 pub use tokenizer::Tokens;
 
+use self::registry::ModelKind;
 use crate::error::{Error, Result};
 use crate::hash::Digest;
 use crate::media::tiles::tiles;
@@ -98,6 +106,17 @@ pub trait ImageText: Send + Sync {
     /// Where a text exceeds [`context_length`](Self::context_length) (never cut silently) or the
     /// forward pass fails.
     fn encode_text(&self, texts: &[&str]) -> Result<Array2<f32>>;
+}
+
+/// Loads an encoder onto the processor, whatever its directory says it is.
+///
+/// # Errors
+/// Those of [`ClipModel::load`] or [`OpenClipModel::load`].
+pub fn load(dir: &Path, options: &LoadOptions) -> Result<Arc<dyn ImageText>> {
+    Ok(match registry::kind_of(dir) {
+        Some(ModelKind::Mobileclip) => Arc::new(OpenClipModel::load(dir, options)?),
+        _ => Arc::new(ClipModel::load(dir, options)?),
+    })
 }
 
 /// [`ImageText::encode_tiles`] by cutting the tiles on the processor.

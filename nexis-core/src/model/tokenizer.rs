@@ -136,8 +136,7 @@ impl TextTokenizer {
         let ids = tokenizer.get_vocab(true).into_values().chain(template.iter().copied());
         let largest = ids.max().unwrap_or(0);
         if largest as usize >= vocabulary {
-            let why =
-                format!("has token id {largest}, but config.json says text_config.vocab_size {vocabulary}");
+            let why = format!("has token id {largest}, but the configuration says vocab_size {vocabulary}");
             return Err(wrong(why));
         }
         let (least, why) = match architecture {
@@ -219,6 +218,19 @@ impl TextTokenizer {
             }
         }
         Ok(Tokens { ids, unknown })
+    }
+
+    /// The ids of a text for a network that reads at most `context` of them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there are more, since nothing is cut; as [`encode`](Self::encode).
+    pub(super) fn encode_within(&self, text: &str, context: usize) -> Result<Vec<u32>> {
+        let ids = self.encode(text)?.ids;
+        if ids.len() > context {
+            let why = format!("{} tokens, but {} reads {context}; split it", ids.len(), self.model);
+            return Err(Error::usage("text", why));
+        }
+        Ok(ids)
     }
 }
 

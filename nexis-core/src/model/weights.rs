@@ -1,4 +1,4 @@
-//! `model.safetensors`: read once, hashed and parsed from the same bytes.
+//! A model's weights: read once, hashed and parsed from the same bytes.
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
@@ -9,37 +9,59 @@ use crate::error::{Error, Result};
 /// Name of the file with the weights.
 pub(super) const WEIGHTS: &str = "model.safetensors";
 
+/// What the files are called, to complain about them.
+#[derive(Clone, Copy)]
+pub(super) struct Names {
+    /// The file with the weights.
+    pub(super) weights: &'static str,
+    /// The one that says what shapes they have.
+    pub(super) config: &'static str,
+    /// What else the weights could be, where a tensor is missing.
+    pub(super) whole: &'static str,
+}
+
+/// Hugging Face's.
+const TRANSFORMERS: Names = Names {
+    weights: WEIGHTS,
+    config: super::config::CONFIG,
+    whole: "a whole model (CLIPModel or SiglipModel, save_pretrained) is expected",
+};
+
 /// The tensors of one model file, converted to f32 as they are asked for.
 pub(super) struct Weights<'a> {
     model: &'a str,
+    names: Names,
     tensors: SafeTensors<'a>,
 }
 
 impl<'a> Weights<'a> {
     /// Parses the header; offsets and sizes are checked against the bytes.
     pub(super) fn parse(model: &'a str, bytes: &'a [u8]) -> Result<Self> {
+        Self::parse_named(model, bytes, TRANSFORMERS)
+    }
+
+    /// The same for files of other names.
+    pub(super) fn parse_named(model: &'a str, bytes: &'a [u8], names: Names) -> Result<Self> {
+        let file = names.weights;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| {
-            Error::model(model, format!("{WEIGHTS} is damaged or incomplete ({e}); fetch the file again"))
+            Error::model(model, format!("{file} is damaged or incomplete ({e}); fetch the file again"))
         })?;
-        Ok(Self { model, tensors })
+        Ok(Self { model, names, tensors })
     }
 
     fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView<'a>> {
-        let view = self.tensors.tensor(name).map_err(|_| {
-            self.error(
-                name,
-                "is not in the file; a whole model (CLIPModel or SiglipModel, save_pretrained) is expected",
-            )
-        })?;
+        let missing = |_| self.error(name, format_args!("is not in the file; {}", self.names.whole));
+        let view = self.tensors.tensor(name).map_err(missing)?;
         if view.shape() != shape {
-            let why = format!("has shape {:?} where config.json asks for {shape:?}", view.shape());
+            let why = format!("has shape {:?} where {} asks for {shape:?}", view.shape(), self.names.config);
             return Err(self.error(name, why));
         }
         Ok(view)
     }
 
-    fn error(&self, name: &str, why: impl std::fmt::Display) -> Error {
-        Error::model(self.model, format!("{WEIGHTS}: {name} {why}"))
+    /// A complaint about a tensor.
+    pub(super) fn error(&self, name: &str, why: impl std::fmt::Display) -> Error {
+        Error::model(self.model, format!("{}: {name} {why}", self.names.weights))
     }
 
     /// The values of one tensor, which has to have this shape and to be finite.

@@ -14,7 +14,7 @@ use nexis_core::check::{CategoryRule, middle_three};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits};
 use nexis_core::model::card::{CalibrationCard, CardModel, ModelCard};
 use nexis_core::model::registry::{ModelLocation, resolve};
-use nexis_core::model::{ClipModel, ImageText, LoadOptions, Precision};
+use nexis_core::model::{ImageText, LoadOptions, Precision};
 use nexis_core::protocol::Category;
 use nexis_core::score::align::Aligner;
 use nexis_core::score::category::{CategoryScorer, FrameCategory, score_of};
@@ -50,8 +50,8 @@ const SWAP_ATTEMPTS: u64 = 14;
 /// scenes that are drawn, and measures on others.
 #[derive(Args)]
 pub(crate) struct Calibrate {
-    /// With --model the file of pairs; else the model: an id of `nexis models list`, or a folder of a CLIP or a
-    /// SigLIP in Hugging Face's format
+    /// With --model the file of pairs; else the model: an id of `nexis models list`, or a folder of a CLIP, a
+    /// SigLIP or a MobileCLIP
     #[arg(value_name = "PAIRS_OR_MODEL")]
     what: String,
     /// The model to fit on pairs: an id of `nexis models list`, or a folder
@@ -161,7 +161,7 @@ impl Calibrate {
     ) -> anyhow::Result<ModelCard> {
         let id = self.id.clone().unwrap_or_else(|| location.id.clone());
         let options = LoadOptions { id: Some(id), ..LoadOptions::default() };
-        let model: Arc<dyn ImageText> = Arc::new(ClipModel::load(&location.directory, &options)?);
+        let model = nexis_core::model::load(&location.directory, &options)?;
         location.check(&model.identity().digests)?;
         let draft = self.draft(model.as_ref(), &location.directory)?;
         let texts = Arc::new(TextEncoder::new(Arc::clone(&model)));

@@ -88,7 +88,7 @@ impl Arguments {
 /// What judges, and on what.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct EngineArguments {
-    /// Model: an id of `nexis models list`, or a folder of a CLIP or a SigLIP in Hugging Face's format with a card.toml
+    /// Model: an id of `nexis models list`, or a folder of a CLIP, a SigLIP or a MobileCLIP with a card.toml
     #[arg(long, value_name = "ID_OR_DIR", default_value = "demo")]
     model: String,
     #[command(flatten)]

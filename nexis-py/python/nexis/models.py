@@ -37,7 +37,7 @@ class KnownModel(_Result):
     """A model that is known, wherever its files are."""
 
     id: str
-    #: What it is: `clip`, `siglip`, `qwen3-vl` and others.
+    #: What it is: `clip`, `siglip`, `mobileclip`, `qwen3-vl` and others.
     kind: str
     #: `encoder` or `judge`.
     role: str

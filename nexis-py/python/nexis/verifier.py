@@ -46,7 +46,7 @@ def _models_roots(models_dir: PathLike | None) -> list[str]:
 class Verifier:
     """A model, loaded once, and the checks that use it. Threads may share one.
 
-    `model` is an id or a folder of a CLIP or a SigLIP in Hugging Face's format with a card.toml; ids are looked for in
+    `model` is an id or a folder of a CLIP, a SigLIP or a MobileCLIP with a card.toml; ids are looked for in
     `models_dir`, else in the folder that the environment variable NEXIS_MODELS names, else in the package. `ensemble` is
     a second such model, trained on other data, that decides together with the first; `judge` is a vision-language model
     that decides what they leave in doubt (`Qwen/Qwen3-VL-2B-Instruct`, say, or a folder). Both are None where not wanted.
@@ -216,7 +216,7 @@ class Verifier:
     def encode_image(self, frames: Any) -> NDArray[np.float32]:
         """Embeddings of frames `[N, H, W, 3]` (uint8; an array, anything with `__array__` or DLPack, or a list of
         frames): float32 `[N, D]`, each row of unit length, of what the model's own processor makes of a frame: of
-        CLIP the centre square, of SigLIP the whole, squeezed into a square. Scores are of squares that cover the frame.
+        CLIP and MobileCLIP the centre square, of SigLIP the whole, squeezed into a square. Scores are of squares that cover the frame.
         """
         return self._engine.encode_image(pixels(frames))
 

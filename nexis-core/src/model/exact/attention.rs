@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::config::TowerConfig;
 use super::instructions::InstructionSet;
 use super::operand::Operand;
 use super::product::{Product, Then};
@@ -40,8 +39,8 @@ pub(super) struct HeadSpace {
 }
 
 impl Attention {
-    pub(super) fn new(config: &TowerConfig, causal: bool) -> Self {
-        Self { heads: config.heads, size: config.width / config.heads.max(1), causal }
+    pub(super) fn new(width: usize, heads: usize, causal: bool) -> Self {
+        Self { heads, size: width / heads.max(1), causal }
     }
 
     /// The columns of all heads.

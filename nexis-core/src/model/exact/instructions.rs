@@ -4,9 +4,10 @@
 
 use std::mem::transmute;
 
+use super::convolution::{self, ABREAST, Outputs, Plane};
 use super::operand::{Bf16, Operand};
 use super::passes::{self, Moments, NormWeights};
-use super::product::{self, Product, Sums, Tile};
+use super::product::{self, Product, Sums, Then, Tile};
 use super::slabs::{Run, SLAB, Slabs};
 
 /// Instructions that the forward pass may use. They change how long it takes and not one bit of what comes out.
@@ -24,7 +25,7 @@ enum Set {
     Neon,
 }
 
-/// The sums of a tile of `R` rows, `$columns` columns at a time, in `$count` registers each.
+/// The sums of a tile of `R` rows, `$columns` columns at a time, in `$count` registers each; and those of a convolution.
 ///
 /// Left to itself the compiler may give up registers for them, and then takes ten times as long.
 macro_rules! tile {
@@ -62,10 +63,44 @@ macro_rules! tile {
                 }
             }
         }
+
+        /// The chains of `R` places of a plane that lie side by side.
+        #[inline(never)]
+        #[allow(clippy::useless_transmute)] // where a register is a number
+        $(#[target_feature(enable = $features)])?
+        fn places<const R: usize>(plane: Plane<'_>, first: usize, outputs: &mut Outputs) {
+            for part in 0..SLAB / $columns {
+                let load = |run: &Run<f32>| -> [$register; $count] {
+                    let values = run.0.as_chunks::<$columns>().0.get(part).unwrap_or(&[0.0; $columns]);
+                    // SAFETY: as above.
+                    unsafe { transmute::<[f32; $columns], [$register; $count]>(*values) }
+                };
+                let mut kept = [load(plane.start); R];
+                for (y, taps) in plane.taps.chunks_exact(plane.kernel.max(1)).enumerate() {
+                    let line = plane.input.get(first + y * plane.width..).unwrap_or_default();
+                    for (x, tap) in taps.iter().enumerate() {
+                        let tap = load(tap);
+                        for (place, kept) in kept.iter_mut().enumerate() {
+                            let Some(run) = line.get(x + place * plane.stride) else { continue };
+                            for ((sum, x), w) in kept.iter_mut().zip(load(run)).zip(tap) {
+                                *sum = $fma(x, w, *sum);
+                            }
+                        }
+                    }
+                }
+                for (outputs, kept) in outputs.iter_mut().zip(kept) {
+                    if let Some(to) = outputs.0.as_chunks_mut::<$columns>().0.get_mut(part) {
+                        // SAFETY: as above.
+                        *to = unsafe { transmute::<[$register; $count], [f32; $columns]>(kept) };
+                    }
+                }
+            }
+        }
     };
 }
 
-/// One set's copies of the passes: the functions of `passes` and `product`, inlined whole around its `tile`.
+/// One set's copies of the passes: the functions of `passes`, `product` and `convolution`, inlined whole around its `tile`
+/// and `places`.
 macro_rules! compile_for {
     ($most:literal rows: $($rows:literal)* $(, $features:literal)?) => {
         $(#[target_feature(enable = $features)])?
@@ -75,6 +110,22 @@ macro_rules! compile_for {
                 _ => tile::<$most>(of, sums),
             };
             product::product($most, tile_sums, product, out);
+        }
+
+        $(#[target_feature(enable = $features)])?
+        pub(super) fn depthwise<U: Operand>(plane: Plane<'_>, edge: usize, then: Then, out: &mut [Run<U>]) {
+            let sums = |count: usize, plane: Plane<'_>, first: usize, to: &mut Outputs| match count {
+                1 => places::<1>(plane, first, to),
+                2 => places::<2>(plane, first, to),
+                3 => places::<3>(plane, first, to),
+                _ => places::<ABREAST>(plane, first, to),
+            };
+            convolution::depthwise(sums, plane, edge, then, out);
+        }
+
+        $(#[target_feature(enable = $features)])?
+        pub(super) fn gate<U: Operand>(x: &Slabs<f32>, gates: &[Run<f32>], out: &mut Slabs<U>) {
+            passes::gate(x, gates, out);
         }
 
         $(#[target_feature(enable = $features)])?
@@ -201,6 +252,16 @@ impl InstructionSet {
     /// See [`product::product`].
     pub(super) fn product<U: Operand>(self, product: Product<'_, f32>, out: &mut [Run<U>]) {
         dispatch!(self.0, product(product, out));
+    }
+
+    /// See [`convolution::depthwise`].
+    pub(super) fn depthwise<U: Operand>(self, plane: Plane<'_>, edge: usize, then: Then, out: &mut [Run<U>]) {
+        dispatch!(self.0, depthwise(plane, edge, then, out));
+    }
+
+    /// See [`passes::gate`].
+    pub(super) fn gate<U: Operand>(self, x: &Slabs<f32>, gates: &[Run<f32>], out: &mut Slabs<U>) {
+        dispatch!(self.0, gate(x, gates, out));
     }
 
     /// See [`passes::layer_norm`].

@@ -9,13 +9,19 @@
 
 mod arithmetic;
 mod attention;
+mod convolution;
+mod fastvit;
+mod folding;
 mod heads;
 mod instructions;
+mod open_clip;
 mod operand;
 mod passes;
 mod pooling;
 mod product;
+mod sharing;
 mod slabs;
+mod text;
 mod tower;
 
 #[cfg(test)]
@@ -25,4 +31,5 @@ pub(super) use arithmetic::{Activation, LaneSum, exp};
 pub(super) use heads::Heads;
 pub(super) use instructions::Bf16Instructions;
 pub use instructions::InstructionSet;
+pub(super) use open_clip::OpenClip;
 pub(super) use operand::Bf16;

@@ -1,6 +1,6 @@
 //! Sweeps over matrices between the products (models/EXACT.md, 3).
 
-use super::arithmetic::{LaneSum, exp};
+use super::arithmetic::{Activation, LaneSum, exp};
 use super::operand::Operand;
 use super::slabs::{Run, SLAB, Slabs};
 
@@ -115,5 +115,35 @@ pub(super) fn softmax(x: &mut Slabs<f32>, seen: impl Fn(usize) -> usize, scale: 
 fn hide(run: &mut Run<f32>, seen: usize, slab: usize, with: f32) {
     if let Some(hidden) = run.0.get_mut(seen.saturating_sub(slab * SLAB).min(SLAB)..) {
         hidden.fill(with);
+    }
+}
+
+/// The means of the columns: each one sum from zero, row after row.
+pub(super) fn column_means(x: &Slabs<f32>) -> Vec<f32> {
+    let rows = x.rows();
+    let mut means = Vec::with_capacity(x.columns());
+    for slab in x.runs().chunks_exact(rows.max(1)) {
+        let mut sums = Run::<f32>::default();
+        for run in slab {
+            sums.0.iter_mut().zip(&run.0).for_each(|(sum, x)| *sum += x);
+        }
+        means.extend(sums.0.map(|sum| sum / rows as f32));
+    }
+    means.truncate(x.columns());
+    means
+}
+
+/// Multiplies each column with its gate, and activates what comes out.
+#[inline(always)]
+pub(super) fn gate<T: Operand>(x: &Slabs<f32>, gates: &[Run<f32>], out: &mut Slabs<T>) {
+    let rows = x.rows();
+    out.shape(rows, x.columns());
+    let slabs = x.runs().chunks_exact(rows.max(1)).zip(out.runs_mut().chunks_exact_mut(rows.max(1)));
+    for ((x, out), gate) in slabs.zip(gates) {
+        for (x, out) in x.iter().zip(out) {
+            for ((out, x), gate) in out.0.iter_mut().zip(&x.0).zip(&gate.0) {
+                *out = T::rounded(Activation::Gelu.of(x * gate));
+            }
+        }
     }
 }

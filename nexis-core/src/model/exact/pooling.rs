@@ -23,19 +23,16 @@ pub(super) struct AttentionPooling<T: Operand> {
 impl<T: Operand> AttentionPooling<T> {
     pub(super) fn load(weights: &Weights<'_>, name: &str, config: &TowerConfig) -> Result<Self> {
         let width = config.width;
-        // Queries, keys and values are one matrix and one vector.
-        let rows = weights.values(&format!("{name}.attention.in_proj_weight"), &[3 * width, width])?;
-        let bias = weights.values(&format!("{name}.attention.in_proj_bias"), &[3 * width])?;
-        let (query, key_value) = rows.split_at_checked(width * width).unwrap_or_default();
-        let (query_bias, key_value_bias) = bias.split_at_checked(width).unwrap_or_default();
-        let (norm, mlp) = (format!("{name}.layernorm"), format!("{name}.mlp"));
+        let [query, key_value] = Linear::load_packed(weights, &format!("{name}.attention"), width)?;
+        let (norm, mlp) =
+            (format!("{name}.layernorm"), ["fc1", "fc2"].map(|layer| format!("{name}.mlp.{layer}")));
         Ok(Self {
             probe: weights.values(&format!("{name}.probe"), &[1, 1, width])?,
-            query: Linear::from_outputs(width, query, query_bias),
-            key_value: Linear::from_outputs(width, key_value, key_value_bias),
+            query,
+            key_value,
             out: Linear::load(weights, &[format!("{name}.attention.out_proj")], width, width)?,
-            feed_forward: FeedForward::load(weights, &norm, &mlp, config)?,
-            attention: Attention::new(config, false),
+            feed_forward: FeedForward::load(weights, &norm, mlp, config)?,
+            attention: Attention::new(width, config.heads, false),
         })
     }
 

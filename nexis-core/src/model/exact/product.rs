@@ -153,8 +153,9 @@ pub(super) fn product<T: Operand, U: Operand>(
     }
 }
 
+/// What becomes of the chains of one run.
 #[inline(always)]
-fn finish<U: Operand>(out: &mut Run<U>, sums: &Run<f32>, then: Then) {
+pub(super) fn finish<U: Operand>(out: &mut Run<U>, sums: &Run<f32>, then: Then) {
     let pairs = out.0.iter_mut().zip(&sums.0);
     match then {
         Then::Store => pairs.for_each(|(out, sum)| *out = U::rounded(*sum)),

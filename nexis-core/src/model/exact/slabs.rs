@@ -108,6 +108,11 @@ impl<T: Operand> Slabs<T> {
 }
 
 impl Slabs<f32> {
+    /// A matrix of one row.
+    pub(crate) fn of_row(values: &[f32]) -> Self {
+        Self { rows: 1, columns: values.len(), runs: runs(values) }
+    }
+
     /// Adds to a row.
     pub(crate) fn add_to_row(&mut self, row: usize, values: &[f32]) {
         for (to, from) in self.row_mut(row).zip(values.chunks(SLAB)) {

@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use super::arithmetic::{erf, exp};
+use super::arithmetic::{erf, exp, relu, sigmoid};
+use super::convolution::Depthwise;
 use super::instructions::Bf16Instructions;
 use super::operand::{Bf16, Operand};
 use super::passes::NormWeights;
@@ -91,6 +92,45 @@ fn products() {
             let expected: Vec<_> = from_bias.iter().map(|x| activation.of(*x)).collect();
             same_bits(&values(&out), &expected, set.name());
         }
+    }
+}
+
+#[test]
+fn convolutions_of_single_channels() {
+    let vectors = vectors();
+    for vectors in vectors["depthwise"].as_array().unwrap() {
+        let [edge, channels, each, kernel, stride] =
+            ["edge", "channels", "each", "kernel", "stride"].map(|key| size(&vectors[key]));
+        let convolution =
+            Depthwise::new(kernel, stride, each, &numbers(&vectors["weight"]), &numbers(&vectors["bias"]));
+        let x = matrix(&numbers(&vectors["x"]), channels);
+        let expected = numbers(&vectors["out"]);
+        let activated: Vec<_> = expected.iter().map(|x| Activation::Gelu.of(*x)).collect();
+        for set in InstructionSet::available() {
+            for parts in 1..=3 {
+                let (mut planes, mut out) = (vec![Vec::new(); parts], Slabs::<f32>::default());
+                for (then, expected) in
+                    [(Then::Store, &expected), (Then::Activate(Activation::Gelu), &activated)]
+                {
+                    convolution.forward(set, &x, edge, then, &mut planes, &mut out);
+                    same_bits(&values(&out), expected, set.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gates_of_single_numbers() {
+    assert_eq!(
+        [-1.5, -0.0, 0.0, 2.5].map(|x| relu(x).to_bits()),
+        [0.0_f32, -0.0, 0.0, 2.5].map(f32::to_bits)
+    );
+    assert!(relu(f32::NAN).is_nan() && sigmoid(f32::NAN).is_nan());
+    for i in -9_000..=9_000 {
+        let x = i as f32 / 100.0;
+        let expected = 1.0 / (1.0 + (-f64::from(x)).exp());
+        assert!((f64::from(sigmoid(x)) - expected).abs() < 1e-7, "{x}");
     }
 }
 

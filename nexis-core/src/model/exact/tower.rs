@@ -71,7 +71,26 @@ impl<T: Operand> Linear<T> {
         outputs: usize,
     ) -> Result<Self> {
         let rows = weights.matrix(&format!("{name}.weight"), inputs, outputs)?;
-        Ok(Self { weight: Factor::from_outputs(inputs, outputs, &rows), bias: Vec::new() })
+        Ok(Self::plain_from_outputs(inputs, outputs, &rows))
+    }
+
+    /// The same from rows of outputs.
+    pub(super) fn plain_from_outputs(inputs: usize, outputs: usize, rows: &[f32]) -> Self {
+        Self { weight: Factor::from_outputs(inputs, outputs, rows), bias: Vec::new() }
+    }
+
+    /// The queries, and the keys and values, of attention that stores all three as one matrix and one vector.
+    pub(super) fn load_packed(weights: &Weights<'_>, name: &str, width: usize) -> Result<[Self; 2]> {
+        let rows = weights.values(&format!("{name}.in_proj_weight"), &[3 * width, width])?;
+        let bias = weights.values(&format!("{name}.in_proj_bias"), &[3 * width])?;
+        Ok(Self::split_packed(width, &rows, &bias))
+    }
+
+    /// The same from rows of outputs.
+    pub(super) fn split_packed(width: usize, rows: &[f32], bias: &[f32]) -> [Self; 2] {
+        let (query, key_value) = rows.split_at_checked(width * width).unwrap_or_default();
+        let (query_bias, key_value_bias) = bias.split_at_checked(width).unwrap_or_default();
+        [Self::from_outputs(width, query, query_bias), Self::from_outputs(width, key_value, key_value_bias)]
     }
 
     /// From rows of outputs, as many as there are biases.
@@ -111,12 +130,18 @@ pub(super) struct FeedForward<T: Operand> {
 }
 
 impl<T: Operand> FeedForward<T> {
-    pub(super) fn load(weights: &Weights<'_>, norm: &str, mlp: &str, config: &TowerConfig) -> Result<Self> {
+    /// With the names of its normalisation and its two layers.
+    pub(super) fn load(
+        weights: &Weights<'_>,
+        norm: &str,
+        [up, down]: [String; 2],
+        config: &TowerConfig,
+    ) -> Result<Self> {
         let (width, inner) = (config.width, config.intermediate);
         Ok(Self {
             norm: Norm::load(weights, norm, config)?,
-            up: Linear::load(weights, &[format!("{mlp}.fc1")], width, inner)?,
-            down: Linear::load(weights, &[format!("{mlp}.fc2")], inner, width)?,
+            up: Linear::load(weights, &[up], width, inner)?,
+            down: Linear::load(weights, &[down], inner, width)?,
             activation: config.activation,
         })
     }
@@ -130,7 +155,8 @@ impl<T: Operand> FeedForward<T> {
     }
 }
 
-struct Block<T: Operand> {
+/// A block of a tower.
+pub(super) struct Block<T: Operand> {
     norm: Norm,
     query: Linear<T>,
     /// Keys and values side by side.
@@ -140,31 +166,33 @@ struct Block<T: Operand> {
 }
 
 impl<T: Operand> Block<T> {
+    /// By the names of transformers.
     fn load(weights: &Weights<'_>, name: &str, config: &TowerConfig) -> Result<Self> {
         let width = config.width;
         let attention = |part: &str| format!("{name}.self_attn.{part}_proj");
-        let (norm, mlp) = (format!("{name}.layer_norm2"), format!("{name}.mlp"));
+        let mlp = ["fc1", "fc2"].map(|layer| format!("{name}.mlp.{layer}"));
         Ok(Self {
             norm: Norm::load(weights, &format!("{name}.layer_norm1"), config)?,
             query: Linear::load(weights, &[attention("q")], width, width)?,
             key_value: Linear::load(weights, &["k", "v"].map(attention), width, width)?,
             out: Linear::load(weights, &[attention("out")], width, width)?,
-            feed_forward: FeedForward::load(weights, &norm, &mlp, config)?,
+            feed_forward: FeedForward::load(weights, &format!("{name}.layer_norm2"), mlp, config)?,
         })
     }
-}
 
-/// Which rows of a sequence are wanted at the end; a causal tower's last row is the only one that has seen all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pool {
-    /// The first, which sees and is seen by all.
-    First,
-    /// The last, in a tower where a row sees itself and the rows before it.
-    LastCausal,
-    /// The last, which sees and is seen by all.
-    Last,
-    /// All of them, each of which sees all.
-    All,
+    /// By the names of OpenCLIP.
+    pub(super) fn load_open_clip(weights: &Weights<'_>, name: &str, config: &TowerConfig) -> Result<Self> {
+        let width = config.width;
+        let mlp = ["c_fc", "c_proj"].map(|layer| format!("{name}.mlp.{layer}"));
+        let [query, key_value] = Linear::load_packed(weights, &format!("{name}.attn"), width)?;
+        Ok(Self {
+            norm: Norm::load(weights, &format!("{name}.ln_1"), config)?,
+            query,
+            key_value,
+            out: Linear::load(weights, &[format!("{name}.attn.out_proj")], width, width)?,
+            feed_forward: FeedForward::load(weights, &format!("{name}.ln_2"), mlp, config)?,
+        })
+    }
 }
 
 /// Memory of a forward pass, kept from layer to layer and from pass to pass.
@@ -188,33 +216,46 @@ pub(crate) struct Workspace<T> {
 pub(crate) struct Tower<T: Operand> {
     blocks: Vec<Block<T>>,
     attention: Attention,
-    pool: Pool,
 }
 
 impl<T: Operand> Tower<T> {
-    /// Blocks `name.0`, `name.1`, ...
-    pub(crate) fn load(weights: &Weights<'_>, name: &str, config: &TowerConfig, pool: Pool) -> Result<Self> {
+    /// Blocks `name.0`, `name.1`, ... Where `causal`, a row sees itself and the rows before it.
+    pub(crate) fn load(
+        weights: &Weights<'_>,
+        name: &str,
+        config: &TowerConfig,
+        causal: bool,
+    ) -> Result<Self> {
         let blocks = (0..config.layers)
             .map(|i| Block::load(weights, &format!("{name}.{i}"), config))
             .collect::<Result<Vec<_>>>()?;
-        let attention = Attention::new(config, pool == Pool::LastCausal);
-        Ok(Self { blocks, attention, pool })
+        Ok(Self::new(blocks, config, causal))
     }
 
-    /// Turns the states of sequences of these lengths, one after another in `work.x`, into the final states of the wanted
-    /// rows. No row sees another sequence.
+    pub(super) fn new(blocks: Vec<Block<T>>, config: &TowerConfig, causal: bool) -> Self {
+        Self { blocks, attention: Attention::new(config.width, config.heads, causal) }
+    }
+
+    /// Turns the states of sequences of these lengths, one after another in `work.x`, into their final states: of the
+    /// wanted row of each, or of all. No row sees another sequence. Where the tower is causal, the wanted row has to be a
+    /// sequence's last, the only one that has seen all.
     ///
     /// In the last block only the wanted rows are computed beyond the keys and values.
-    pub(crate) fn forward(&self, on: On<T>, lengths: &[usize], work: &mut Workspace<T>) {
+    pub(crate) fn forward(
+        &self,
+        on: On<T>,
+        lengths: &[usize],
+        wanted: Option<&[usize]>,
+        work: &mut Workspace<T>,
+    ) {
         let set = on.set.into();
-        let wanted = self.wanted(lengths);
         work.heads.resize_with(on.parts.max(1), HeadSpace::default);
         for (i, block) in self.blocks.iter().enumerate() {
             let Workspace { x, normed, moments, query, key_value, attended, heads, .. } = work;
             block.norm.forward(set, x, moments, normed);
             block.key_value.forward(on, normed, Then::Store, key_value);
             let last = i + 1 == self.blocks.len();
-            if let Some(wanted) = wanted.as_ref().filter(|_| last) {
+            if let Some(wanted) = wanted.filter(|_| last) {
                 x.pick(wanted);
                 normed.pick(wanted);
             }
@@ -234,21 +275,7 @@ impl<T: Operand> Tower<T> {
             block.feed_forward.forward(on, work);
         }
         if let Some(wanted) = wanted.filter(|_| self.blocks.is_empty()) {
-            work.x.pick(&wanted);
+            work.x.pick(wanted);
         }
-    }
-
-    /// The wanted row of each sequence; `None` where all are.
-    fn wanted(&self, lengths: &[usize]) -> Option<Vec<usize>> {
-        let ends = lengths.iter().scan(0, |end, length| {
-            *end += length;
-            Some((*length, *end))
-        });
-        let row = |(length, end): (usize, usize)| match self.pool {
-            Pool::First => Some(end - length),
-            Pool::LastCausal | Pool::Last => Some(end.saturating_sub(1)),
-            Pool::All => None,
-        };
-        ends.map(row).collect()
     }
 }

@@ -20,7 +20,7 @@ pub enum ModelKind {
     Clip,
     /// A Hugging Face SigLIP directory, SigLIP 2 of fixed resolution included: [`ClipModel`](crate::model::ClipModel).
     Siglip,
-    /// MobileCLIP in OpenCLIP's format.
+    /// MobileCLIP in OpenCLIP's format: [`OpenClipModel`](crate::model::OpenClipModel).
     Mobileclip,
     /// Qwen3-VL, a vision-language model.
     Qwen3Vl,
@@ -56,11 +56,6 @@ impl ModelKind {
             Self::Clip | Self::Siglip | Self::Mobileclip => ModelRole::Encoder,
             Self::Qwen3Vl | Self::Moondream => ModelRole::Judge,
         }
-    }
-
-    /// Whether this version can run it.
-    pub const fn runs(self) -> bool {
-        !matches!(self, Self::Mobileclip)
     }
 }
 

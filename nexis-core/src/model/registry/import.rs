@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::files::{copy_whole, make_folder};
 use super::{
-    CONFIG, GGUF, HubFile, LockedFile, LockedModel, ModelEntry, ModelKind, ModelPlaces, Records, is_id,
-    is_model, kind_of,
+    CONFIG, GGUF, HubFile, LockedFile, LockedModel, ModelEntry, ModelKind, ModelPlaces, OPEN_CLIP, Records,
+    is_id, is_mark, is_model, kind_of,
 };
 use crate::error::{Error, Result};
 use crate::hash::Digest;
@@ -54,12 +54,13 @@ pub fn import(folder: &Path, id: &str, entry: Option<&ModelEntry>, places: &Mode
     };
     if stated.is_none() && !is_model(folder) {
         let why = format!(
-            "there is no {CONFIG} in it, and no file *{GGUF} with its tokenizer.json, so it is no model's folder"
+            "there is no {CONFIG} in it, no {OPEN_CLIP}, and no file *{GGUF} with its tokenizer.json, so it is no model's \
+             folder"
         );
         return Err(wrong(why));
     }
     let kind = entry.map(|entry| entry.kind).or_else(|| kind_of(folder));
-    let kind = kind.ok_or_else(|| wrong(format!("the model_type in its {CONFIG} is not known here")))?;
+    let kind = kind.ok_or_else(|| wrong("what its configuration says it is is not known here".to_owned()))?;
     let lock = places.lock()?;
     let on_record = lock.find(id, None);
 
@@ -79,10 +80,9 @@ pub fn import(folder: &Path, id: &str, entry: Option<&ModelEntry>, places: &Mode
         files.insert(name.clone(), content);
     }
     make_folder(&to)?;
-    // What makes a folder a model's comes last: until then, nobody takes it for one.
-    let mut names = names;
-    names.sort_by_key(|name| (name == CONFIG, name.ends_with(GGUF)));
-    for name in &names {
+    // The mark comes last: until then, nobody takes the folder for a model's.
+    let (marks, others): (Vec<&String>, Vec<&String>) = names.iter().partition(|name| is_mark(name));
+    for name in others.into_iter().chain(marks) {
         if let Some(file) = files.get(name) {
             copy_whole(&folder.join(name), &to.join(name), file.sha256)?;
         }

@@ -50,6 +50,7 @@ pub use removal::Removal;
 pub use report::ModelReport;
 pub use verify::{FileCheck, FileState, verify};
 
+use super::open_clip::CONFIG as OPEN_CLIP;
 use crate::error::{Error, Result};
 use crate::hash::Digest;
 
@@ -224,12 +225,6 @@ impl ModelLocation {
 
     /// Why this version cannot run it; `None` where it can.
     pub fn obstacle(&self) -> Option<String> {
-        if !self.kind.runs() {
-            let kind = self.kind.name();
-            let why = self.entry.as_ref().and_then(|entry| entry.obstacle.as_deref());
-            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-            return Some(format!("models of the kind {kind} are not implemented yet{why}"));
-        }
         let of_the_hub = !self.present || matches!(self.place, ModelPlace::Hub { .. });
         self.entry.as_ref().filter(|_| of_the_hub)?.obstacle.clone()
     }
@@ -290,14 +285,14 @@ const GGUF: &str = ".gguf";
 
 /// Whether a file of this name makes a folder a model's.
 fn is_mark(name: &str) -> bool {
-    name == CONFIG || name.ends_with(GGUF)
+    name == CONFIG || name == OPEN_CLIP || name.ends_with(GGUF)
 }
 
 fn is_model(directory: &Path) -> bool {
-    directory.join(CONFIG).is_file() || is_gguf_model(directory)
+    [CONFIG, OPEN_CLIP].iter().any(|mark| directory.join(mark).is_file()) || is_gguf_model(directory)
 }
 
-/// Whether a directory has a model without a `config.json`: a GGUF file, and its tokenizer.
+/// Whether a directory has a model without a configuration: a GGUF file, and its tokenizer.
 fn is_gguf_model(directory: &Path) -> bool {
     let is_gguf = |entry: std::fs::DirEntry| {
         let name = entry.file_name();
@@ -308,23 +303,28 @@ fn is_gguf_model(directory: &Path) -> bool {
         && std::fs::read_dir(directory).is_ok_and(|entries| entries.flatten().any(is_gguf))
 }
 
-/// What a model directory says it is, in its `config.json`, or else by its GGUF file; `None` where that is nothing that
-/// is known here.
+/// What a model directory says it is, in its `config.json` or its `open_clip_config.json`, or else by its GGUF file; `None`
+/// where that is nothing that is known here.
 pub fn kind_of(directory: &Path) -> Option<ModelKind> {
-    #[derive(serde::Deserialize)]
-    struct Config {
-        model_type: String,
-    }
-    let Ok(file) = std::fs::File::open(directory.join(CONFIG)) else {
-        // The only kind that comes so. Another's file has other tensors, which loading says.
-        return is_gguf_model(directory).then_some(ModelKind::Moondream);
+    let read = |name: &str| -> Option<serde_json::Value> {
+        let path = directory.join(name);
+        // Opening a pipe would wait for who writes to it.
+        let file = path.is_file().then(|| std::fs::File::open(&path).ok())??;
+        serde_json::from_reader(std::io::Read::take(file, MAX_REGISTRY)).ok()
     };
-    let config: Config = serde_json::from_reader(std::io::Read::take(file, MAX_REGISTRY)).ok()?;
-    match config.model_type.as_str() {
-        "clip" => Some(ModelKind::Clip),
-        "siglip" | "siglip2" => Some(ModelKind::Siglip),
-        "qwen3_vl" => Some(ModelKind::Qwen3Vl),
-        "moondream1" => Some(ModelKind::Moondream),
+    let said = read(CONFIG);
+    let model_type = said.as_ref().and_then(|config| config.get("model_type")?.as_str());
+    match model_type {
+        Some("clip") => Some(ModelKind::Clip),
+        Some("siglip" | "siglip2") => Some(ModelKind::Siglip),
+        Some("qwen3_vl") => Some(ModelKind::Qwen3Vl),
+        Some("moondream1") => Some(ModelKind::Moondream),
+        // Of OpenCLIP's models, these are the ones that are known.
+        _ if directory.join(OPEN_CLIP).is_file() => {
+            read(OPEN_CLIP)?.get("model_cfg").map(|_| ModelKind::Mobileclip)
+        }
+        // The only kind that comes without a configuration. Another's file has other tensors, which loading says.
+        None if !directory.join(CONFIG).exists() && is_gguf_model(directory) => Some(ModelKind::Moondream),
         _ => None,
     }
 }
@@ -406,11 +406,11 @@ pub fn resolve(id_or_dir: &str, places: &ModelPlaces) -> Result<ModelLocation> {
     let ids = ids(&known);
     let remedy = if path.is_dir() {
         format!(
-            "{id_or_dir} is a directory without config.json, and without a GGUF file and its tokenizer.json, so not a \
-             model; known ids: {ids}"
+            "{id_or_dir} is a directory without {CONFIG} or {OPEN_CLIP}, and without a GGUF file and its tokenizer.json, so \
+             not a model; known ids: {ids}"
         )
     } else {
-        format!("give a directory with a Hugging Face CLIP or SigLIP, or one of the known ids: {ids}")
+        format!("give a directory with a CLIP, a SigLIP or a MobileCLIP, or one of the known ids: {ids}")
     };
     Err(Error::Missing { what: format!("model {id_or_dir}"), remedy })
 }
@@ -561,13 +561,11 @@ mod tests {
         assert_eq!(location.card, places.imported("maker/small").unwrap().join("card.toml"));
         assert!(location.expected.is_empty());
 
-        let error = resolve("maker/mobile", &places).unwrap_err().to_string();
-        assert!(error.contains("cannot run it") && error.contains("mobileclip"), "{error}");
         let registry = places.roots[0].join(REGISTRY);
         let why = FETCHED.replacen("note = \"phones\"", "obstacle = \"no proof\"\nnote = \"phones\"", 1);
         std::fs::write(&registry, why).unwrap();
         let error = resolve("maker/mobile", &places).unwrap_err().to_string();
-        assert!(error.ends_with("are not implemented yet: no proof"), "{error}");
+        assert!(error.contains("cannot run it: no proof"), "{error}");
         let mobile = find("maker/mobile", &places).unwrap();
         assert_eq!((mobile.present, mobile.kind.role()), (false, ModelRole::Encoder));
     }
@@ -611,10 +609,45 @@ mod tests {
         let (_dir, places) = fetched();
         let registry = places.roots[0].join(REGISTRY);
         std::fs::write(&registry, FETCHED.replacen("note =", "obstacle = \"a pickle\"\nnote =", 1)).unwrap();
+        let listed = list(&places).unwrap();
+        assert_eq!(listed[0].obstacle().as_deref(), Some("a pickle"));
+        let report = ModelReport::from(&listed[0]);
+        assert_eq!((report.runs, report.obstacle.as_deref()), (false, Some("a pickle")));
         let error = resolve("maker/small", &places).unwrap_err().to_string();
-        assert!(error.contains("a pickle"), "{error}");
+        assert!(error.ends_with("this version cannot run it: a pickle"), "{error}");
         write(&places.imported("maker/small").unwrap().join("config.json"), "{}");
         assert_eq!(resolve("maker/small", &places).unwrap().obstacle(), None);
+    }
+
+    #[test]
+    fn a_folder_in_either_format_is_a_model() {
+        let (dir, places) = fetched();
+        let of = |name: &str| dir.path().join(name);
+        for (folder, file, text, kind) in [
+            ("clip", "config.json", r#"{"model_type": "clip"}"#, Some(ModelKind::Clip)),
+            ("mobile", "open_clip_config.json", r#"{"model_cfg": {}}"#, Some(ModelKind::Mobileclip)),
+            ("nothing", "open_clip_config.json", r#"{"model": 3}"#, None),
+            ("damaged", "open_clip_config.json", "{", None),
+            ("unknown", "config.json", r#"{"model_type": "resnet"}"#, None),
+        ] {
+            write(&of(folder).join(file), text);
+            assert_eq!(kind_of(&of(folder)), kind, "{folder}");
+            assert!(is_model(&of(folder)));
+        }
+        // What Hugging Face's format says comes first.
+        write(&of("clip").join("open_clip_config.json"), r#"{"model_cfg": {}}"#);
+        assert_eq!(kind_of(&of("clip")), Some(ModelKind::Clip));
+        write(&of("unknown").join("open_clip_config.json"), r#"{"model_cfg": {}}"#);
+        assert_eq!(kind_of(&of("unknown")), Some(ModelKind::Mobileclip));
+
+        let path = of("mobile");
+        let unlisted = resolve(path.to_str().unwrap(), &places).unwrap();
+        assert_eq!((unlisted.kind, unlisted.obstacle()), (ModelKind::Mobileclip, None));
+        let imported = import(&path, "own/mobile", None, &places).unwrap();
+        assert_eq!(imported.kind, ModelKind::Mobileclip);
+        let found = resolve("own/mobile", &places).unwrap();
+        assert_eq!((found.place.clone(), found.kind), (ModelPlace::Imported, ModelKind::Mobileclip));
+        assert_eq!(found.expected["open_clip_config.json"], Digest::of(r#"{"model_cfg": {}}"#));
     }
 
     #[test]

@@ -52,9 +52,6 @@ impl Import {
         for (name, digest) in &imported.files {
             writeln!(out, "  {name:<28} {digest}")?;
         }
-        if !imported.kind.runs() {
-            writeln!(out, "  This version cannot run models of the kind {} yet.", imported.kind.name())?;
-        }
         Ok(EXIT_ACCEPTED)
     }
 }
