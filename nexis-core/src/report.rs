@@ -126,8 +126,8 @@ pub struct EnsembleReport<T> {
     pub first: Verdict,
     /// The second's own figures, and what it alone would decide.
     pub second: T,
-    /// How far each one's probability lies above its threshold, in log-odds, the first's first: P(match) above the
-    /// card's, and the mean P(nature) of the frames above the protocol's. None below three frames.
+    /// How far each one's probability lies above its threshold, in log-odds and 2 at most, the first's first: P(match)
+    /// above the card's, and the mean P(nature) of the frames above the protocol's. None below three frames.
     #[serde(serialize_with = "as_list")]
     pub log_odds: Option<[f64; 2]>,
     /// The same of P(nature) of the caption above each card's gate.
@@ -161,6 +161,12 @@ impl<T> EnsembleReport<T> {
             _ => "in doubt; ",
         };
         match sum {
+            // The log-odds of either question would let it pass.
+            Some([first, second]) if first + second > 0.0 && cascade.encoder == Verdict::Reject => {
+                format!(
+                    "{why}each encoder rejects, the one for the caption's words and the other for the frames"
+                )
+            }
             Some([first, second]) => format!(
                 "{why}both encoders' log-odds{of} decide: {first:+.3} and {second:+.3} from their thresholds"
             ),

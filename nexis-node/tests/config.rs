@@ -317,13 +317,26 @@ fn a_second_model_is_pinned_as_the_first() {
         precision: Precision::Exact,
         batch: 16,
         max_wall: std::time::Duration::from_secs(20),
-        ensemble: Some(tiny),
+        ensemble: Some(tiny.clone()),
         judge: None,
     };
-    let judge = judge.judge().unwrap();
+    let options = judge.clone();
+    let judge = options.judge().unwrap();
     let pin = engine::ensemble_pin_of(&judge);
     let refused = |network, pin| engine::admit_ensemble(&judge, network, pin).unwrap_err().to_string();
     assert!(refused(Network::Finney, &pin).contains("name another in model.ensemble"));
+    let card = Path::new(&tiny).join("card.toml");
+    let earnest =
+        std::fs::read_to_string(&card).unwrap().replace("demonstration = true", "demonstration = false");
+    std::fs::write(&card, earnest).unwrap();
+    let earnest = options.judge().unwrap();
+    let own = engine::ensemble_pin_of(&earnest);
+    let admitted =
+        |pin: &ModelPin| engine::admit_ensemble(&earnest, Network::Finney, pin).map_err(|e| e.to_string());
+    assert_eq!(admitted(&own), Ok(()));
+    let unpinned = admitted(&ModelPin::default()).unwrap_err();
+    assert!(unpinned.contains("it is not pinned") && unpinned.contains("ensemble_card = \""), "{unpinned}");
+    assert!(admitted(&pin).unwrap_err().contains("as pinned in model.ensemble_card"));
     assert!(engine::admit_ensemble(&judge, Network::Devnet, &pin).is_ok());
     let bare = ModelPin { card: None, ..pin.clone() };
     assert!(refused(Network::Devnet, &bare).contains("its card is not pinned in model.ensemble_card"));

@@ -166,9 +166,10 @@ fn clip() -> (PathBuf, String) {
     .clone()
 }
 
-/// Python: `math.log(p / (1 - p)) - math.log(0.4 / 0.6)` of 0.9, 0.2, 0.35 and 0.45; and from 0.72 of 0.95 and 0.3.
+/// Python: `max(-2, min(2, math.log(p / (1 - p)) - math.log(0.4 / 0.6)))` of 0.9, 0.2, 0.35 and 0.45; and from 0.72 of 0.95
+/// and 0.3.
 const LEADS: [(f64, f64); 4] = [
-    (0.9, 2.602_689_685_444_384),
+    (0.9, 2.0),
     (0.2, -0.980_829_253_011_726),
     (0.35, -0.213_574_100_298_059),
     (0.45, 0.204_794_412_646_013),
@@ -265,7 +266,7 @@ fn where_they_disagree_the_log_odds_from_each_threshold_decide() {
         close(a, lead_of(first, &LEADS));
         close(b, lead_of(second, &LEADS));
         let sum = lead_of(first, &LEADS) + lead_of(second, &LEADS);
-        let expected = if sum >= 0.0 { Verdict::Accept } else { Verdict::Reject };
+        let expected = if sum > 0.0 { Verdict::Accept } else { Verdict::Reject };
         let cascade = alignment.cascade.unwrap();
         assert_eq!((alignment.verdict, cascade.encoder), (expected, expected), "{first} {second}");
         assert_eq!((cascade.decided_by, cascade.yes), (Decider::LogOdds, None));
@@ -288,6 +289,80 @@ fn where_they_disagree_the_log_odds_from_each_threshold_decide() {
             (said.second.decision, said.first)
         };
         assert_eq!((yes, no), (Verdict::Accept, Verdict::Reject));
+    }
+}
+
+#[test]
+fn whoever_is_sure_of_a_no_is_not_outvoted() {
+    let (clip, caption) = clip();
+    for (sure, other, accepted) in [(0.999_999_999, 0.05, false), (0.999_999_999, 0.2, true)] {
+        let of = |p| Opinion { caption: p, ..Opinion::YES };
+        for (first, second) in [(sure, other), (other, sure)] {
+            let scores = both(of(first), of(second)).score(&clip, &caption).unwrap();
+            assert_eq!(scores.alignment.verdict == Verdict::Accept, accepted, "{first} {second}");
+        }
+    }
+    // A gate that rejects nothing knows nothing, and outvotes nobody.
+    let open = |card: &mut nexis_core::model::card::ModelCard| card.category.gate.threshold = 0.0;
+    let (model, card) = opinionated("quick_f32", Opinion { gate: 0.001, ..Opinion::YES }, open);
+    let first = opinionated("siglip_f32", Opinion { gate: 0.39, ..Opinion::YES }, |_| {});
+    let alone = judge_with_opinion(Arc::new(FfmpegDecoder::default()), first);
+    let scores = alone.with_ensemble(model, card).unwrap().score(&clip, &caption).unwrap();
+    assert_eq!(scores.category.decision, Verdict::Reject);
+    let [own, nothing] = scores.category.ensemble.as_ref().unwrap().gate.unwrap();
+    assert!(own < 0.0 && nothing == 0.0, "{own} {nothing}");
+}
+
+#[test]
+fn what_each_rejects_for_another_reason_is_rejected() {
+    let (clip, caption) = clip();
+    // One rejects the caption's words and passes the frames, the other the other way round; either sum would accept.
+    let words = Opinion { gate: 0.35, nature: 0.95, ..Opinion::YES };
+    let frames = Opinion { gate: 0.9, nature: 0.6, ..Opinion::YES };
+    for (first, second) in [(words, frames), (frames, words)] {
+        let with = both(first, second);
+        let judge = Says::new(Answer::Yes(1.0));
+        for with in [with.clone(), with.with_judge(judge.clone(), 9)] {
+            let scores = with.score(&clip, &caption).unwrap();
+            let said = scores.category.ensemble.as_ref().unwrap();
+            assert!(said.gate.unwrap().iter().sum::<f64>() > 0.0);
+            assert!(said.log_odds.unwrap().iter().sum::<f64>() > 0.0);
+            assert_eq!((said.first, said.second.decision), (Verdict::Reject, Verdict::Reject));
+            assert_eq!(scores.category.decision, Verdict::Reject);
+            assert_eq!(scores.category.cascade.unwrap().decided_by, Decider::Agreement);
+            let found = with.violations("c", &caption, &scores.alignment, &scores.category).unwrap();
+            assert_eq!(found[0].code(), "category_strict_reject:c");
+        }
+        assert_eq!(judge.asked.load(Ordering::SeqCst), 0);
+        // What the one that passes the words leaves in doubt of the frames is its judge's, as behind it alone.
+        let near = |card: &mut nexis_core::model::card::ModelCard| card.category.doubt = Some(0.3);
+        let (model, card) = opinionated("quick_f32", frames, near);
+        let alone =
+            judge_with_opinion(Arc::new(FfmpegDecoder::default()), opinionated("siglip_f32", words, |_| {}));
+        let with = alone.with_ensemble(model, card).unwrap();
+        let scores = with.score(&clip, &caption).unwrap();
+        assert_eq!(scores.category.decision, Verdict::Reject);
+        assert!(scores.category.decided().unwrap().contains("each encoder rejects"));
+        let scores = with.with_judge(judge.clone(), 9).score(&clip, &caption).unwrap();
+        assert_eq!(scores.category.cascade.unwrap().decided_by, Decider::Judge);
+        assert_eq!(scores.category.decision, Verdict::Accept);
+        judge.asked.store(0, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn near_ties_of_both_are_borderline() {
+    let (clip, caption) = clip();
+    // Python: 1 / (1 + math.exp(-(2 * math.log(0.4 / 0.6) - math.log(0.6 / 0.4)))): as far below 0.4 as 0.6 is above it.
+    let mirrored = 0.228_571_428_571;
+    for (second, wide, near) in [(mirrored, 1e-3, true), (mirrored, 0.0, false), (0.2, 1e-3, false)] {
+        let of = |name, caption| {
+            opinionated(name, Opinion { caption, ..Opinion::YES }, |card| card.alignment.borderline = wide)
+        };
+        let alone = judge_with_opinion(Arc::new(FfmpegDecoder::default()), of("siglip_f32", 0.6));
+        let (model, card) = of("quick_f32", second);
+        let scores = alone.with_ensemble(model, card).unwrap().score(&clip, &caption).unwrap();
+        assert_eq!(scores.alignment.borderline, near, "{second} {wide}");
     }
 }
 
@@ -424,7 +499,7 @@ fn gates_that_disagree_go_by_their_log_odds_and_no_judge_is_asked_about_them() {
             assert_eq!(category.cascade.unwrap().decided_by, by, "{first} {second}");
             assert_eq!(category.decision == Verdict::Accept, passes, "{first} {second}");
             let gate = category.ensemble.as_ref().unwrap().gate.unwrap();
-            assert_eq!(gate.iter().sum::<f64>() >= 0.0, passes);
+            assert_eq!(gate.iter().sum::<f64>() > 0.0, passes);
             assert_eq!(category.decided().unwrap().contains("of the caption's gate"), split);
             let found = with.violations("c", &caption, &scores.alignment, category).unwrap();
             let codes: Vec<String> = found.iter().map(nexis_core::check::Violation::code).collect();
@@ -468,9 +543,10 @@ fn the_order_of_the_two_and_the_threads_make_no_difference_to_a_verdict() {
     };
     let (siglip, clips) = (models("siglip_f32"), models("quick_f32"));
     let alone = |encoder| judge_with_opinion(Arc::new(FfmpegDecoder::default()), encoder);
-    let mut by = std::collections::BTreeSet::new();
+    let mut by = [(); 2].map(|()| std::collections::BTreeSet::new());
     for (i, a) in opinions.iter().enumerate() {
-        for (j, b) in opinions.iter().enumerate().skip(i % 3).step_by(3) {
+        // Every fifth: so that the two differ in captions, in frames and in gates.
+        for (j, b) in opinions.iter().enumerate().skip(i % 5).step_by(5) {
             let ((one, its), (other, card)) = (siglip[i].clone(), clips[j].clone());
             let ab = alone(siglip[i].clone()).with_ensemble(other, card).unwrap();
             let ba = alone(clips[j].clone()).with_ensemble(one, its).unwrap();
@@ -481,7 +557,9 @@ fn the_order_of_the_two_and_the_threads_make_no_difference_to_a_verdict() {
                         .map_or_else(|| with.clone(), |judge| with.with_judge(judge.clone(), 9));
                     let scores = with.score_frames(&frames, &caption).unwrap();
                     let cascades = [scores.alignment.cascade.unwrap(), scores.category.cascade.unwrap()];
-                    by.extend(cascades.map(|cascade| format!("{:?}", cascade.decided_by)));
+                    for (by, cascade) in by.iter_mut().zip(cascades) {
+                        by.insert(format!("{:?}", cascade.decided_by));
+                    }
                     let codes = with.violations("c", &caption, &scores.alignment, &scores.category).unwrap();
                     let codes: Vec<_> = codes.iter().map(nexis_core::check::Violation::code).collect();
                     ((scores.alignment.verdict, scores.category.decision), cascades, codes)
@@ -490,7 +568,9 @@ fn the_order_of_the_two_and_the_threads_make_no_difference_to_a_verdict() {
             }
         }
     }
-    assert_eq!(by.into_iter().collect::<Vec<_>>(), ["Agreement", "Judge", "LogOdds"]);
+    for by in by {
+        assert_eq!(by.into_iter().collect::<Vec<_>>(), ["Agreement", "Judge", "LogOdds"]);
+    }
 
     // A real model and a random one, over a package.
     let tiny = || opinionated("siglip_f32", Opinion { caption: 0.35, nature: 0.6, gate: 0.8 }, |_| {});

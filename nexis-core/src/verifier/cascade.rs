@@ -13,8 +13,8 @@
 //!   protocol's order of miners holds. Who gets a call follows from the rows alone, never from threads or time.
 //! - **Where no call is left**, and where a question is longer than the judge reads, the encoder's threshold decides.
 //!   What decided is in the report and in the evidence.
-//! - **Of two encoders**, more is in doubt, and what they say together stands in for the threshold
-//!   ([`ensemble`](super::ensemble)).
+//! - **Of two encoders**, more is in doubt, and what they say together stands in for the threshold, with deciders of its
+//!   own ([`ensemble`](super::ensemble)).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -294,7 +294,7 @@ impl RowJudge {
         let (alignment, category) = (asked.alignment.as_deref(), asked.category.as_deref());
         Turn {
             caption: alignment.is_some_and(|a| self.caption_doubt(a) && !closed()),
-            category: category.is_some_and(|c| self.category_doubt(c) && !self.gates(reading).rejected),
+            category: category.is_some_and(|c| self.category_doubt(&self.gates(reading), c)),
         }
     }
 

@@ -4,14 +4,17 @@
 //!   of doubt. Frames are decoded once, and cut into tiles of each model's own size.
 //! - **Where both are clear and agree**, that decides ([`Decider::Agreement`]).
 //! - **Where they disagree, or one of them is in its band**, the case is in doubt, and a judge decides it as it does behind
-//!   one encoder. Where there is none, or it cannot be asked, two that say the same are still followed; else the sum of
-//!   their [`lead`]s decides by its sign, and a tie accepts as a probability at its threshold does
-//!   ([`Decider::LogOdds`]). Log-odds are measured from each one's threshold, where its card's calibration put the share of
-//!   errors that was asked for: a probability of 0.4 is a yes of one card and a no of another.
+//!   one encoder. Where there is none, or it cannot be asked, two that say the same are still followed; else it is
+//!   accepted where the sum of their [`lead`]s is above zero ([`Decider::LogOdds`]). Log-odds are measured from each one's
+//!   threshold, where its card's calibration put the share of errors that was asked for: a probability of 0.4 is a yes of
+//!   one card and a no of another.
+//! - **Whoever is sure of a no is not outvoted.** A lead ends at [`SURE`] on either side, and a tie rejects: however far a
+//!   miner drives the one model, it takes the other to be near its threshold too.
 //! - **A category** is two questions. The caption gate is asked of words alone, so that no judge is asked about it: it
 //!   goes by agreement, else by the sum, of both models' P(nature) of the caption from their own gates. The strict rule
 //!   on the frames goes as a caption does, with the mean P(nature) of the middle frames from the protocol's limit. (Scores
-//!   of frames sum to 1, so that a mean above that limit has the wins and the margin that the rule asks for too.)
+//!   of frames sum to 1, so that a mean above that limit has the wins and the margin that the rule asks for too.) What
+//!   each of the two rejects, the one for its words and the other for its frames, is rejected.
 //! - **The order** in which the two are given shows in reports and in no verdict.
 
 use std::sync::Arc;
@@ -32,6 +35,9 @@ use crate::report::{
 use crate::score::FrameEmbeddings;
 use crate::score::align::CaptionReading;
 use crate::score::category::{CaptionGate, FrameCategory, score_of};
+
+/// How far from a threshold counts as sure, in log-odds: odds of about seven to one beyond it. No lead is greater.
+const SURE: f64 = 2.0;
 
 /// Farthest from even that a probability is taken to lie, in log-odds: beyond it an `f64` does not tell one from 1.
 const FARTHEST: f64 = 36.0;
@@ -78,20 +84,21 @@ impl Gates {
     }
 }
 
-/// Log-odds of a probability; one that is not a number is as good as 0.
+/// Log-odds of a probability; one that is not a number is as good as 0, and one beyond a bound lies on it.
 fn log_odds(probability: f64) -> f64 {
-    let probability = if probability.is_finite() { probability } else { 0.0 };
+    let probability = if probability.is_finite() { probability.clamp(0.0, 1.0) } else { 0.0 };
     (probability / (1.0 - probability)).ln().clamp(-FARTHEST, FARTHEST)
 }
 
-/// How far a probability lies above its threshold, in log-odds.
+/// How far a probability lies above its threshold, in log-odds, up to [`SURE`]. A threshold of 0 rejects nothing: whoever
+/// has it knows nothing of the matter, and leads nowhere.
 pub(super) fn lead(probability: f64, threshold: f64) -> f64 {
-    log_odds(probability) - log_odds(threshold)
+    if threshold > 0.0 { (log_odds(probability) - log_odds(threshold)).clamp(-SURE, SURE) } else { 0.0 }
 }
 
-/// What two say together: what both say, else the sign of the sum of their leads.
+/// What two say together: what both say, else whether the sum of their leads is above zero.
 pub(super) fn together([first, second]: [bool; 2], [lead, other]: [f64; 2]) -> bool {
-    if first == second { first } else { lead + other >= 0.0 }
+    if first == second { first } else { lead + other > 0.0 }
 }
 
 fn verdict(accepts: bool) -> Verdict {
@@ -250,6 +257,16 @@ impl RowJudge {
         let leads = [lead(report.probability, report.threshold), lead(second.probability, second.threshold)];
         let accepts = [first == Verdict::Accept, second.verdict == Verdict::Accept];
         report.verdict = verdict(together(accepts, leads));
+        // Both scores moved by what devices differ.
+        let moved = |by: f64| {
+            let score =
+                |of: &AlignmentReport, card: &ModelCard| of.probability + by * card.alignment.borderline;
+            let scores = [score(report, self.card()), score(&second, encoder.card())];
+            let [p, q] = scores;
+            let leads = [lead(p, report.threshold), lead(q, second.threshold)];
+            together([p >= report.threshold, q >= second.threshold], leads)
+        };
+        report.borderline = moved(1.0) != moved(-1.0);
         report.ensemble = Some(Box::new(EnsembleReport { first, second, log_odds: Some(leads), gate: None }));
         let doubt = reading.refused().is_none() && self.caption_doubt(report);
         report.cascade = Some(decided(doubt, report.verdict));
@@ -266,12 +283,25 @@ impl RowJudge {
         let leads = report.nature_score.zip(second.nature_score);
         let leads = leads.map(|(first, second)| [lead(first, limit), lead(second, limit)]);
         let passes = together(accepts, leads.unwrap_or_default());
-        report.decision = verdict(passes && !gates.rejected);
+        let neither = [first, second.decision] == [Verdict::Reject; 2];
+        let moved = |by: f64| {
+            let (wide, other) =
+                (by * self.card().category.borderline, by * encoder.card().category.borderline);
+            let leads = report.nature_score.zip(second.nature_score);
+            let leads = leads.map(|(p, q)| [lead(p + wide, limit), lead(q + other, limit)]);
+            together([rule_accepts(report, wide), rule_accepts(&second, other)], leads.unwrap_or_default())
+        };
+        report.borderline = gates.first.borderline || gate.borderline || moved(1.0) != moved(-1.0);
+        report.decision = verdict(passes && !gates.rejected && !neither);
         report.ensemble =
             Some(Box::new(EnsembleReport { first, second, log_odds: leads, gate: gates.log_odds }));
         // Gates that disagree have decided where they reject, and where nothing behind them does.
         let split = gates.first.rejected != gate.rejected;
-        let doubt = if gates.rejected { split } else { self.category_doubt(report) || (split && passes) };
+        let doubt = if gates.rejected || neither {
+            split && !neither || self.category_doubt(gates, report)
+        } else {
+            self.category_doubt(gates, report) || (split && passes)
+        };
         report.cascade = Some(decided(doubt, report.decision));
     }
 
@@ -284,14 +314,20 @@ impl RowJudge {
             })
     }
 
-    /// The same of the strict rule on frames.
-    pub(super) fn category_doubt(&self, report: &CategoryReport) -> bool {
-        let ensemble = self.second.as_ref().zip(report.ensemble.as_ref());
-        category_in_doubt(self.card(), report)
-            || ensemble.is_some_and(|(encoder, said)| {
-                rule_accepts(report, 0.0) != rule_accepts(&said.second, 0.0)
-                    || category_in_doubt(encoder.card(), &said.second)
-            })
+    /// The same of the strict rule on frames, behind gates that let the caption pass. What each of two would reject
+    /// whatever a judge says, the one by its gate and the other by the rule, is not in doubt.
+    pub(super) fn category_doubt(&self, gates: &Gates, report: &CategoryReport) -> bool {
+        let near = category_in_doubt(self.card(), report);
+        let Some(((encoder, said), gate)) =
+            self.second.as_ref().zip(report.ensemble.as_ref()).zip(gates.second.as_ref())
+        else {
+            return near && !gates.rejected;
+        };
+        let other_near = category_in_doubt(encoder.card(), &said.second);
+        let (accepts, other_accepts) = (rule_accepts(report, 0.0), rule_accepts(&said.second, 0.0));
+        let open =
+            (!gates.first.rejected && (accepts || near)) || (!gate.rejected && (other_accepts || other_near));
+        !gates.rejected && open && (near || other_near || accepts != other_accepts)
     }
 }
 
@@ -301,21 +337,26 @@ mod tests {
 
     #[test]
     fn log_odds_are_measured_from_each_ones_threshold() {
-        // Python: math.log(0.9 / 0.1) - math.log(0.3 / 0.7)
-        assert!((lead(0.9, 0.3) - 3.044_522_437_723_423).abs() < 1e-12);
+        // Python: math.log(0.6 / 0.4) - math.log(0.3 / 0.7)
+        assert!((lead(0.6, 0.3) - 1.252_762_968_495_368).abs() < 1e-12);
         assert_eq!(lead(0.3, 0.3), 0.0);
         assert!(lead(0.29, 0.3) < 0.0);
         // What a softmax rounds to 0 or 1 stays finite, and so does a gate that rejects nothing.
-        assert_eq!((lead(1.0, 0.5), lead(0.0, 0.5)), (FARTHEST, -FARTHEST));
-        assert_eq!((lead(0.0, 0.0), lead(f64::NAN, 0.5)), (0.0, -FARTHEST));
+        assert_eq!((log_odds(1.0), log_odds(0.0), log_odds(f64::NAN)), (FARTHEST, -FARTHEST, -FARTHEST));
+        // No lead is greater than that of whoever is sure, and a gate that rejects nothing has none.
+        assert_eq!((lead(1.0, 0.5), lead(0.0, 0.5), lead(f64::NAN, 0.5)), (SURE, -SURE, -SURE));
+        assert_eq!((lead(0.0, 0.0), lead(0.9, 0.0)), (0.0, 0.0));
     }
 
     #[test]
-    fn the_surer_of_two_that_disagree_prevails_and_a_tie_accepts() {
+    fn the_surer_of_two_that_disagree_prevails_and_a_tie_rejects() {
         assert!(together([true, false], [2.0, -1.5]));
         assert!(!together([true, false], [1.0, -1.5]));
-        assert!(together([false, true], [-1.5, 1.5]));
-        assert!(together([true, false], [0.0, 0.0]));
+        assert!(!together([false, true], [-1.5, 1.5]));
+        assert!(!together([true, false], [0.0, 0.0]));
+        // Whoever is sure of a no is not outvoted by anybody, and who knows nothing outvotes nobody.
+        assert!(!together([true, false], [lead(1.0, 0.4), lead(0.05, 0.4)]));
+        assert!(!together([true, false], [lead(0.001, 0.0), lead(0.049, 0.05)]));
         // Two that say the same are followed, though one of them lies so near that its lead rounds to nothing.
         assert!(!together([false, false], [0.0, 0.0]));
         assert!(together([true, true], [0.0, 0.0]));

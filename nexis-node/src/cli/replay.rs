@@ -83,7 +83,21 @@ impl Replay {
             (Some(used), None) => Some(held(&used.model, &options.models_roots, &ENSEMBLE)?),
         };
         let differences = self.engine.in_pool(|| {
-            let judge = options.judge()?;
+            // A model of a wrong kind that the record names, and the user did not, is the record's fault.
+            let of_record = [
+                options.judge.as_ref().map(|judge| &judge.id).filter(|_| self.judge.is_none()),
+                options.ensemble.as_ref().filter(|_| self.ensemble.is_none()),
+            ];
+            let names = |what: &str| of_record.iter().flatten().any(|id| what.ends_with(id.as_str()));
+            let judge = options.judge().map_err(|error| match error {
+                Error::Usage { what, why } if names(&what) && !what.ends_with(&options.model) => {
+                    Error::Corrupt {
+                        what: self.evidence.display().to_string(),
+                        why: format!("{what}: {why}"),
+                    }
+                }
+                other => other,
+            })?;
             let environment = judge.environment();
             if let (None, Some(used)) = (&self.judge, &environment.judge) {
                 all_held(&used.identity.model, &options.models_roots, &JUDGE)?;

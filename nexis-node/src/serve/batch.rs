@@ -172,7 +172,8 @@ impl Gatherer {
     }
 
     /// Waits for more pictures: until a call is full, until everybody who is at work waits here, or until the first
-    /// has waited long enough.
+    /// has waited long enough. (Of two encoders each counts all who are at work, those too who wait at the other: where the
+    /// two have different callers, a call may wait its whole time.)
     fn gather(&self, jobs: &Receiver<Job>, waiting: &mut VecDeque<Job>) {
         let mut pictures: usize = waiting.iter().map(|job| job.crops.len()).sum();
         let until = waiting.front().map(|job| job.came + self.options.max_wait);

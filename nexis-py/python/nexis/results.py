@@ -246,7 +246,7 @@ class Decision(_Result):
 
     decided_by: DecidedBy
     """`encoder` or `agreement`: the one model, or both, and nothing was in doubt. `log-odds`: both together, for there is
-    no judge to ask. `judge`. `budget-spent` and `too-long`: the models, for the judge could not be asked."""
+    no judge to ask, or the question is none for a judge. `judge`. `budget-spent` and `too-long`: the models, for the judge could not be asked."""
     encoder: Verdict
     """What the model says without a judge, or both together."""
     yes: float | None
