@@ -60,7 +60,9 @@ pub fn import(folder: &Path, id: &str, entry: Option<&ModelEntry>, places: &Mode
         return Err(wrong(why));
     }
     let kind = entry.map(|entry| entry.kind).or_else(|| kind_of(folder));
-    let kind = kind.ok_or_else(|| wrong("what its configuration says it is is not known here".to_owned()))?;
+    let kind = kind.ok_or_else(|| {
+        wrong(format!("the model_type in its {CONFIG}, or what its {OPEN_CLIP} says, is not known here"))
+    })?;
     let lock = places.lock()?;
     let on_record = lock.find(id, None);
 
