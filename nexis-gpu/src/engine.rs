@@ -109,7 +109,7 @@ impl EngineOptions {
         let model = match device.kind {
             DeviceKind::Cpu => {
                 let options = LoadOptions { id, precision, ..LoadOptions::default() };
-                nexis_core::model::load(&location.directory, &options)?
+                nexis_core::model::load(location.kind, &location.directory, &options)?
             }
             DeviceKind::Cuda(_) if location.kind == ModelKind::Mobileclip => {
                 let why = "its convolutions have no pass there; choose device cpu, and precision exact";

@@ -13,6 +13,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nexis_core::model::registry::kind_of;
 use nexis_core::model::{InstructionSet, LoadOptions, Precision};
 use nexis_tests::image_text::lcg_picture;
 use nexis_tests::random_clip::{ClipShape, write_random_clip, write_random_siglip};
@@ -76,7 +77,8 @@ fn main() {
     });
     let (precision, instructions) = (options.precision, options.instructions);
     let load = LoadOptions { precision, instructions, ..LoadOptions::default() };
-    let model = nexis_core::model::load(&dir, &load).unwrap();
+    let kind = kind_of(&dir).unwrap_or_else(|| panic!("{} is no model's folder", dir.display()));
+    let model = nexis_core::model::load(kind, &dir, &load).unwrap();
     let crops: Vec<_> = (0..options.batch).map(|i| lcg_picture(i, model.preprocess().size)).collect();
 
     let each = Duration::from_secs_f64(options.seconds / f64::from(options.runs));

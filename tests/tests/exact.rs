@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nexis_core::Error;
+use nexis_core::model::registry::kind_of;
 use nexis_core::model::{self, ClipModel, ImageText, InstructionSet, LoadOptions, Precision};
 use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::random_clip::{ClipShape, TowerShape, models, write_random_clip, write_random_siglip};
@@ -22,7 +23,7 @@ const ODD: ClipShape = ClipShape {
 
 fn load(dir: &Path, instructions: InstructionSet) -> Arc<dyn ImageText> {
     let options = LoadOptions { instructions: Some(instructions), ..LoadOptions::default() };
-    model::load(dir, &options).unwrap()
+    model::load(kind_of(dir).unwrap(), dir, &options).unwrap()
 }
 
 fn bits(rows: ndarray::Array2<f32>) -> Vec<Vec<String>> {
@@ -103,7 +104,8 @@ fn every_set_gives_the_same_bits(dir: &Path) {
 
 /// The fast precision where this processor has it, which is refused where it has not.
 fn load_fast(dir: &Path) -> Option<Arc<dyn ImageText>> {
-    match model::load(dir, &LoadOptions { precision: Precision::Fast, ..LoadOptions::default() }) {
+    let options = LoadOptions { precision: Precision::Fast, ..LoadOptions::default() };
+    match model::load(kind_of(dir).unwrap(), dir, &options) {
         Ok(model) => Some(model),
         Err(Error::Missing { what, .. }) => {
             assert!(what.contains("AVX512-BF16"), "{what}");

@@ -99,8 +99,13 @@ fn special_tokens_in_a_caption_are_text() {
 fn the_folder_says_what_it_is_and_other_precisions_are_refused() {
     let dir = models().join("mobileclip_f32");
     assert_eq!(kind_of(&dir), Some(ModelKind::Mobileclip));
-    let model = nexis_core::model::load(&dir, &LoadOptions::default()).unwrap();
-    assert_eq!(model.identity().architecture, "mobileclip");
+    let load = |kind| nexis_core::model::load(kind, &dir, &LoadOptions::default());
+    assert_eq!(load(ModelKind::Mobileclip).unwrap().identity().architecture, "mobileclip");
+    // The kind that was stated decides, and a judge is no encoder.
+    let error = load(ModelKind::Clip).err().unwrap();
+    assert!(matches!(error, Error::Model { .. }) && error.to_string().contains("config.json"), "{error}");
+    let error = load(ModelKind::Moondream).err().unwrap();
+    assert!(matches!(error, Error::Usage { .. }) && error.to_string().contains("a judge"), "{error}");
     for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
         let options = LoadOptions { precision, ..LoadOptions::default() };
         let error = OpenClipModel::load(&dir, &options).err().unwrap();

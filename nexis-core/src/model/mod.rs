@@ -108,15 +108,23 @@ pub trait ImageText: Send + Sync {
     fn encode_text(&self, texts: &[&str]) -> Result<Array2<f32>>;
 }
 
-/// Loads an encoder onto the processor, whatever its directory says it is.
+/// Loads an encoder of some kind onto the processor.
 ///
 /// # Errors
-/// Those of [`ClipModel::load`] or [`OpenClipModel::load`].
-pub fn load(dir: &Path, options: &LoadOptions) -> Result<Arc<dyn ImageText>> {
-    Ok(match registry::kind_of(dir) {
-        Some(ModelKind::Mobileclip) => Arc::new(OpenClipModel::load(dir, options)?),
-        _ => Arc::new(ClipModel::load(dir, options)?),
-    })
+/// [`Error::Usage`] where the kind is a judge's; else those of [`ClipModel::load`] and [`OpenClipModel::load`].
+pub fn load(kind: ModelKind, dir: &Path, options: &LoadOptions) -> Result<Arc<dyn ImageText>> {
+    match kind {
+        ModelKind::Clip | ModelKind::Siglip => Ok(Arc::new(ClipModel::load(dir, options)?)),
+        ModelKind::Mobileclip => Ok(Arc::new(OpenClipModel::load(dir, options)?)),
+        ModelKind::Qwen3Vl | ModelKind::Moondream => {
+            let name = options.id.clone().unwrap_or_else(|| dir.display().to_string());
+            let why = format!(
+                "it is a judge ({}) and embeds nothing; `nexis models list` shows the encoders",
+                kind.name()
+            );
+            Err(Error::usage(format!("model {name}"), why))
+        }
+    }
 }
 
 /// [`ImageText::encode_tiles`] by cutting the tiles on the processor.

@@ -161,7 +161,7 @@ impl Calibrate {
     ) -> anyhow::Result<ModelCard> {
         let id = self.id.clone().unwrap_or_else(|| location.id.clone());
         let options = LoadOptions { id: Some(id), ..LoadOptions::default() };
-        let model = nexis_core::model::load(&location.directory, &options)?;
+        let model = nexis_core::model::load(location.kind, &location.directory, &options)?;
         location.check(&model.identity().digests)?;
         let draft = self.draft(model.as_ref(), &location.directory)?;
         let texts = Arc::new(TextEncoder::new(Arc::clone(&model)));
