@@ -334,6 +334,20 @@ fn headers_that_ask_for_too_much_or_end_early_are_refused() {
     for alignment in [0, 1, 24, 1 << 20] {
         refused(name, &aligned(alignment), "general.alignment is");
     }
+    // One that is no whole number: of four bytes too, but an f32, or below zero; and one that is there twice.
+    let at = 24 + 8 + "general.alignment".len();
+    for (kind, value) in [(6_u32, 32_f32.to_le_bytes()), (5, (-32_i32).to_le_bytes())] {
+        let mut bad = aligned(32);
+        bad[at..at + 4].copy_from_slice(&kind.to_le_bytes());
+        bad[at + 4..at + 8].copy_from_slice(&value);
+        refused(name, &bad, "general.alignment is no whole number");
+    }
+    let once = aligned(32);
+    let mut twice = once[..16].to_vec();
+    twice.extend(5_u64.to_le_bytes());
+    twice.extend(&once[24..at + 8]);
+    twice.extend(&once[24..]);
+    refused(name, &twice, "general.alignment is there twice");
 }
 
 #[test]
@@ -415,6 +429,12 @@ fn tensors_that_do_not_fit_are_refused_with_their_names() {
         bad[at..at + 4].copy_from_slice(&count.to_le_bytes());
         refused(name, &bad, &format!("{heads} is {count}"));
     }
+    // A number of heads that is a real number is no reason to take the usual one.
+    let mut bad = good.clone();
+    let at = good.windows(heads.len()).position(|window| window == heads.as_bytes()).unwrap() + heads.len();
+    bad[at..at + 4].copy_from_slice(&6_u32.to_le_bytes());
+    bad[at + 4..at + 8].copy_from_slice(&4_f32.to_le_bytes());
+    refused(name, &bad, &format!("{heads} is no whole number"));
 }
 
 /// Bytes of the tensors: everything from the first one's place.

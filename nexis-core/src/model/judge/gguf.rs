@@ -87,7 +87,8 @@ pub(super) struct Gguf {
     model: String,
     file: String,
     bytes: Vec<u8>,
-    numbers: BTreeMap<String, u64>,
+    /// The metadata: whole numbers, and what is there as something else.
+    entries: BTreeMap<String, Option<u64>>,
     tensors: BTreeMap<String, Stored>,
     /// The formats of the matrices that were taken.
     formats: BTreeSet<&'static str>,
@@ -96,12 +97,12 @@ pub(super) struct Gguf {
 impl Gguf {
     pub(super) fn parse(model: &str, file: &str, bytes: Vec<u8>) -> Result<Self> {
         let header = Header::read(&bytes);
-        let (numbers, tensors) = header.map_err(|why| Error::model(model, format!("{file}: {why}")))?;
+        let (entries, tensors) = header.map_err(|why| Error::model(model, format!("{file}: {why}")))?;
         Ok(Self {
             model: model.to_owned(),
             file: file.to_owned(),
             bytes,
-            numbers,
+            entries,
             tensors,
             formats: BTreeSet::new(),
         })
@@ -111,9 +112,9 @@ impl Gguf {
         Error::model(&self.model, format!("{}: {why}", self.file))
     }
 
-    /// A whole number of the metadata, where it is there.
-    pub(super) fn number(&self, key: &str) -> Option<u64> {
-        self.numbers.get(key).copied()
+    /// A whole number of the metadata, where it is there. What is there as something else is refused.
+    pub(super) fn number(&self, key: &str) -> Result<Option<u64>> {
+        whole_number(&self.entries, key).map_err(|why| self.error(why))
     }
 
     /// The shape of a tensor, outputs first.
@@ -221,7 +222,14 @@ impl Tensors for Gguf {
     }
 }
 
-type Names = (BTreeMap<String, u64>, BTreeMap<String, Stored>);
+type Names = (BTreeMap<String, Option<u64>>, BTreeMap<String, Stored>);
+
+fn whole_number(entries: &BTreeMap<String, Option<u64>>, key: &str) -> Result<Option<u64>, String> {
+    match entries.get(key) {
+        Some(None) => Err(format!("{key} is no whole number from 0 on")),
+        found => Ok(found.copied().flatten()),
+    }
+}
 
 /// What is left of a header that is being read.
 struct Header<'a> {
@@ -245,15 +253,16 @@ impl<'a> Header<'a> {
                 return Err(format!("says that it has {count} {what}; at most {most} are read"));
             }
         }
-        let mut numbers = BTreeMap::new();
+        let mut values = BTreeMap::new();
         for _ in 0..entries {
             let key = header.name()?;
             let kind = header.u32()?;
-            if let Some(number) = header.value(kind, &key)? {
-                numbers.insert(key, number);
+            let value = header.value(kind, &key)?;
+            if values.insert(key.clone(), value).is_some() {
+                return Err(format!("{key} is there twice"));
             }
         }
-        let alignment = numbers.get("general.alignment").copied().unwrap_or(ALIGNMENT);
+        let alignment = whole_number(&values, "general.alignment")?.unwrap_or(ALIGNMENT);
         if !alignment.is_power_of_two() || !(8..=1 << 16).contains(&alignment) {
             return Err(format!(
                 "general.alignment is {alignment}; a power of two from 8 to 65536 is expected"
@@ -270,7 +279,8 @@ impl<'a> Header<'a> {
                 return Err(format!("{name} is there twice"));
             }
         }
-        Ok((numbers, named))
+        apart(&named)?;
+        Ok((values, named))
     }
 
     fn bytes(&mut self, count: usize) -> Result<&'a [u8], String> {
@@ -306,14 +316,17 @@ impl<'a> Header<'a> {
         String::from_utf8(bytes.to_vec()).map_err(|_| "has a name that is no text".to_owned())
     }
 
-    /// A value of the metadata, where it is a whole number. Everything else is passed over.
+    /// A value of the metadata, where it is a whole number from 0 on. Everything else is passed over.
     fn value(&mut self, kind: u32, key: &str) -> Result<Option<u64>, String> {
         Ok(match kind {
             0 => Some(self.fixed().map(u8::from_le_bytes)?.into()),
+            1 => u64::try_from(self.fixed().map(i8::from_le_bytes)?).ok(),
             2 => Some(self.fixed().map(u16::from_le_bytes)?.into()),
+            3 => u64::try_from(self.fixed().map(i16::from_le_bytes)?).ok(),
             4 => Some(self.u32()?.into()),
             5 => u64::try_from(self.fixed().map(i32::from_le_bytes)?).ok(),
             10 => Some(self.u64()?),
+            11 => u64::try_from(self.fixed().map(i64::from_le_bytes)?).ok(),
             8 => {
                 let length = self.u64()?;
                 self.skip(length)?;
@@ -405,6 +418,18 @@ fn place(
     }
 }
 
+/// That no byte is of two tensors, so that the size of the file bounds what all of them take in memory.
+fn apart(tensors: &BTreeMap<String, Stored>) -> Result<(), String> {
+    let mut placed: Vec<_> = tensors.iter().map(|(name, stored)| (stored.start, stored.end, name)).collect();
+    placed.sort_unstable();
+    for ((_, end, one), (start, _, other)) in placed.iter().zip(placed.iter().skip(1)) {
+        if start < end {
+            return Err(format!("{one} and {other} share bytes; fetch the file again"));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -488,7 +513,12 @@ mod tests {
             let content = stored(format, outputs, inputs);
             let bytes = file(&[("w", &[outputs, inputs], format.number, content)]);
             let mut gguf = Gguf::parse("tiny", "tiny.gguf", bytes.clone()).unwrap();
-            assert_eq!((gguf.number("a.number"), gguf.number("a.text")), (Some(12), None));
+            assert_eq!(gguf.number("a.number").unwrap(), Some(12));
+            assert_eq!(gguf.number("another.number").unwrap(), None);
+            for key in ["a.text", "some.texts", "some.numbers"] {
+                let error = gguf.number(key).unwrap_err().to_string();
+                assert!(error.contains(&format!("{key} is no whole number")), "{error}");
+            }
             let plain =
                 Gguf::parse("tiny", "tiny.gguf", bytes).unwrap().take("w", &[outputs, inputs]).unwrap();
             let matrix = gguf.take_matrix("w", [outputs, inputs]).unwrap();
@@ -554,6 +584,31 @@ mod tests {
         for length in 0..good.len() - 32 {
             assert!(attempt(good[..length].to_vec()).is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn tensors_that_share_bytes_are_refused() {
+        // `b` begins at 128, behind the 72 bytes of `blocks.1.w`.
+        let good = small();
+        let at = good.windows(8).position(|window| window == 128_u64.to_le_bytes()).unwrap();
+        for (start, says) in [(0, "b and blocks.1.w share"), (64, "blocks.1.w and b share")] {
+            let mut bytes = good.clone();
+            bytes[at] = start;
+            let error = attempt(bytes).unwrap_err().to_string();
+            assert!(error.contains("tiny.gguf") && error.contains(says), "{error}");
+        }
+        // Every tensor is the whole of the data.
+        let content = vec![0; 4 * 64];
+        let names: Vec<String> = (0..100).map(|i| format!("t{i}")).collect();
+        let mut tensors: Vec<_> =
+            names.iter().map(|name| (name.as_str(), &[64_usize][..], 0, Vec::new())).collect();
+        tensors.push(("whole", &[64], 0, content));
+        let error = Gguf::parse("tiny", "tiny.gguf", file(&tensors)).err().unwrap().to_string();
+        assert!(error.contains("t0 and t1 share bytes"), "{error}");
+        // What lies end to end, in whatever order, shares none.
+        let (one, other) = (vec![0; 4 * 16], vec![0; 4 * 32]);
+        let end_to_end = file(&[("b", &[16], 0, one), ("a", &[32], 0, other)]);
+        Gguf::parse("tiny", "tiny.gguf", end_to_end).unwrap();
     }
 
     proptest! {

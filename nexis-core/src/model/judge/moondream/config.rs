@@ -112,7 +112,8 @@ pub(super) fn of(file: &Gguf) -> Result<(VisionConfig, TextConfig)> {
 
 /// The number of heads that share a width. Their size is a multiple of four: the half of it is turned in pairs.
 fn heads(file: &Gguf, key: &str, width: usize, usual: usize) -> Result<usize> {
-    let heads = match file.number(key) {
+    let said = file.number(key)?;
+    let heads = match said {
         Some(heads) => usize::try_from(heads).ok(),
         None => width.is_multiple_of(usual).then(|| width / usual),
     };
@@ -120,7 +121,7 @@ fn heads(file: &Gguf, key: &str, width: usize, usual: usize) -> Result<usize> {
         (1..=256).contains(heads) && width.is_multiple_of(*heads) && (width / heads).is_multiple_of(4)
     };
     heads.filter(fits).ok_or_else(|| -> Error {
-        let said = file.number(key).map_or_else(
+        let said = said.map_or_else(
             || format!("and the file has no {key}, so that heads of {usual} are expected"),
             |heads| format!("and {key} is {heads}"),
         );
