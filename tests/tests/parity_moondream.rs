@@ -7,7 +7,7 @@ use nexis_core::Error;
 use nexis_core::media::Frame;
 use nexis_core::model::ModelDevice;
 use nexis_core::model::judge::{Answer, Ask, Judge, JudgeOptions, Moondream, QUESTION_LIMIT, Question};
-use nexis_core::model::registry::{ModelKind, ModelPlaces, import, kind_of, resolve};
+use nexis_core::model::registry::{ModelKind, ModelPlaces, Removal, import, kind_of, resolve};
 use nexis_tests::fixture;
 use nexis_tests::judge::{clip, contract, lcg_frame, over_threads};
 use serde_json::Value;
@@ -516,6 +516,24 @@ fn a_folder_without_a_configuration_is_known_by_its_weights_and_can_be_imported(
     for (name, digest) in &judge.identity().model.digests {
         assert_eq!(imported.files[name], *digest);
     }
+
+    // A second file of weights, which no loading would know what to do with: beside the first, or in its place.
+    let two = copy("moondream_q4_0");
+    let (first, second) = (two.path().join("model-q4_0.gguf"), two.path().join("other.gguf"));
+    std::fs::copy(&first, &second).unwrap();
+    for id in ["own/moondream", "own/two"] {
+        let error = import(two.path(), id, None, &places).unwrap_err().to_string();
+        assert!(error.contains("model-q4_0.gguf and other.gguf are both there"), "{error}");
+    }
+    std::fs::remove_file(&first).unwrap();
+    let error = import(two.path(), "own/moondream", None, &places).unwrap_err();
+    assert!(matches!(error, Error::Model { .. }), "{error:?}");
+    let error = error.to_string();
+    assert!(error.contains("model-q4_0.gguf is on record") && error.contains("remove --forget"), "{error}");
+    Moondream::load(&imported.directory, &JudgeOptions::default()).unwrap();
+    Removal::of("own/moondream", &places).unwrap().run(&places, true).unwrap();
+    let imported = import(two.path(), "own/moondream", None, &places).unwrap();
+    Moondream::load(&imported.directory, &JudgeOptions::default()).unwrap();
 
     // Weights without a tokenizer are no model, nor is a tokenizer alone.
     let alone = tempfile::tempdir().unwrap();

@@ -63,8 +63,23 @@ pub fn import(folder: &Path, id: &str, entry: Option<&ModelEntry>, places: &Mode
     let kind = kind.ok_or_else(|| {
         wrong(format!("the model_type in its {CONFIG}, or what its {OPEN_CLIP} says, is not known here"))
     })?;
+    let weights: Vec<&str> = names.iter().map(String::as_str).filter(|name| name.ends_with(GGUF)).collect();
+    if let (ModelKind::Moondream, [one, other, ..]) = (kind, weights.as_slice()) {
+        return Err(wrong(format!(
+            "{one} and {other} are both there, and one file *{GGUF} is read; leave that one"
+        )));
+    }
     let lock = places.lock()?;
     let on_record = lock.find(id, None);
+    // What was imported before stays where it is, and would be taken for a part of this one.
+    if let Some(name) = on_record.and_then(|model| model.files.keys().find(|name| !names.contains(name))) {
+        let why = format!(
+            "{name} is on record of an earlier import, and is not in {}; if the change is meant, run `nexis models \
+             remove --forget` first",
+            folder.display()
+        );
+        return Err(Error::model(id, why));
+    }
 
     let mut files = BTreeMap::new();
     for name in &names {
