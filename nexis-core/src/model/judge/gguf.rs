@@ -506,6 +506,29 @@ mod tests {
     }
 
     #[test]
+    fn values_are_those_of_gguf() {
+        // `tests/fixtures/judges/make_blocks.py`: random blocks, and what the `gguf` package makes of them.
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/judges/blocks.json");
+        let blocks: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let bytes = |hex: &serde_json::Value| -> Vec<u8> {
+            let hex = hex.as_str().unwrap();
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        };
+        // f32 is what it is stored as.
+        for format in FORMATS.iter().filter(|format| format.dtype != GgmlDType::F32) {
+            let (stored, expected) = (&blocks[format.name]["bytes"], &blocks[format.name]["values"]);
+            let expected: Vec<f32> = bytes(expected)
+                .chunks_exact(4)
+                .map(|value| f32::from_le_bytes(value.try_into().unwrap()))
+                .collect();
+            let file = file(&[("w", &[expected.len()], format.number, bytes(stored))]);
+            let taken = Gguf::parse("tiny", "tiny.gguf", file).unwrap().take("w", &[expected.len()]).unwrap();
+            assert_eq!(taken.to_vec1::<f32>().unwrap(), expected, "{}", format.name);
+            assert!(expected.len() >= 64, "{}", format.name);
+        }
+    }
+
+    #[test]
     fn every_format_multiplies_and_gives_its_rows() {
         let (rows, outputs, inputs) = (5, 18, 512);
         let x = random(rows * inputs, 1);
