@@ -11,11 +11,10 @@ use nexis_tests::random_clip::models;
 const VARIANTS: [&str; 2] = ["mobileclip_f32", "mobileclip_bf16"];
 
 #[test]
-fn tokens_are_those_of_transformers_and_nearly_all_of_open_clip() {
+fn tokens_are_those_of_transformers() {
     for name in VARIANTS {
         let (model, expected) = load(name);
         assert!(list(&expected, "texts").len() >= 60);
-        let mut differ = Vec::new();
         for entry in list(&expected, "texts") {
             let text = entry["text"].as_str().unwrap();
             let tokens = model.tokens(text).unwrap();
@@ -26,16 +25,7 @@ fn tokens_are_those_of_transformers_and_nearly_all_of_open_clip() {
                 [first].into_iter().chain(inner).chain([last]).collect()
             };
             assert_eq!(tokens.ids, neutral, "{name}: {text:?}");
-            if entry["differs"] == true {
-                differ.push(text);
-            }
         }
-        // Where a text spells a special token, or ftfy mends what is no plain text.
-        assert!(differ.len() <= 8, "{differ:?}");
-        assert!(
-            differ.iter().all(|text| text.contains("<|") || !text.is_ascii() || text.contains('\0')),
-            "{differ:?}"
-        );
     }
 }
 

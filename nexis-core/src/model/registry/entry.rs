@@ -120,7 +120,7 @@ pub struct ModelEntry {
     /// Whether it is a demonstration and not a judge of real footage.
     #[serde(default)]
     pub demonstration: bool,
-    /// Why this version cannot run the hub's files; of a kind that it cannot run at all, why that is so.
+    /// Why this version cannot run the hub's files.
     #[serde(default)]
     pub obstacle: Option<String>,
     /// Most tokens of a text that it reads.
