@@ -1,6 +1,10 @@
 //! `open_clip_config.json`, checked and bounded.
 //!
 //! Defaults are those of open_clip. A field that is not known here is refused: it may ask for another network.
+//!
+//! `vision_cfg.timm_model_kwargs` is our own: open_clip hands no arguments on to timm, whose names stand for networks
+//! of one size. Without it there would be no tiny model to hold this implementation against theirs. Where it is absent, as
+//! in open_clip's own configurations, sizes are those of the name.
 
 use super::super::config::{
     CLIP_MOMENTS, MAX_CONTEXT, MAX_EDGE, MAX_INTERMEDIATE, MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH, Section,
