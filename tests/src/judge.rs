@@ -128,8 +128,8 @@ const CHILD: &str = "NEXIS_TEST_THREADS_CHILD";
 const LINE: &str = "answers of ";
 
 /// That answers have the same bits whatever the number of threads that products are shared out to. It is settled once
-/// per process, from `RAYON_NUM_THREADS` or the machine, so that each number has a process of its own: the test of this
-/// name, run again. The frames are large enough for products to be shared out.
+/// per process, from `CANDLE_NUM_THREADS`, `RAYON_NUM_THREADS` or the machine, so that each number has a process of its
+/// own: the test of this name, run again. The frames are large enough for products to be shared out.
 ///
 /// # Panics
 /// Where answers differ.
@@ -149,6 +149,7 @@ pub fn over_threads(test: &str, judges: &[(&str, &dyn Judge)]) {
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(CHILD, "1")
             .env("RAYON_NUM_THREADS", threads)
+            .env_remove("CANDLE_NUM_THREADS")
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&child.stdout).into_owned();

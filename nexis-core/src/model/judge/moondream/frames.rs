@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::media::Frame;
 use crate::media::resize::resize_rgb;
 
-/// Most frames of a clip that the question is put to. Each of them costs as much as all six do with a model that takes
-/// videos: a pass over 729 tokens of picture, where that has 432 for the whole clip.
+/// Most frames of a clip that the question is put to. Each of them is a pass over 729 tokens of picture, where
+/// Qwen3-VL has 432 for the whole clip.
 pub(super) const SEEN: usize = 3;
 
 /// What a pixel's level is divided by and less: 0 to 255 becomes -1 to 1.

@@ -189,8 +189,8 @@ impl Moondream {
     }
 }
 
-/// A question's words in one line. The marks of this model's prompt are words behind an empty line, and a caption's own
-/// line breaks could begin an answer with them; as spaces they cannot.
+/// A question's words in one line. The marks of this model's prompt are words behind an empty line, which a caption
+/// without line breaks cannot have. The words themselves it can.
 fn one_line(text: &str) -> String {
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     text.chars().map(|c| if breaks(c) { ' ' } else { c }).collect()
