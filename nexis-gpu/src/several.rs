@@ -2,7 +2,9 @@
 //!
 //! Nothing that comes out says which device it was, for it makes no difference: devices are of one kind
 //! ([`resolve`](crate::resolve)), and both towers are tried on each of them when they are loaded. Where a device fails, its calls
-//! fail; none is tried again elsewhere, so that a fault shows.
+//! fail; none is tried again elsewhere, so that a fault shows. A device that fails at once would have the fewest calls under
+//! way and draw nearly all of them: so it is passed over for a while, then asked once, and passed over for longer if it fails
+//! again.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,29 +16,73 @@ use nexis_core::model::Crop;
 use nexis_core::model::towers::{ClipSizes, Towers};
 use nexis_core::{Error, Result};
 
+/// Calls for which a part is passed over once it failed; twice as many each time that it fails anew.
+const REST: usize = 16;
+
+/// Most doublings of these.
+const MOST_DOUBLINGS: u32 = 6;
+
 /// Parts of one kind, at least one, each on a device of its own.
 pub struct Several<T> {
     each: Vec<T>,
-    /// Calls under way, of each.
-    calls: Mutex<Vec<usize>>,
+    /// One of each part.
+    states: Mutex<Vec<State>>,
+}
+
+/// How a part is doing.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// Calls under way.
+    calls: usize,
+    /// Failures of ours since the last call that succeeded.
+    failures: u32,
+    /// Calls for which it is still passed over.
+    rest: usize,
+}
+
+impl State {
+    /// Sets the rest that follows from the failures.
+    fn tire(&mut self) {
+        if let Some(doublings) = self.failures.checked_sub(1) {
+            self.rest = REST << doublings.min(MOST_DOUBLINGS);
+        }
+    }
 }
 
 /// A call under way: over when dropped, also where it panics.
 struct Call<'a> {
-    calls: &'a Mutex<Vec<usize>>,
+    states: &'a Mutex<Vec<State>>,
     place: usize,
+    /// The part's failures when it began.
+    failures: u32,
+    /// Whether it succeeded or failed by our fault, once that is known; a clip's fault says nothing about the part.
+    worked: Option<bool>,
 }
 
-fn lock(calls: &Mutex<Vec<usize>>) -> MutexGuard<'_, Vec<usize>> {
-    calls.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(states: &Mutex<Vec<State>>) -> MutexGuard<'_, Vec<State>> {
+    states.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if let Some(calls) = lock(self.calls).get_mut(self.place) {
-            *calls = calls.saturating_sub(1);
+        if let Some(state) = lock(self.states).get_mut(self.place) {
+            state.calls = state.calls.saturating_sub(1);
+            match self.worked {
+                Some(true) => (state.failures, state.rest) = (0, 0),
+                // Calls that were under way together fail together: that counts once.
+                Some(false) if state.failures == self.failures => {
+                    state.failures = state.failures.saturating_add(1);
+                    state.tire();
+                }
+                Some(false) | None => {}
+            }
         }
     }
+}
+
+/// Whether a failure may be the device's.
+fn is_ours(failure: &MediaFailure) -> bool {
+    matches!(failure, MediaFailure::Ours(_))
 }
 
 impl<T> Several<T> {
@@ -44,21 +90,42 @@ impl<T> Several<T> {
         if each.is_empty() {
             return Err(Error::Internal("no device among several".to_owned()));
         }
-        let calls = Mutex::new(vec![0; each.len()]);
-        Ok(Self { each, calls })
+        let states = Mutex::new(vec![State::default(); each.len()]);
+        Ok(Self { each, states })
     }
 
-    /// Does `work` on the part with the fewest calls under way, the first of these.
-    fn share<R>(&self, work: impl FnOnce(&T) -> R) -> Result<R> {
-        let mut calls = lock(&self.calls);
-        let least = calls.iter_mut().zip(&self.each).enumerate().min_by_key(|(_, (calls, _))| **calls);
-        let Some((place, (count, part))) = least else {
-            return Err(Error::Internal("no device among several".to_owned()));
+    /// Does `work` on the part with the fewest calls under way, the first of these; on one that failed only when it has
+    /// rested, or all have failed.
+    fn share<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&T) -> Result<R, E>,
+        is_ours: impl FnOnce(&E) -> bool,
+    ) -> Result<R, E> {
+        let mut states = lock(&self.states);
+        let ranked = states.iter().zip(&self.each).enumerate();
+        let Some((place, (_, part))) = ranked.min_by_key(|(_, (state, _))| (state.rest, state.calls)) else {
+            return Err(Error::Internal("no device among several".to_owned()).into());
         };
-        *count += 1;
-        drop(calls);
-        let _call = Call { calls: &self.calls, place };
-        Ok(work(part))
+        let mut failures = 0;
+        for (at, state) in states.iter_mut().enumerate() {
+            if at == place {
+                state.calls += 1;
+                failures = state.failures;
+                // While this call shows whether the part is whole again, no other follows.
+                state.tire();
+            } else {
+                state.rest = state.rest.saturating_sub(1);
+            }
+        }
+        drop(states);
+        let mut call = Call { states: &self.states, place, failures, worked: None };
+        let result = work(part);
+        call.worked = match &result {
+            Ok(_) => Some(true),
+            Err(error) if is_ours(error) => Some(false),
+            Err(_) => None,
+        };
+        result
     }
 }
 
@@ -104,15 +171,15 @@ impl Towers for Several<Box<dyn Towers>> {
     }
 
     fn embed_pictures(&self, crops: &[Crop]) -> Result<Vec<Vec<f32>>> {
-        self.share(|towers| towers.embed_pictures(crops))?
+        self.share(|towers| towers.embed_pictures(crops), |_| true)
     }
 
     fn embed_tiles(&self, frames: &[Frame]) -> Result<Vec<Vec<f32>>, MediaFailure> {
-        self.share(|towers| towers.embed_tiles(frames))?
+        self.share(|towers| towers.embed_tiles(frames), is_ours)
     }
 
     fn embed_texts(&self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
-        self.share(|towers| towers.embed_texts(sequences))?
+        self.share(|towers| towers.embed_texts(sequences), |_| true)
     }
 }
 
@@ -132,7 +199,7 @@ impl MediaDecoder for Several<Arc<dyn MediaDecoder>> {
     }
 
     fn probe(&self, clip: &Path, limits: &MediaLimits) -> Result<ClipProbe, MediaFailure> {
-        self.share(|decoder| decoder.probe(clip, limits))?
+        self.share(|decoder| decoder.probe(clip, limits), is_ours)
     }
 
     fn decode(
@@ -141,6 +208,6 @@ impl MediaDecoder for Several<Arc<dyn MediaDecoder>> {
         request: &FrameRequest,
         limits: &MediaLimits,
     ) -> Result<DecodedClip, MediaFailure> {
-        self.share(|decoder| decoder.decode(clip, request, limits))?
+        self.share(|decoder| decoder.decode(clip, request, limits), is_ours)
     }
 }

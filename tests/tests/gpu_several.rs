@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 
 use nexis_core::media::{
     ClipProbe, DecodedClip, FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits,
@@ -105,28 +105,73 @@ fn devices_that_compute_differently_are_refused() {
     assert!(matches!(load::<Emulated>("quick_f32", []), Err(Error::Internal(_))));
 }
 
+/// A model on two devices, and what breaks each.
+fn on_two() -> (ClipModel, [Arc<AtomicBool>; 2]) {
+    let devices = [Emulated::default(), Emulated::default()];
+    let broken = devices.each_ref().map(Emulated::broken);
+    (load("quick_f32", devices).unwrap(), broken)
+}
+
+fn is_off_the_bus(failure: &MediaFailure) -> bool {
+    matches!(failure, MediaFailure::Ours(error) if error.to_string().contains("fallen off the bus"))
+}
+
 #[test]
 fn a_device_that_fails_is_trouble_of_ours() {
-    let devices = [Emulated::default(), Emulated::default()];
-    let broken: [Arc<AtomicBool>; 2] = devices.each_ref().map(Emulated::broken);
-    let model = load("quick_f32", devices).unwrap();
-    let expected = bits(&model.encode_tiles(&clip(1), 16).unwrap());
-    // One call at a time goes to the first device; it is not tried again on the second.
-    broken[0].store(true, Ordering::SeqCst);
-    for _ in 0..2 {
-        let found = model.encode_tiles(&clip(1), 16);
-        let Err(MediaFailure::Ours(error)) = found else { panic!("{found:?}") };
-        assert!(error.to_string().contains("fallen off the bus"), "{error}");
+    for reads in [false, true] {
+        let (model, broken) = on_two();
+        let expected = bits(&model.encode_tiles(&clip(1), 16).unwrap());
+        // One call at a time goes to the first device; it is not tried again on the second.
+        broken[0].store(true, Ordering::SeqCst);
+        if reads {
+            assert!(model.encode_text(&["a river"]).is_err());
+        } else {
+            let found = model.encode_tiles(&clip(1), 16);
+            assert!(found.as_ref().is_err_and(is_off_the_bus), "{found:?}");
+        }
+        // What is asked next, the second answers.
+        assert!(bits(&model.encode_tiles(&clip(1), 16).unwrap()) == expected);
+        // Where both fail there is no answer, and the first gives it once it is whole again.
+        broken[1].store(true, Ordering::SeqCst);
         assert!(model.encode_text(&["a river"]).is_err());
+        broken[0].store(false, Ordering::SeqCst);
+        assert!(bits(&model.encode_tiles(&clip(1), 16).unwrap()) == expected);
     }
-    // What the second is asked meanwhile, it answers, and so does the first once it is whole again.
-    broken[0].store(false, Ordering::SeqCst);
-    broken[1].store(true, Ordering::SeqCst);
-    assert!(bits(&model.encode_tiles(&clip(1), 16).unwrap()) == expected);
     // A device that is broken when the model is loaded is not left out.
     let device = Emulated::default();
     device.broken().store(true, Ordering::SeqCst);
     assert!(load("quick_f32", [Emulated::default(), device]).is_err());
+}
+
+#[test]
+fn a_broken_device_takes_few_calls_of_many_threads() {
+    const THREADS: usize = 6;
+    const CALLS: usize = 20;
+    let (model, broken) = on_two();
+    let expected: Vec<_> =
+        (0..THREADS).map(|i| bits(&model.encode_tiles(&clip(i as u64), 16).unwrap())).collect();
+    broken[0].store(true, Ordering::SeqCst);
+    let (failed, together) = (AtomicUsize::new(0), Barrier::new(THREADS));
+    std::thread::scope(|scope| {
+        for (i, expected) in expected.iter().enumerate() {
+            let (model, failed, together) = (&model, &failed, &together);
+            scope.spawn(move || {
+                together.wait();
+                for _ in 0..CALLS {
+                    match model.encode_tiles(&clip(i as u64), 16) {
+                        Ok(found) => assert!(bits(&found) == *expected, "clip {i}"),
+                        Err(failure) => {
+                            assert!(is_off_the_bus(&failure), "{failure:?}");
+                            failed.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    // One of each thread, before the first failure is known, and then at most one behind every sixteen.
+    let failed = failed.into_inner();
+    assert!((1..=THREADS + THREADS * CALLS / 17).contains(&failed), "{failed} of {}", THREADS * CALLS);
 }
 
 /// A decoder that counts its clips, and waits with the first until another has begun one.
@@ -205,4 +250,79 @@ fn a_decoder_that_fails_is_trouble_of_ours() {
     });
     let ours = found.iter().filter(|found| matches!(found, Err(MediaFailure::Ours(_)))).count();
     assert_eq!((ours, found.iter().filter(|found| found.is_ok()).count()), (1, 1), "{found:?}");
+}
+
+/// A decoder that fails as it is told, and counts its calls.
+#[derive(Default)]
+struct Told {
+    failure: Mutex<Option<fn() -> MediaFailure>>,
+    calls: AtomicUsize,
+}
+
+impl MediaDecoder for Told {
+    fn name(&self) -> String {
+        "told".to_owned()
+    }
+
+    fn probe(&self, _: &Path, _: &MediaLimits) -> Result<ClipProbe, MediaFailure> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let failure = *self.failure.lock().unwrap();
+        failure.map_or_else(
+            || {
+                Ok(ClipProbe {
+                    width: 64,
+                    height: 36,
+                    codec: "h264".to_owned(),
+                    pixel_format: "yuv420p".to_owned(),
+                    fps: 25.0,
+                    duration_seconds: 5.0,
+                    frame_count: None,
+                    rotation: 0,
+                    has_audio: false,
+                })
+            },
+            |failure| Err(failure()),
+        )
+    }
+
+    fn decode(
+        &self,
+        clip: &Path,
+        _: &FrameRequest,
+        limits: &MediaLimits,
+    ) -> Result<DecodedClip, MediaFailure> {
+        let probe = self.probe(clip, limits)?;
+        Ok(DecodedClip { decoder: self.name(), probe, frames: Vec::new(), first: None })
+    }
+}
+
+#[test]
+fn one_that_fails_is_passed_over_and_comes_back() {
+    let each = [Arc::new(Told::default()), Arc::new(Told::default())];
+    let several =
+        Several::of_decoders(each.iter().map(|told| Arc::clone(told) as Arc<dyn MediaDecoder>).collect())
+            .unwrap();
+    let (request, limits) = (FrameRequest::Spread { count: 6, first: false }, MediaLimits::default());
+    let ask = |_: &usize| several.decode(Path::new("clip.mp4"), &request, &limits).is_err();
+    let calls = || each.each_ref().map(|told| told.calls.load(Ordering::SeqCst));
+    let tell = |failure| *each[0].failure.lock().unwrap() = failure;
+    // It is asked again behind 16 calls, then behind 32, and so on.
+    tell(Some(|| Error::Decoder("the device is gone".to_owned()).into()));
+    assert_eq!((0..1000).filter(ask).collect::<Vec<_>>(), [0, 17, 50, 115, 244, 501]);
+    assert_eq!(calls(), [6, 994]);
+    // Once it works, it takes its share again as soon as it has rested, behind 512 calls, and its failures are forgotten.
+    tell(None);
+    assert_eq!((0..14).filter(ask).count(), 0);
+    assert_eq!(calls(), [6, 1008]);
+    assert_eq!((0..10).filter(ask).count(), 0);
+    assert_eq!(calls(), [16, 1008]);
+    tell(Some(|| Error::Decoder("the device is gone".to_owned()).into()));
+    assert_eq!((0..40).filter(ask).collect::<Vec<_>>(), [0, 17]);
+    tell(None);
+    assert_eq!((0..40).filter(ask).count(), 0);
+    // A clip's fault says nothing about a device.
+    let [first, second] = calls();
+    tell(Some(|| MediaFailure::Clip("no clip".to_owned())));
+    assert_eq!((0..20).filter(ask).count(), 20);
+    assert_eq!(calls(), [first + 20, second]);
 }
