@@ -125,6 +125,7 @@ impl Compute for Emulated {
     }
 
     fn allocate(&self, bytes: usize) -> Result<Option<EmulatedMemory>> {
+        self.is_whole()?;
         let used = self.used.fetch_add(bytes, Ordering::SeqCst) + bytes;
         if self.room > 0 && used > self.room {
             self.used.fetch_sub(bytes, Ordering::SeqCst);
@@ -163,6 +164,7 @@ impl Compute for Emulated {
     }
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        self.is_whole()?;
         let internal = |why: &str| Error::Internal(format!("{}: {why}", launch.kernel));
         let name = CString::new(launch.kernel).map_err(|_| internal("no name"))?;
         let mut pointers: Vec<*mut c_void> = launch.arguments.iter().map(|a| a.pointer()).collect();
