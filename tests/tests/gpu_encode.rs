@@ -1,11 +1,11 @@
 //! The network on a device against the exact one on the processor: on the emulated device always, on a GPU where there is one.
 
-use nexis_core::Result;
 use nexis_core::media::resize::Resample;
 use nexis_core::media::tiles::tiles;
 use nexis_core::media::{Frame, MediaFailure};
 use nexis_core::model::towers::{Activation, Towers};
 use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions};
+use nexis_core::{Error, Result};
 use nexis_gpu::compute::{Compute, Format, Span};
 use nexis_gpu::encode::{DeviceTowers, EncodeOptions};
 use nexis_gpu::kernels::{Asking, Kernels, NormSpans, Rows, States};
@@ -440,6 +440,38 @@ fn halved(name: &str) {
     assert!(bits(&tight.encode_image(&pictures).unwrap()) == bits(&expected));
     let (none, _) = memory(Emulated::with_room(full.weights / 2));
     assert!(none.err().unwrap().to_string().contains("there is no room"));
+}
+
+#[test]
+fn halving_ends_at_the_smallest_batch() {
+    let directory = models().join("quick_f32");
+    let load = |device, pictures| {
+        let mut memory = None;
+        let options = EncodeOptions { pictures, ..options(Format::Bf16) };
+        let model = ClipModel::load_on(&directory, None, |plan| {
+            let towers = DeviceTowers::load(device, plan, options)?;
+            memory = Some(towers.memory());
+            Ok(Box::new(towers))
+        });
+        model.map(|_| memory.unwrap())
+    };
+    let full = load(Emulated::default(), 8).unwrap();
+    assert_eq!(full.pictures, 8);
+    let room = full.weights + full.workspace;
+    // Half of twelve would be less than the smallest batch.
+    for pictures in [8, 9, 12, 15, 16, 23, 64, 100] {
+        assert_eq!(load(Emulated::with_room(room), pictures).unwrap(), full, "{pictures}");
+    }
+    // What would have been enough is named, and what a second encoder's operator can do.
+    for pictures in [8, 12, 100] {
+        let error = load(Emulated::with_room(room - 1), pictures).unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        let error = error.to_string();
+        for part in [room, full.weights, full.workspace] {
+            assert!(error.contains(&format!("{part} ")), "{part}: {error}");
+        }
+        assert!(error.contains("there is no room") && error.contains("--batch or model.batch"), "{error}");
+    }
 }
 
 #[test]

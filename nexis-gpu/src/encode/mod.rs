@@ -173,10 +173,11 @@ impl<C: Compute> DeviceTowers<C> {
         let texts = options.texts.max(1);
         let mut pictures = options.pictures.max(FEWEST_PICTURES);
         let (work, workspace) = loop {
-            match Self::work(&compute, &sizes, vision.row, EncodeOptions { pictures, texts, ..options })? {
-                Some(work) => break work,
-                None if pictures / 2 >= FEWEST_PICTURES => pictures /= 2,
-                None => return Err(no_room("the smallest batch", weights)),
+            let tried = EncodeOptions { pictures, texts, ..options };
+            match Self::work(&compute, &sizes, vision.row, tried)? {
+                (Some(work), workspace) => break (work, workspace),
+                (None, _) if pictures > FEWEST_PICTURES => pictures = (pictures / 2).max(FEWEST_PICTURES),
+                (None, workspace) => return Err(no_room_for_the_smallest(pictures, weights, workspace)),
             }
         };
         let memory = MemoryUse { weights, workspace, pictures };
@@ -195,13 +196,13 @@ impl<C: Compute> DeviceTowers<C> {
         })
     }
 
-    /// Memory for batches of this size, and how much that is; `None` where there is no room.
+    /// Memory for batches of this size, `None` where there is no room, and how much that is.
     fn work(
         compute: &C,
         sizes: &ClipSizes,
         row: usize,
         options: EncodeOptions,
-    ) -> Result<Option<(Work<C::Memory>, usize)>> {
+    ) -> Result<(Option<Work<C::Memory>>, usize)> {
         let EncodeOptions { pictures, texts, max_pixels, .. } = options;
         let grid = sizes.grid();
         let input = pictures * grid * grid * row * 2;
@@ -210,27 +211,23 @@ impl<C: Compute> DeviceTowers<C> {
         let [rgb, resized] = frame_bytes(max_pixels, sizes.image);
         let (tokens, crops) = (texts * sizes.context * 4, pictures * sizes.image * sizes.image * 3);
         let mut total = 0;
-        let Some(pictures) = Space::new(compute, vision, &sizes.vision, sizes.projection, input, &mut total)?
-        else {
-            return Ok(None);
-        };
-        let Some(texts) = Space::new(compute, text, &sizes.text, sizes.projection, 0, &mut total)? else {
-            return Ok(None);
-        };
+        let pictures = Space::new(compute, vision, &sizes.vision, sizes.projection, input, &mut total)?;
+        let texts = Space::new(compute, text, &sizes.text, sizes.projection, 0, &mut total)?;
         let mut take = |bytes: usize| {
             total += bytes;
             compute.allocate(bytes)
         };
-        let (Some(tokens), Some(crops), Some(rgb), Some(resized)) =
-            (take(tokens)?, take(crops)?, take(rgb)?, take(resized)?)
+        let others = (take(tokens)?, take(crops)?, take(rgb)?, take(resized)?);
+        let (Some(pictures), Some(texts), (Some(tokens), Some(crops), Some(rgb), Some(resized))) =
+            (pictures, texts, others)
         else {
-            return Ok(None);
+            return Ok((None, total));
         };
         // Where one row of a picture is wanted, it is that of its class, the first; that never changes.
         let first: Vec<u32> = (0..vision.items).map(|item| (item * vision.per) as u32).collect();
         compute.upload(&words(&first), C::span(&pictures.wanted))?;
         let frames = FrameSpace { rgb: Some(rgb), rows: Some(resized), taps: HashMap::new() };
-        Ok(Some((Work { pictures, texts, tokens, crops, frames }, total)))
+        Ok((Some(Work { pictures, texts, tokens, crops, frames }), total))
     }
 
     /// Memory taken.
@@ -590,6 +587,20 @@ impl<M> End<M> {
         let weight = uploader.padded(&format!("{name}.weight"), width, columns, width)?;
         let bias = if has_bias { Some(uploader.values(&format!("{name}.bias"), &[columns])?) } else { None };
         Ok(Self::Projection(weight, bias))
+    }
+}
+
+/// Says that not even the smallest batch has room. What was there before may be another encoder, with a larger one.
+fn no_room_for_the_smallest(pictures: usize, weights: usize, workspace: usize) -> Error {
+    Error::Unavailable {
+        what: format!(
+            "{} bytes of the device's memory, {weights} for weights and {workspace} for the smallest batch, of {pictures} \
+             pictures",
+            weights.saturating_add(workspace)
+        ),
+        why: "there is no room; stop what else runs there, choose a smaller --batch or model.batch where another encoder was \
+              loaded before this one, or choose device cpu"
+            .to_owned(),
     }
 }
 

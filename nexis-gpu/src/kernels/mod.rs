@@ -44,7 +44,8 @@ fn holds(what: &str, span: Span<'_>, counts: &[usize], bytes: usize) -> Result<A
 pub(crate) fn no_room(what: &str, bytes: usize) -> Error {
     Error::Unavailable {
         what: format!("{bytes} bytes of the device's memory for {what}"),
-        why: "there is no room; stop what else runs there, or choose a smaller batch".to_owned(),
+        why: "there is no room; stop what else runs there, or choose a smaller batch (--batch, model.batch)"
+            .to_owned(),
     }
 }
 
