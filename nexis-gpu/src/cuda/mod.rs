@@ -104,7 +104,10 @@ pub fn load_towers(
 /// # Errors
 /// As [`usable`].
 pub fn memory_in_use(index: u32) -> Result<usize> {
-    let (free, whole) = Cuda::open(index)?.memory()?;
+    // The context alone: what products and copies take would be counted with the rest.
+    let context = Context::open(usable(index)?)?;
+    context.enter()?;
+    let (free, whole) = result::mem_get_info().map_err(|e| failed(context.label(), e))?;
     Ok(whole.saturating_sub(free))
 }
 
@@ -266,12 +269,6 @@ impl Cuda {
         // SAFETY: the default stream is always there.
         unsafe { result::stream::synchronize(result::stream::null()) }
             .map_err(|e| failed(self.context.label(), e))
-    }
-
-    /// Free and whole memory of the device, in bytes.
-    fn memory(&self) -> Result<(usize, usize)> {
-        self.context.enter()?;
-        result::mem_get_info().map_err(|e| failed(self.context.label(), e))
     }
 }
 

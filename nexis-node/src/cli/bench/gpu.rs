@@ -110,7 +110,7 @@ impl Gpu {
         let decoded_by = self.decoded_by(decoder.as_ref(), &drawn)?;
         let decode = self.decode(decoder.as_ref(), &drawn)?;
         let mut encode = BTreeMap::new();
-        let mut judged = ("demonstration model".to_owned(), demo);
+        let mut judged = Some(demo);
         if let Some(python) = &self.python {
             eprint_line("making models of random weights")?;
             let arguments = ["models".as_ref(), models.as_os_str(), location.directory.as_os_str()];
@@ -119,16 +119,19 @@ impl Gpu {
             // The first is the one that clips are judged with.
             for shape in shapes.into_iter().rev() {
                 eprint_line(&format!("encoding with {shape}"))?;
+                // A device need not have room for two.
+                drop(judged.take());
                 let model = self.load_folder(&models.join(&shape))?;
-                encode.insert(shape.clone(), self.encode(model.as_ref())?);
-                judged = (shape, model);
+                encode.insert(shape, self.encode(model.as_ref())?);
+                judged = Some(model);
             }
-        } else {
-            encode.insert(judged.0.clone(), self.encode(judged.1.as_ref())?);
+        } else if let Some(demo) = &judged {
+            encode.insert("demonstration model".to_owned(), self.encode(demo.as_ref())?);
         }
+        let judged = judged.context("no model to judge with")?;
         eprint_line(&format!("{} clips from end to end", self.clips))?;
-        let seconds = self.end_to_end(decoder.as_ref(), judged.1.as_ref(), &drawn)?;
-        let identity = judged.1.identity().clone();
+        let seconds = self.end_to_end(decoder.as_ref(), judged.as_ref(), &drawn)?;
+        let identity = judged.identity().clone();
         let memory = self.memory();
         drop(judged);
         let peers = match &self.python {
