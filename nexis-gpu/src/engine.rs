@@ -30,7 +30,7 @@ pub struct EngineOptions {
     pub precision: Precision,
     /// Pictures in one call of the model.
     pub batch: usize,
-    /// Longest wall time for one clip.
+    /// Longest wall time for one clip; on a GPU up to twice that, where the processor decodes anew what the GPU could not.
     pub max_wall: Duration,
     /// The encoder that decides together with the model, if any: registry id or model folder. It runs where the model
     /// does, in the same precision.

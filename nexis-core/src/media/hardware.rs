@@ -5,7 +5,8 @@
 //! A device only ever accepts. Whatever goes wrong there, the clip's doing or the device's, the processor decodes the clip
 //! anew and decides, so that no clip is refused for what a device made of it. The same way go streams that the device
 //! does not decode, or of which it would show other pixels than the processor. The clip's frames say which of the two it was
-//! ([`DecodedClip::decoder`](super::DecodedClip::decoder)).
+//! ([`DecodedClip::decoder`](super::DecodedClip::decoder)). Each of them has the whole of
+//! [`MediaLimits::max_wall`](super::MediaLimits::max_wall), so that a clip may take up to twice as long.
 //!
 //! The other way round they may differ: a device may conceal damage for which the processor refuses a clip. Whoever must
 //! agree with others about which clips are refused decodes on the processor.

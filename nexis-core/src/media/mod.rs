@@ -43,7 +43,7 @@ pub struct MediaLimits {
     pub max_duration_seconds: f64,
     /// Most frames in the video stream.
     pub max_frames: u64,
-    /// Longest wall time spent on one clip.
+    /// Longest wall time spent on one clip; where a device's decoder gives up ([`hardware`]), the processor has as much again.
     pub max_wall: Duration,
     /// Codec names (FFmpeg's) that may be decoded.
     pub codecs: Vec<String>,

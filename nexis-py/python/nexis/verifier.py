@@ -47,15 +47,15 @@ class Verifier:
     """A model, loaded once, and the checks that use it. Threads may share one.
 
     `model` is an id or a folder of a CLIP, a SigLIP or a MobileCLIP with a card.toml; ids are looked for in
-    `models_dir`, else in the folder that the environment variable NEXIS_MODELS names, else in the package. `ensemble` is
-    a second such model, trained on other data, that decides together with the first; `judge` is a vision-language model
-    that decides what they leave in doubt (`Qwen/Qwen3-VL-2B-Instruct`, say, or a folder). Both are None where not wanted.
-    `device` is `auto`, `cpu` or `cuda:N`, or several devices of one kind: `cuda:0,cuda:1` or `cuda:all`. `policy` is the
-    default of `verify`. `threads` (all cores where None) and `batch` change speed and memory, never a score. `max_wall_s` is
-    the longest wall time for one clip. `precision` is that of the
-    forward pass: `exact` gives the same bits on every processor; `fast` rounds to bfloat16, for a first look, and needs
-    AVX512-BF16; `f32` is another library's composition, to compare with; `bf16` and `f16` run on a GPU. Their scores
-    differ.
+    `models_dir`, else in the folder that the environment variable NEXIS_MODELS names, else in the package.
+    `ensemble` is a second such model, trained on other data, that decides together with the first; `judge` is a
+    vision-language model that decides what they leave in doubt (`Qwen/Qwen3-VL-2B-Instruct`, say, or a folder).
+    Both are None where not wanted. `device` is `auto`, `cpu` or `cuda:N`, or several devices of one kind:
+    `cuda:0,cuda:1` or `cuda:all`. `policy` is the default of `verify`. `threads` (all cores where None) and `batch`
+    change speed and memory, never a score. `max_wall_s` is the longest wall time for one clip; on a GPU up to twice
+    that, where the processor decodes anew what the GPU could not. `precision` is that of the forward pass: `exact`
+    gives the same bits on every processor; `fast` rounds to bfloat16, for a first look, and needs AVX512-BF16;
+    `f32` is another library's composition, to compare with; `bf16` and `f16` run on a GPU. Their scores differ.
 
     Raises `ModelUnavailable` or `DeviceUnavailable`, with what to do about it.
     """
