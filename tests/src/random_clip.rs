@@ -120,7 +120,10 @@ pub fn write_random_clip(dir: &Path, shape: &ClipShape) -> std::io::Result<()> {
     std::fs::copy(source.join("tokenizer.json"), dir.join("tokenizer.json"))?;
     let (mut text, vision) = shape.config();
     text["eos_token_id"] = json!(693);
-    let config = json!({ "projection_dim": shape.projection, "text_config": text, "vision_config": vision });
+    let projection = shape.projection;
+    let config = json!({
+        "model_type": "clip", "projection_dim": projection, "text_config": text, "vision_config": vision
+    });
     std::fs::write(dir.join("config.json"), config.to_string())?;
     let preprocessor = json!({ "size": shape.image, "crop_size": shape.image });
     std::fs::write(dir.join("preprocessor_config.json"), preprocessor.to_string())?;
