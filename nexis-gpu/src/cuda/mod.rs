@@ -1,7 +1,7 @@
 //! [`Compute`] on an NVIDIA device: the driver's own interface for memory and kernels, cuBLASLt for large products. Both are
 //! opened when they are first needed, so that a program with this module starts on a machine that has neither.
 //!
-//! Nothing here was run on a GPU yet; what is above the seam runs in the tests on an emulated device.
+//! What is above the seam runs in the tests on an emulated device, too.
 
 #![allow(unsafe_code)]
 
