@@ -37,10 +37,9 @@ const ON_DEVICE: [&str; 16] = [
 ];
 
 /// Clips that only some devices decode: AV1 from Ada Lovelace on, and it, HEVC and VP9 not everywhere in pictures as small as
-/// these; H.264 in ten bits from Blackwell on; H.264 without colours, of which NVIDIA says nothing.
-const ON_SOME: [&str; 7] = [
+/// these; H.264 in ten bits from Blackwell on.
+const ON_SOME: [&str; 6] = [
     "av1.mp4",
-    "gray-bt709-limited.mp4",
     "hevc-10bit.mkv",
     "hevc.mp4",
     "vp9.webm",

@@ -16,6 +16,7 @@ use std::path::Path;
 
 use video_rs::ffmpeg::{self, codec, media};
 
+use super::h264;
 use super::libav::{self, Container, Deadline, OpenFailure, Source, StreamHeader};
 use super::select::{self, Stamp, TimeBase};
 use super::{MediaFailure, MediaLimits};
@@ -120,6 +121,16 @@ impl Demuxed {
     /// The packets, in decoding order.
     pub fn packets(&self) -> &[ffmpeg::Packet] {
         &self.packets
+    }
+
+    /// Whether the stream cannot be without colours, or have others than 4:2:0, behind a pixel format that says 4:2:0: so
+    /// for every codec but H.264, whose parameter sets are looked at.
+    pub(super) fn is_420(&self) -> bool {
+        if self.codec != codec::Id::H264 {
+            return true;
+        }
+        let later = self.packets.iter().any(libav::changes_header);
+        !later && h264::is_420(libav::header(&self.parameters), self.packets.iter().filter_map(|p| p.data()))
     }
 
     /// The packets' times, in decoding order.

@@ -91,7 +91,9 @@ impl MediaDecoder for NvdecDecoder {
     ) -> Result<DecodedClip, MediaFailure> {
         let mut clip = Demuxed::read(clip, limits)?;
         let means = cpu::Means { device: Some((&self.device, self.converter.as_ref())), skipping: true };
-        if let Ok(decoded) = means.decode(&clip, request, limits) {
+        if clip.is_420()
+            && let Ok(decoded) = means.decode(&clip, request, limits)
+        {
             return Ok(DecodedClip { decoder: self.name(), ..decoded });
         }
         // A device that is broken, busy or out of memory fails with the errors of a damaged clip, and a clip that it cannot

@@ -318,6 +318,26 @@ pub(super) fn is_hidden(packet: &Packet) -> bool {
     flags & ffi::AV_PKT_FLAG_DISCARD != 0
 }
 
+/// What a stream has of a codec's header outside of its packets.
+pub(super) fn header(parameters: &codec::Parameters) -> &[u8] {
+    // SAFETY: the parameters own as many bytes as they say, for as long as they live; without any, the pointer may be null.
+    #[allow(unsafe_code)]
+    unsafe {
+        let raw = parameters.as_ptr();
+        match usize::try_from((*raw).extradata_size) {
+            Ok(size) if size > 0 && !(*raw).extradata.is_null() => {
+                std::slice::from_raw_parts((*raw).extradata, size)
+            }
+            _ => &[],
+        }
+    }
+}
+
+/// Whether a packet brings another header.
+pub(super) fn changes_header(packet: &Packet) -> bool {
+    packet.side_data().any(|data| data.kind() == codec::packet::side_data::Type::NewExtraData)
+}
+
 /// How a decoder is set up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DecoderSettings {

@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod demux;
 #[cfg(feature = "encode")]
 pub mod encode;
+mod h264;
 pub mod hardware;
 pub mod jpeg;
 mod libav;
