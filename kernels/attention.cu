@@ -1,151 +1,266 @@
 // Attention of whole sequences in one kernel: scores, softmax and the weighted sum of values, without a matrix of scores in
 // memory (Dao et al., FlashAttention-2). Operands are in the format of the weights, sums in 32 bits.
 //
-// A block of four warps takes 64 queries of one head of one sequence, a warp 16 of them, and goes through the keys 64 at a
-// time, in ascending order. What a query sees does not depend on the other sequences, nor on how many there are.
+// The queries of a sequence are cut into tiles of 16, which its blocks share out evenly. A warp takes one tile of its block or
+// two, and goes through the keys a step at a time, in ascending order; while it does, the keys and values of the next step
+// are on their way. What a query sees, and in which order, depends on the length of its sequence alone: not on which warp
+// or block it came to, nor on the other sequences.
+//
+// Of the three biases of queries, keys and values, only the first has to be added to what it belongs to. That of the keys adds
+// the same to all scores of a query, which softmax takes away again; that of the values is in the weighted sum once, since
+// the weights add up to one, and is added to it at the end, in 32 bits.
 #include "common.cuh"
 
-#define QUERIES 64
-#define KEYS 64
-// Values behind each row in shared memory, so that the lanes of a warp meet different banks.
+#define WARPS 4
+// Values behind each row in a block's memory, so that the rows of a small matrix lie in different banks.
 #define PAD 8
 
 // Who asks: every row, of all rows; every row, of itself and those before it; one query a sequence, the same for all, of all
 // rows. Numbered as in nexis-gpu/src/kernels/attention.rs.
 enum Asking { EACH = 0, CAUSAL = 1, ONE = 2 };
 
+// What is kept where, for heads of up to SIZE values.
+template <int SIZE> struct Plan {
+    // Keys of a step.
+    static constexpr int KEYS = SIZE <= 64 ? 64 : 32;
+    // Tiles of a warp: what it keeps of them has room in its registers. Mirrored in nexis-gpu/src/kernels/attention.rs.
+    static constexpr int TILES = SIZE <= 80 ? 2 : 1;
+    // Products along the values of a head, and columns of eight of its values.
+    static constexpr int STEPS = SIZE / 16, COLUMNS = SIZE / 8;
+    typedef uint16_t Rows[KEYS][SIZE + PAD];
+};
+
+// What a warp keeps of a tile of 16 queries; of each lane's two rows, the most that was scored so far and the sum of weights.
+template <int SIZE> struct Tile {
+    uint32_t rows[2];
+    uint32_t query[Plan<SIZE>::STEPS][4];
+    float sums[Plan<SIZE>::COLUMNS][4];
+    float most[2], total[2];
+};
+
+// Goes through the keys from `begin` on, of which there are `end`, for TILES tiles. What a query does not see is looked for
+// only where PARTIAL.
+template <typename T, int SIZE, int TILES, bool PARTIAL>
+__device__ inline void step(Tile<SIZE> (&tiles)[Plan<SIZE>::TILES], const typename Plan<SIZE>::Rows &keys,
+                            const typename Plan<SIZE>::Rows &values, uint32_t begin, uint32_t end, bool causal,
+                            float factor) {
+    constexpr int KEYS = Plan<SIZE>::KEYS;
+    const uint32_t lane = threadIdx.x % WARP, place = lane % 4, line = lane % 8, matrix = lane / 8;
+    // Scores of 16 queries a tile with eight keys a column.
+    float scores[TILES][KEYS / 8][4] = {};
+#pragma unroll
+    for (int n = 0; n < KEYS / 16; n++) {
+        if (PARTIAL && begin + n * 16 >= end) break;
+#pragma unroll
+        for (int s = 0; s < Plan<SIZE>::STEPS; s++) {
+            uint32_t b[2][2];
+            load_matrices(b, &keys[n * 16 + matrix / 2 * 8 + line][s * 16 + matrix % 2 * 8]);
+#pragma unroll
+            for (int t = 0; t < TILES; t++) {
+                multiply_add<T>(scores[t][2 * n], tiles[t].query[s], b[0]);
+                multiply_add<T>(scores[t][2 * n + 1], tiles[t].query[s], b[1]);
+            }
+        }
+    }
+#pragma unroll
+    for (int t = 0; t < TILES; t++) {
+        Tile<SIZE> &tile = tiles[t];
+        // The most of what a query sees, over the four lanes of its row.
+        float now[2] = {tile.most[0], tile.most[1]};
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const uint32_t key = begin + n * 8 + place * 2 + i % 2;
+                if (PARTIAL && (key >= end || (causal && key > tile.rows[i / 2]))) scores[t][n][i] = -INFINITY;
+                now[i / 2] = fmaxf(now[i / 2], scores[t][n][i]);
+            }
+        }
+        float offset[2];
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            for (int lanes = 1; lanes < 4; lanes *= 2) now[r] = fmaxf(now[r], __shfl_xor_sync(0xffffffffu, now[r], lanes));
+            // Key 0 comes first and is seen by all, so that `now` is a number here.
+            const float shrink = power_of_two((tile.most[r] - now[r]) * factor);
+            tile.most[r] = now[r];
+            tile.total[r] *= shrink;
+            offset[r] = -now[r] * factor;
+#pragma unroll
+            for (int c = 0; c < Plan<SIZE>::COLUMNS; c++) {
+                tile.sums[c][r * 2] *= shrink;
+                tile.sums[c][r * 2 + 1] *= shrink;
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                scores[t][n][i] = power_of_two(fmaf(scores[t][n][i], factor, offset[i / 2]));
+                tile.total[i / 2] += scores[t][n][i];
+            }
+        }
+    }
+    // The weights of two columns of eight keys are, as they lie, the left side of the product with 16 values.
+#pragma unroll
+    for (int s = 0; s < KEYS / 16; s++) {
+        if (PARTIAL && begin + s * 16 >= end) break;
+        uint32_t a[TILES][4];
+#pragma unroll
+        for (int t = 0; t < TILES; t++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const float(&weights)[4] = scores[t][2 * s + i / 2];
+                a[t][i] = pair<T>(weights[i % 2 * 2], weights[i % 2 * 2 + 1]);
+            }
+        }
+#pragma unroll
+        for (int c = 0; c < Plan<SIZE>::COLUMNS / 2; c++) {
+            uint32_t b[2][2];
+            load_turned_matrices(b, &values[s * 16 + matrix % 2 * 8 + line][c * 16 + matrix / 2 * 8]);
+#pragma unroll
+            for (int t = 0; t < TILES; t++) {
+                multiply_add<T>(tiles[t].sums[2 * c], a[t], b[0]);
+                multiply_add<T>(tiles[t].sums[2 * c + 1], a[t], b[1]);
+            }
+        }
+    }
+}
+
 // `qkv` holds queries, keys and values side by side, `[sequences * length, 3 * heads * size]`, without their bias, which is
-// added here. `size` is even and at most SIZE, which is what the products are padded to with zeros. The result is
-// `[sequences * length, heads * size]`. Of ONE, the query is its bias alone: `qkv` holds keys and values,
-// `[sequences * length, 2 * heads * size]`, and the result is `[sequences, heads * size]`.
+// added here. `size` is even and at most SIZE, which is what the products are padded to with zeros; where `pieces`, every
+// row of a head begins and ends with a whole piece of 16 bytes. The result is `[sequences * length, heads * size]`. Of ONE,
+// the query is its bias alone: `qkv` holds keys and values, `[sequences * length, 2 * heads * size]`, and the result is
+// `[sequences, heads * size]`.
 template <typename T, int SIZE>
 __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, uint32_t heads, uint32_t size, uint32_t asking,
-                              float scale, T *out) {
-    // Keys row by row, values column by column: in both, what a product takes in pairs lies side by side.
-    __shared__ uint32_t keys[KEYS][(SIZE + PAD) / 2];
-    __shared__ uint32_t values[SIZE][(KEYS + PAD) / 2];
-    constexpr int STEPS = SIZE / 16, COLUMNS = SIZE / 8;
+                              uint32_t pieces, float scale, T *out) {
+    using P = Plan<SIZE>;
+    // Two halves that take turns: one is read while the other is filled.
+    alignas(16) __shared__ typename P::Rows keys[2];
+    alignas(16) __shared__ typename P::Rows values[2];
 
     const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, group = lane / 4, place = lane % 4;
     const uint32_t head = blockIdx.y, width = heads * size;
     const uint32_t queries = asking == ONE ? 1 : length, absent = asking == ONE ? 1 : 0;
     const uint64_t stride = (3 - absent) * (uint64_t)width;
     const T *sequence = qkv + blockIdx.z * length * stride + head * size;
-    const float *head_bias = bias + head * size;
-    // A pair of neighbours of a row of queries (0), keys (1) or values (2), with the bias, rounded; zeros outside of the sequence
-    // and of the head.
-    auto load = [&](uint32_t part, uint32_t row, uint32_t column) -> uint32_t {
-        if (row >= (part ? length : queries) || column >= size) return 0;
-        const float *b = head_bias + part * width + column;
-        if (part < absent) return pair<T>(b[0], b[1]);
-        const uint32_t both = *(const uint32_t *)(sequence + row * stride + (part - absent) * width + column);
-        return pair<T>(to_float(T{(uint16_t)(both & 0xffff)}) + b[0], to_float(T{(uint16_t)(both >> 16)}) + b[1]);
+    const float *query_bias = bias + head * size, *value_bias = query_bias + 2 * width;
+
+    // A step's keys and values; zeros outside of the sequence and of the head.
+    auto fill = [&](uint32_t half, uint32_t begin) {
+        if (pieces) {
+            // A thread has the same piece of every row that it copies.
+            constexpr uint32_t PIECES = SIZE / 8, AT_ONCE = WARPS * WARP / PIECES;
+            const uint32_t column = threadIdx.x % PIECES * 8, line = threadIdx.x / PIECES;
+            const T *from = sequence + (begin + line) * stride + (1 - absent) * width + column;
+#pragma unroll
+            for (uint32_t i = 0; i < P::KEYS; i += AT_ONCE, from += AT_ONCE * stride) {
+                const uint32_t row = i + line;
+                if (line >= AT_ONCE || row >= P::KEYS) break;
+                const bool there = begin + row < length && column < size;
+                copy_later(&keys[half][row][column], there ? from : qkv, there);
+                copy_later(&values[half][row][column], there ? from + width : qkv, there);
+            }
+        } else {
+            for (uint32_t i = threadIdx.x; i < P::KEYS * SIZE / 2; i += WARPS * WARP) {
+                const uint32_t row = i / (SIZE / 2), column = i % (SIZE / 2) * 2;
+                const bool there = begin + row < length && column < size;
+                const T *from = sequence + (begin + row) * stride + (1 - absent) * width + column;
+                *(uint32_t *)&keys[half][row][column] = there ? *(const uint32_t *)from : 0;
+                *(uint32_t *)&values[half][row][column] = there ? *(const uint32_t *)(from + width) : 0;
+            }
+        }
     };
+    fill(0, 0);
 
-    // The warp's two rows of this lane.
-    const uint32_t first = blockIdx.x * QUERIES;
-    const uint32_t rows[2] = {first + warp * 16 + group, first + warp * 16 + group + 8};
-    uint32_t query[STEPS][4];
-    for (int s = 0; s < STEPS; s++) {
-        query[s][0] = load(0, rows[0], s * 16 + place * 2);
-        query[s][1] = load(0, rows[1], s * 16 + place * 2);
-        query[s][2] = load(0, rows[0], s * 16 + place * 2 + 8);
-        query[s][3] = load(0, rows[1], s * 16 + place * 2 + 8);
-    }
-    float sums[COLUMNS][4] = {};
-    float most[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
-    // Softmax in powers of two.
-    const float factor = scale * 1.44269504f;
-
-    const uint32_t last = first + QUERIES < length ? first + QUERIES : length;
-    const uint32_t end = asking == CAUSAL ? last : length;
-    for (uint32_t begin = 0; begin < end; begin += KEYS) {
-        __syncthreads();
-        for (uint32_t i = threadIdx.x; i < KEYS * SIZE / 2; i += blockDim.x) {
-            const uint32_t row = i / (SIZE / 2), column = i % (SIZE / 2);
-            keys[row][column] = load(1, begin + row, column * 2);
-        }
-        for (uint32_t i = threadIdx.x; i < KEYS / 2 * SIZE / 2; i += blockDim.x) {
-            const uint32_t row = i / (SIZE / 2), column = i % (SIZE / 2);
-            const uint32_t one = load(2, begin + row * 2, column * 2), two = load(2, begin + row * 2 + 1, column * 2);
-            values[column * 2][row] = (one & 0xffff) | two << 16;
-            values[column * 2 + 1][row] = one >> 16 | (two & 0xffff0000u);
-        }
-        __syncthreads();
-        // Behind the last query, a warp has loaded for the others and has nothing to ask.
-        if (first + warp * 16 >= queries) continue;
-
-        // Scores of 16 queries with 64 keys, eight keys at a time.
-        float scores[KEYS / 8][4] = {};
+    // The block's tiles, and the warp's among them.
+    const uint32_t all = (queries + 15) / 16;
+    const uint32_t first = blockIdx.x * all / gridDim.x, behind = (blockIdx.x + 1) * all / gridDim.x;
+    const uint32_t mine = first + warp;
+    const uint32_t count = mine >= behind ? 0 : P::TILES > 1 && mine + WARPS < behind ? 2 : 1;
+    Tile<SIZE> tiles[P::TILES];
 #pragma unroll
-        for (int n = 0; n < KEYS / 8; n++) {
+    for (uint32_t t = 0; t < P::TILES; t++) {
+        Tile<SIZE> &tile = tiles[t];
+        tile.rows[0] = (mine + t * WARPS) * 16 + group;
+        tile.rows[1] = tile.rows[0] + 8;
+        // No load waits for a condition, so that all are under way at once: a row behind the last is the last again, and written
+        // by nobody, and a column behind the last is made zero.
 #pragma unroll
-            for (int s = 0; s < STEPS; s++) {
-                const uint32_t b[2] = {keys[n * 8 + group][s * 8 + place], keys[n * 8 + group][s * 8 + place + 4]};
-                multiply_add<T>(scores[n], query[s], b);
+        for (int i = 0; i < 2 * P::STEPS; i++) {
+            const uint32_t column = i * 8 + place * 2, loaded = column < size ? column : 0;
+            const float b[2] = {query_bias[loaded], query_bias[loaded + 1]};
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const uint32_t row = tile.rows[r] < queries ? tile.rows[r] : queries - 1;
+                const uint32_t both = *(const uint32_t *)(sequence + row * stride + loaded);
+                const float first = absent ? 0.0f : to_float(T{(uint16_t)(both & 0xffff)});
+                const float second = absent ? 0.0f : to_float(T{(uint16_t)(both >> 16)});
+                tile.query[i / 2][i % 2 * 2 + r] = column < size ? pair<T>(first + b[0], second + b[1]) : 0;
             }
         }
-        // What a query does not see; and the most of what it does, over the four lanes of its row.
-        float now[2] = {most[0], most[1]};
 #pragma unroll
-        for (int n = 0; n < KEYS / 8; n++) {
+        for (int c = 0; c < P::COLUMNS; c++) {
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const uint32_t key = begin + n * 8 + place * 2 + i % 2;
-                if (key >= length || (asking == CAUSAL && key > rows[i / 2])) scores[n][i] = -INFINITY;
-                now[i / 2] = fmaxf(now[i / 2], scores[n][i]);
-            }
+            for (int i = 0; i < 4; i++) tile.sums[c][i] = 0;
         }
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            for (int lanes = 1; lanes < 4; lanes *= 2) now[r] = fmaxf(now[r], __shfl_xor_sync(0xffffffffu, now[r], lanes));
-            // Key 0 comes first and is seen by all, so `now` is a number here.
-            const float shrink = exp2f((most[r] - now[r]) * factor);
-            most[r] = now[r];
-            total[r] *= shrink;
-            for (int c = 0; c < COLUMNS; c++) {
-                sums[c][r * 2] *= shrink;
-                sums[c][r * 2 + 1] *= shrink;
-            }
-        }
-#pragma unroll
-        for (int n = 0; n < KEYS / 8; n++) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                scores[n][i] = exp2f((scores[n][i] - most[i / 2]) * factor);
-                total[i / 2] += scores[n][i];
-            }
-        }
-        // The scores of two groups of eight keys are, as they lie, the left side of the product with 16 values.
-#pragma unroll
-        for (int s = 0; s < KEYS / 16; s++) {
-            const uint32_t a[4] = {pair<T>(scores[2 * s][0], scores[2 * s][1]), pair<T>(scores[2 * s][2], scores[2 * s][3]),
-                                   pair<T>(scores[2 * s + 1][0], scores[2 * s + 1][1]),
-                                   pair<T>(scores[2 * s + 1][2], scores[2 * s + 1][3])};
-#pragma unroll
-            for (int c = 0; c < COLUMNS; c++) {
-                const uint32_t b[2] = {values[c * 8 + group][s * 8 + place], values[c * 8 + group][s * 8 + place + 4]};
-                multiply_add<T>(sums[c], a, b);
-            }
+            tile.most[r] = -INFINITY;
+            tile.total[r] = 0;
         }
     }
-    for (int r = 0; r < 2; r++) {
-        for (int lanes = 1; lanes < 4; lanes *= 2) total[r] += __shfl_xor_sync(0xffffffffu, total[r], lanes);
-        if (rows[r] >= queries) continue;
-        T *to = out + (blockIdx.z * (uint64_t)queries + rows[r]) * width + head * size;
-        for (int c = 0; c < COLUMNS; c++) {
-            const uint32_t column = c * 8 + place * 2;
-            if (column < size)
-                *(uint32_t *)(to + column) = pair<T>(sums[c][r * 2] / total[r], sums[c][r * 2 + 1] / total[r]);
+
+    // Softmax in powers of two.
+    const float factor = scale * 1.44269504f;
+    const bool causal = asking == CAUSAL;
+    const uint32_t end = causal && behind * 16 < length ? behind * 16 : length;
+    uint32_t half = 0;
+    for (uint32_t begin = 0; begin < end; begin += P::KEYS, half ^= 1) {
+        copies_done();
+        // This half is there for all, and all are done with the other.
+        __syncthreads();
+        if (begin + P::KEYS < end) fill(half ^ 1, begin + P::KEYS);
+        const bool partial = causal || begin + P::KEYS > end;
+        if (P::TILES > 1 && count == 2) {
+            if (partial)
+                step<T, SIZE, P::TILES, true>(tiles, keys[half], values[half], begin, end, causal, factor);
+            else
+                step<T, SIZE, P::TILES, false>(tiles, keys[half], values[half], begin, end, causal, factor);
+        } else if (count) {
+            if (partial)
+                step<T, SIZE, 1, true>(tiles, keys[half], values[half], begin, end, causal, factor);
+            else
+                step<T, SIZE, 1, false>(tiles, keys[half], values[half], begin, end, causal, factor);
+        }
+    }
+#pragma unroll
+    for (uint32_t t = 0; t < P::TILES; t++) {
+        if (t >= count) break;
+        Tile<SIZE> &tile = tiles[t];
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            float total = tile.total[r];
+            for (int lanes = 1; lanes < 4; lanes *= 2) total += __shfl_xor_sync(0xffffffffu, total, lanes);
+            if (tile.rows[r] >= queries) continue;
+            const float share = 1.0f / total;
+            T *to = out + (blockIdx.z * (uint64_t)queries + tile.rows[r]) * width + head * size;
+#pragma unroll
+            for (int c = 0; c < P::COLUMNS; c++) {
+                const uint32_t column = c * 8 + place * 2;
+                if (column >= size) continue;
+                *(uint32_t *)(to + column) = pair<T>(fmaf(tile.sums[c][r * 2], share, value_bias[column]),
+                                                     fmaf(tile.sums[c][r * 2 + 1], share, value_bias[column + 1]));
+            }
         }
     }
 }
 
 #define ATTEND(T, suffix, SIZE)                                                                                       \
-    KERNEL __launch_bounds__(128) attend_##SIZE##_##suffix(const T *qkv, const float *bias, uint32_t length,          \
-                                                           uint32_t heads, uint32_t size, uint32_t asking,            \
-                                                           float scale, T *out) {                                     \
-        attend<T, SIZE>(qkv, bias, length, heads, size, asking, scale, out);                                          \
+    KERNEL __launch_bounds__(WARPS *WARP) attend_##SIZE##_##suffix(const T *qkv, const float *bias, uint32_t length,  \
+                                                                   uint32_t heads, uint32_t size, uint32_t asking,    \
+                                                                   uint32_t pieces, float scale, T *out) {            \
+        attend<T, SIZE>(qkv, bias, length, heads, size, asking, pieces, scale, out);                                  \
     }
 
 ATTEND(Bf16, bf16, 32)

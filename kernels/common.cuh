@@ -92,5 +92,56 @@ template <> inline void multiply_add<Half>(float (&d)[4], const uint32_t (&a)[4]
 }
 #endif
 
+// Four matrices of 8x8 values of 16 bits out of a block's memory: lane l names line l % 8 of matrix l / 8, which begins at a
+// multiple of 16 bytes. In the layout of `multiply_add`, the four as they lie are b[0] and b[1] of two right sides whose columns
+// are the lines; turned, of two whose rows are the lines.
+#ifdef __CUDACC__
+__device__ inline void load_matrices(uint32_t (&to)[2][2], const void *line) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(to[0][0]), "=r"(to[0][1]), "=r"(to[1][0]), "=r"(to[1][1])
+                 : "r"((uint32_t)__cvta_generic_to_shared(line))
+                 : "memory");
+}
+__device__ inline void load_turned_matrices(uint32_t (&to)[2][2], const void *line) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(to[0][0]), "=r"(to[0][1]), "=r"(to[1][0]), "=r"(to[1][1])
+                 : "r"((uint32_t)__cvta_generic_to_shared(line))
+                 : "memory");
+}
+#else
+inline void load_matrices(uint32_t (&to)[2][2], const void *line) { emulator::load_matrices(to, line, false); }
+inline void load_turned_matrices(uint32_t (&to)[2][2], const void *line) { emulator::load_matrices(to, line, true); }
+#endif
+
+// Sends 16 bytes, or as many zeros where `there` is false, to a block's memory: they are there once the thread that sent them
+// has called `copies_done`. Both begin at a multiple of 16 bytes.
+__device__ inline void copy_later(void *to, const void *from, bool there) {
+#ifdef __CUDACC__
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from),
+                 "r"(there ? 16 : 0)
+                 : "memory");
+#else
+    emulator::copy_later(to, from, there);
+#endif
+}
+__device__ inline void copies_done() {
+#ifdef __CUDACC__
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#else
+    emulator::copies_done();
+#endif
+}
+
+// 2 to the power of x, to within 2^-22 of it; zero where that is below the least normal number.
+__device__ inline float power_of_two(float x) {
+#ifdef __CUDACC__
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return exp2f(x);
+#endif
+}
+
 // A kernel by its name, and by its name with a number format behind it.
 #define KERNEL extern "C" __global__ void

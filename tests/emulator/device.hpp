@@ -30,6 +30,10 @@ void wait_for_block();
 // Publishes up to 24 bytes, waits for the warp, and gives what each of its lanes has published.
 const uint32_t (*exchange(const uint32_t *words, int count))[6];
 uint32_t lane();
+// See common.cuh. A copy takes place when its thread waits for it, so that whoever reads too early reads what was there before.
+void copy_later(void *to, const void *from, bool there);
+void copies_done();
+void load_matrices(uint32_t (&to)[2][2], const void *line, bool turned);
 
 float half_to_float(uint16_t bits);
 uint16_t float_to_half(float x);

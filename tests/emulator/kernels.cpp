@@ -32,6 +32,12 @@ struct Thread {
     uint64_t block_barriers, warp_barriers;
     // What the last two exchanges published: nobody can be two ahead.
     uint32_t published[2][6];
+    struct Copy {
+        void *to;
+        const void *from;
+        bool there;
+    };
+    std::vector<Copy> copies;
     std::unique_ptr<char[]> stack;
 };
 
@@ -102,6 +108,7 @@ void run_block(uint32_t count, bool fibres) {
         thread.index = {i, 0, 0};
         thread.begun = thread.done = false;
         thread.block_barriers = thread.warp_barriers = 0;
+        thread.copies.clear();
         if (!thread.stack) thread.stack.reset(new char[STACK]);
         getcontext(&thread.start);
         thread.start.uc_stack.ss_sp = thread.stack.get();
@@ -143,6 +150,44 @@ const uint32_t (*exchange(const uint32_t *words, int count))[6] {
     wait(&Thread::warp_barriers, first, first + WARP);
     for (uint32_t i = 0; i < WARP; i++) memcpy(block.gathered[i], block.threads[first + i].published[slot], sizeof *block.gathered);
     return block.gathered;
+}
+
+void copy_later(void *to, const void *from, bool there) {
+    if ((uintptr_t)to % 16 || (there && (uintptr_t)from % 16)) {
+        block.broken = "a copy of 16 bytes that does not begin at a multiple of 16";
+        return;
+    }
+    block.threads[block.now].copies.push_back({to, from, there});
+}
+
+void copies_done() {
+    std::vector<Thread::Copy> &copies = block.threads[block.now].copies;
+    for (const Thread::Copy &copy : copies) {
+        if (copy.there) memcpy(copy.to, copy.from, 16);
+        else memset(copy.to, 0, 16);
+    }
+    copies.clear();
+}
+
+void load_matrices(uint32_t (&to)[2][2], const void *line, bool turned) {
+    if ((uintptr_t)line % 16) {
+        block.broken = "the line of a matrix that does not begin at a multiple of 16";
+        return;
+    }
+    uint32_t words[2];
+    memcpy(words, &line, sizeof words);
+    const uint32_t(*all)[6] = exchange(words, 2);
+    // The lines as they are now: nobody goes on before all have come.
+    const uint32_t group = lane() / 4, place = lane() % 4;
+    for (uint32_t m = 0; m < 4; m++) {
+        auto value = [&](uint32_t row, uint32_t column) {
+            const uint16_t *values;
+            memcpy(&values, all[m * 8 + row], sizeof values);
+            return (uint32_t)values[column];
+        };
+        to[m / 2][m % 2] = turned ? value(place * 2, group) | value(place * 2 + 1, group) << 16
+                                  : value(group, place * 2) | value(group, place * 2 + 1) << 16;
+    }
 }
 
 float half_to_float(uint16_t bits) {

@@ -5,8 +5,11 @@ use nexis_core::{Error, Result};
 use super::{Kernels, Rows, holds, named, number};
 use crate::compute::{Argument, Compute, Format, Span};
 
-/// `QUERIES` of `attention.cu`.
-const QUERIES: usize = 64;
+/// Queries of a tile, and warps of a block, which take one tile each or two: `attention.cu`.
+const TILE: usize = 16;
+const WARPS: usize = 4;
+/// Largest head of which a warp takes two tiles.
+const MAX_HEAD_OF_TWO: usize = 80;
 /// Largest head that `attention.cu` takes.
 pub const MAX_HEAD: usize = 128;
 
@@ -52,6 +55,9 @@ impl<C: Compute> Kernels<'_, C> {
             81..=96 => named!(format, "attend_96"),
             _ => named!(format, "attend_128"),
         };
+        let tiles = if size <= MAX_HEAD_OF_TWO { 2 * WARPS } else { WARPS };
+        // Rows begin where the memory does and at multiples of a head.
+        let pieces = size.is_multiple_of(8) && qkv.address().is_multiple_of(16);
         let (parts, queries) = if asking == Asking::One { (2, per.min(1)) } else { (3, per) };
         let arguments = [
             holds(what, qkv, &[items, per, parts, width], 2)?,
@@ -60,10 +66,13 @@ impl<C: Compute> Kernels<'_, C> {
             Argument::U32(number(what, heads)?),
             Argument::U32(number(what, size)?),
             Argument::U32(asking as u32),
+            Argument::U32(pieces.into()),
             Argument::F32(1.0 / (size as f32).sqrt()),
             holds(what, out, &[items, queries, width], 2)?,
         ];
-        // SAFETY: both hold every row of every sequence, and the kernel looks at none beyond `per`.
-        unsafe { self.launch(kernel, [queries.div_ceil(QUERIES), heads, items], 128, &arguments) }
+        let grid = [queries.div_ceil(TILE).div_ceil(tiles), heads, items];
+        // SAFETY: both hold every row of every sequence, and the kernel looks at none beyond `per`; no block has more tiles
+        // than its warps take.
+        unsafe { self.launch(kernel, grid, 128, &arguments) }
     }
 }
