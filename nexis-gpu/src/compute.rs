@@ -174,11 +174,19 @@ pub trait Compute: Send + Sync + 'static {
     /// The whole of a memory.
     fn span(memory: &Self::Memory) -> Span<'_>;
 
+    /// Copies parts to the device, one behind another; the bytes may change afterwards.
+    ///
+    /// # Errors
+    /// Where they do not fit, before anything is copied, or the device fails.
+    fn upload_parts(&self, parts: &[&[u8]], to: Span<'_>) -> Result<()>;
+
     /// Copies to the device; the bytes may change afterwards.
     ///
     /// # Errors
-    /// Where they do not fit, or the device fails.
-    fn upload(&self, bytes: &[u8], to: Span<'_>) -> Result<()>;
+    /// As [`upload_parts`](Self::upload_parts).
+    fn upload(&self, bytes: &[u8], to: Span<'_>) -> Result<()> {
+        self.upload_parts(&[bytes], to)
+    }
 
     /// Waits for everything before, and copies from the device.
     ///

@@ -1,6 +1,6 @@
 //! NVIDIA devices: finding them, choosing where a verification runs, and computing there.
 //!
-//! [`compute`] is the seam: what is asked of a device. Above it, [`kernels`] checks and launches and [`encode`] holds both
+//! [`compute`] is the seam: what is asked of a device, and [`parts`] what its uploads share. Above it, [`kernels`] checks and launches and [`encode`] holds both
 //! towers of a model; below it is [`cuda`], with the feature of this name. Without the feature, [`cuda`] says that the build
 //! has no CUDA path. [`resolve`] never falls back quietly from a device that was named.
 
@@ -15,6 +15,7 @@ mod device;
 pub mod encode;
 mod engine;
 pub mod kernels;
+pub mod parts;
 mod several;
 
 pub use choice::{CudaIndices, Device, DeviceChoice, DeviceKind, resolve};

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nexis_core::{Error, Result};
 use nexis_gpu::compute::{Compute, Launch, Product, Span};
+use nexis_gpu::parts;
 use rayon::prelude::*;
 
 unsafe extern "C" {
@@ -31,7 +32,9 @@ pub fn rounded(x: f32) -> (u16, u16) {
 
 /// Bytes on either side of a memory that nobody may write.
 const GUARD: usize = 64;
-/// What they hold, and what fresh memory holds: as numbers, no numbers.
+/// Bytes that go over at once: parts end within them, and begin.
+const PIECE: usize = 100_003;
+/// What the guards hold, and what fresh memory holds: as numbers, no numbers.
 const FILL: u8 = 0xff;
 
 /// An emulated device.
@@ -141,14 +144,20 @@ impl Compute for Emulated {
         unsafe { Span::new(memory.start() as u64, memory.bytes) }
     }
 
-    fn upload(&self, bytes: &[u8], to: Span<'_>) -> Result<()> {
+    fn upload_parts(&self, parts: &[&[u8]], to: Span<'_>) -> Result<()> {
         self.is_whole()?;
-        if bytes.len() > to.bytes() {
-            return Err(Error::Internal("an upload beyond its memory".to_owned()));
-        }
-        // SAFETY: a span has as many bytes as it says.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.address() as *mut u8, bytes.len()) };
-        Ok(())
+        let bytes = parts::fitting(parts, to)?;
+        parts::by_several(2, bytes.div_ceil(PIECE), |piece| {
+            let at = piece * PIECE;
+            let mut staged = vec![FILL; PIECE.min(bytes - at)];
+            parts::gather(parts, at, &mut staged);
+            // SAFETY: a span has as many bytes as it says, and pieces do not overlap.
+            unsafe {
+                let to = (to.address() as *mut u8).wrapping_add(at);
+                std::ptr::copy_nonoverlapping(staged.as_ptr(), to, staged.len());
+            }
+            Ok(())
+        })
     }
 
     fn download(&self, from: Span<'_>, bytes: &mut [u8]) -> Result<()> {

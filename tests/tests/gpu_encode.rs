@@ -399,7 +399,47 @@ fn sums_and_norms_are_those_of_the_formula<C: Compute>(open: impl Fn() -> C) {
     }
 }
 
+fn parts_arrive_one_behind_another_or_not_at_all<C: Compute>(open: impl Fn() -> C) {
+    let compute = open();
+    let bytes: Vec<u8> = (0..5_000_011_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let (before, after) = (7_u8, 9_u8);
+    let memory = on(&compute, std::iter::repeat_n(before, bytes.len()));
+    let there = || {
+        let mut there = vec![0; bytes.len()];
+        compute.download(C::span(&memory), &mut there).unwrap();
+        there
+    };
+    // Parts that end and begin anywhere, one of them longer than what goes over at once.
+    let mut parts: Vec<&[u8]> = bytes[..900_000].chunks(150_528).collect();
+    parts.extend([&bytes[900_000..900_000], &bytes[900_000..4_999_999], &bytes[4_999_999..]]);
+    let one_more = [after];
+    let too_many = [parts.as_slice(), &[one_more.as_slice()]].concat();
+    assert!(matches!(compute.upload_parts(&too_many, C::span(&memory)), Err(Error::Internal(_))));
+    assert!(there().iter().all(|byte| *byte == before), "something was copied");
+    compute.upload_parts(&parts, C::span(&memory)).unwrap();
+    assert!(there() == bytes);
+    // Fewer bytes leave the rest as it was.
+    compute.upload_parts(&[&one_more, &one_more], C::span(&memory)).unwrap();
+    assert!(there()[..3] == [after, after, bytes[2]]);
+}
+
+fn pictures_of_another_size_are_refused<C: Compute>(open: impl Fn() -> C) {
+    ClipModel::load_on(models().join("quick_f32"), None, |plan| {
+        let towers = DeviceTowers::load(open(), plan, options(Format::Bf16))?;
+        let size = plan.sizes().image;
+        for bytes in [0, size * size * 3 - 1, size * size * 3 + 1] {
+            let crops = [bytes, size * size * 3].map(|bytes| Crop { size: size as u32, rgb: vec![0; bytes] });
+            let found = towers.embed_pictures(&crops);
+            assert!(matches!(found, Err(Error::Usage { .. })), "{bytes}: {found:?}");
+        }
+        Ok(Box::new(towers))
+    })
+    .unwrap();
+}
+
 device_tests!(
+    parts_arrive_one_behind_another_or_not_at_all,
+    pictures_of_another_size_are_refused,
     activations_are_those_of_the_formulas,
     sums_and_norms_are_those_of_the_formula,
     embeddings_are_near_the_exact_ones,

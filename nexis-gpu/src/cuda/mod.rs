@@ -22,6 +22,7 @@ use nexis_core::{Error, Result};
 use crate::compute::{Compute, Launch, Product, Span};
 use crate::device::{self, CudaDevice};
 use crate::encode::{DeviceTowers, EncodeOptions, MemoryUse};
+use crate::parts;
 use products::Products;
 use staging::Staging;
 
@@ -128,7 +129,7 @@ fn failed(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Error 
 pub struct Cuda {
     context: Arc<Context>,
     products: Mutex<Products>,
-    staging: Mutex<Staging>,
+    staging: Staging,
     /// Of the library that computes the products: another may choose other algorithms, and so other bits.
     library: products::Version,
 }
@@ -258,7 +259,7 @@ impl Cuda {
         let library =
             products::version().ok_or_else(|| failed(context.label(), "cuBLASLt was there and is gone"))?;
         let products = Mutex::new(Products::new(&context)?);
-        let staging = Mutex::new(Staging::new(&context)?);
+        let staging = Staging::new(&context)?;
         Ok(Self { context, products, staging, library })
     }
 
@@ -301,12 +302,10 @@ impl Compute for Cuda {
         unsafe { Span::new(memory.address, memory.bytes) }
     }
 
-    fn upload(&self, bytes: &[u8], to: Span<'_>) -> Result<()> {
-        if bytes.len() > to.bytes() {
-            return Err(Error::Internal("an upload beyond its memory".to_owned()));
-        }
-        self.context.enter()?;
-        self.staging.lock().unwrap_or_else(PoisonError::into_inner).upload(&self.context, bytes, to.address())
+    fn upload_parts(&self, parts: &[&[u8]], to: Span<'_>) -> Result<()> {
+        let bytes = parts::fitting(parts, to)?;
+        // SAFETY: the span has room for them.
+        unsafe { self.staging.upload(parts, bytes, to.address()) }
     }
 
     fn download(&self, from: Span<'_>, bytes: &mut [u8]) -> Result<()> {

@@ -1,68 +1,103 @@
-//! Page-locked memory on the way to a device: a copy out of it goes on while the processor does something else.
+//! Page-locked memory on the way to a device. It is filled piece by piece: while one is on its way, the next is filled, by
+//! several threads where there is much, because one alone is slower than the way.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::{result, sys};
-use nexis_core::Result;
+use cudarc::driver::{DriverError, result, sys};
+use nexis_core::{Error, Result};
 
 use super::{Context, failed};
+use crate::parts;
 
-/// Bytes of each half: the pictures of a batch go over in one piece or two.
-const HALF: usize = 8 << 20;
+/// Bytes of a piece: long enough that its own cost does not show, and short enough that the first is on its way soon.
+const PIECE: usize = 1 << 20;
 
-/// One half, and when the last copy out of it is done.
-struct Half {
+/// Pieces that there is memory for: the pictures of a batch, and some of the next.
+const PIECES: usize = 16;
+
+/// Threads that fill pieces of one upload, at most.
+const FILLING: usize = 4;
+
+/// Memory of one piece, and when the last copy out of it is done.
+struct Piece {
     memory: *mut u8,
     copied: sys::CUevent,
 }
 
-/// Two halves that take turns: one is filled while the other is copied.
+/// Memory of the pieces, which are used in turn.
 pub(super) struct Staging {
     context: Arc<Context>,
-    halves: Vec<Half>,
-    next: usize,
+    pieces: Vec<Mutex<Piece>>,
+    next: AtomicUsize,
+    filling: usize,
 }
 
 // SAFETY: the memory belongs to this value alone, and the driver's events may be used from any thread.
 unsafe impl Send for Staging {}
+// SAFETY: a piece is used under its lock alone.
+unsafe impl Sync for Staging {}
 
 impl Staging {
     pub(super) fn new(context: &Arc<Context>) -> Result<Self> {
         context.enter()?;
         let fail = |e| failed(format!("{}: page-locked memory", context.label()), e);
-        let mut staging = Self { context: Arc::clone(context), halves: Vec::new(), next: 0 };
-        for _ in 0..2 {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut staging = Self {
+            context: Arc::clone(context),
+            pieces: Vec::new(),
+            next: AtomicUsize::new(0),
+            filling: processors.min(FILLING),
+        };
+        for _ in 0..PIECES {
             let copied = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(fail)?;
             // SAFETY: freed once, by `drop`, where it was given.
-            let memory = unsafe { result::malloc_host(HALF, 0) };
+            let memory = unsafe { result::malloc_host(PIECE, 0) };
             // The event is kept in either case, so that it is destroyed.
             let address = memory.as_ref().map_or(std::ptr::null_mut(), |memory| memory.cast());
-            staging.halves.push(Half { memory: address, copied });
+            staging.pieces.push(Mutex::new(Piece { memory: address, copied }));
             memory.map_err(fail)?;
         }
         Ok(staging)
     }
 
-    /// Copies `bytes` to an address of the device, which has room for them. The context is current.
-    pub(super) fn upload(&mut self, context: &Context, bytes: &[u8], to: u64) -> Result<()> {
-        let fail = |e| failed(format!("{}: an upload", context.label()), e);
-        let mut at = to;
-        for part in bytes.chunks(HALF) {
-            let count = self.halves.len().max(1);
-            let Some(half) = self.halves.get(self.next % count) else { return Ok(()) };
-            self.next = (self.next + 1) % count;
-            // SAFETY: the half has room for a part, and nothing reads it any more once its event is done. The stream
-            // is that of the context, and the device has room from `at` on.
-            unsafe {
-                result::event::synchronize(half.copied).map_err(fail)?;
-                std::ptr::copy_nonoverlapping(part.as_ptr(), half.memory, part.len());
-                let staged = std::slice::from_raw_parts(half.memory.cast_const(), part.len());
-                result::memcpy_htod_async(at, staged, context.stream).map_err(fail)?;
-                result::event::record(half.copied, context.stream).map_err(fail)?;
-            }
-            at += part.len() as u64;
+    /// Copies the parts, `bytes` bytes, to an address of the device.
+    ///
+    /// # Safety
+    /// The device has room for them there.
+    pub(super) unsafe fn upload(&self, parts: &[&[u8]], bytes: usize, to: u64) -> Result<()> {
+        let pieces = bytes.div_ceil(PIECE);
+        // Half as many threads as pieces: one that has a single piece to fill is begun for little.
+        parts::by_several(self.filling.min(pieces / 2), pieces, |piece| {
+            let at = piece * PIECE;
+            let length = PIECE.min(bytes - at);
+            // SAFETY: handed on to the caller.
+            unsafe { self.send(|staged| parts::gather(parts, at, staged), length, to + at as u64) }
+        })
+    }
+
+    /// Copies a piece that `fill` writes.
+    ///
+    /// # Safety
+    /// The device has room for `length` bytes, at most [`PIECE`], at `to`.
+    unsafe fn send(&self, fill: impl FnOnce(&mut [u8]), length: usize, to: u64) -> Result<()> {
+        let fail = |e: DriverError| failed(format!("{}: an upload", self.context.label()), e);
+        self.context.enter()?;
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % PIECES;
+        let Some(piece) = self.pieces.get(turn) else {
+            return Err(Error::Internal("a piece of page-locked memory is missing".to_owned()));
+        };
+        // A copy that was not begun leaves a piece as it was.
+        let piece = piece.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the piece has as many bytes, and nothing reads it any more once its event is done. The stream is that of
+        // the context, and the caller vouches for the device's memory.
+        unsafe {
+            result::event::synchronize(piece.copied).map_err(fail)?;
+            let staged = std::slice::from_raw_parts_mut(piece.memory, length);
+            fill(staged);
+            result::memcpy_htod_async(to, staged, self.context.stream).map_err(fail)?;
+            result::event::record(piece.copied, self.context.stream).map_err(fail)
         }
-        Ok(())
     }
 }
 
@@ -71,13 +106,14 @@ impl Drop for Staging {
         if self.context.enter().is_err() {
             return;
         }
-        for half in self.halves.drain(..) {
+        for piece in self.pieces.drain(..) {
+            let piece = piece.into_inner().unwrap_or_else(PoisonError::into_inner);
             // SAFETY: no copy is under way once the event is done, and both are let go of once.
             unsafe {
-                let _ = result::event::synchronize(half.copied);
-                let _ = result::event::destroy(half.copied);
-                if !half.memory.is_null() {
-                    let _ = result::free_host(half.memory.cast());
+                let _ = result::event::synchronize(piece.copied);
+                let _ = result::event::destroy(piece.copied);
+                if !piece.memory.is_null() {
+                    let _ = result::free_host(piece.memory.cast());
                 }
             }
         }

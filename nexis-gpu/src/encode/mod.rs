@@ -417,8 +417,13 @@ impl<C: Compute> Towers for DeviceTowers<C> {
     }
 
     fn embed_pictures(&self, crops: &[Crop]) -> Result<Vec<Vec<f32>>> {
-        let mut work = self.working();
         let edge = u32::try_from(self.sizes.image).unwrap_or(0);
+        let bytes = self.sizes.image * self.sizes.image * 3;
+        if let Some(crop) = crops.iter().find(|crop| crop.rgb.len() != bytes) {
+            let what = format!("a picture of {} bytes", crop.rgb.len());
+            return Err(Error::usage(what, format!("{bytes} bytes of RGB are expected")));
+        }
+        let mut work = self.working();
         let plan = self.tile_plan(edge, vec![(0, 0)])?;
         let sizes = (edge, edge);
         if let Entry::Vacant(vacant) = work.frames.taps.entry(sizes) {
@@ -426,9 +431,9 @@ impl<C: Compute> Towers for DeviceTowers<C> {
         }
         let mut out = Vec::with_capacity(crops.len());
         for batch in crops.chunks(self.memory.pictures) {
-            let bytes: Vec<u8> = batch.iter().flat_map(|crop| crop.rgb.iter().copied()).collect();
+            let pixels: Vec<&[u8]> = batch.iter().map(|crop| crop.rgb.as_slice()).collect();
             let crops = C::span(&work.crops);
-            self.compute.upload(&bytes, crops)?;
+            self.compute.upload_parts(&pixels, crops)?;
             let taps =
                 work.frames.taps.get(&sizes).ok_or_else(|| Error::Internal("taps are gone".to_owned()))?;
             Kernels(&self.compute).columns_to_input(
