@@ -148,8 +148,10 @@ pub struct Product<'a> {
     pub wide: bool,
     /// Items of a batch.
     pub items: usize,
-    /// Rows of an item. The algorithm is chosen by this and by the two numbers below and never by `items`, so that how
-    /// a row is added up does not depend on how many there are.
+    /// Items that the algorithm is chosen for, whatever `items` is, so that how a row is added up does not depend on how many
+    /// there are.
+    pub usual: usize,
+    /// Rows of an item.
     pub rows: usize,
     /// Columns of the result.
     pub columns: usize,

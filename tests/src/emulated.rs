@@ -3,9 +3,10 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nexis_core::{Error, Result};
 use nexis_gpu::compute::{Compute, Launch, Product, Span};
@@ -46,6 +47,7 @@ pub struct Emulated {
     used: Arc<AtomicUsize>,
     broken: Arc<AtomicBool>,
     products: Arc<AtomicUsize>,
+    chosen: Arc<Mutex<BTreeSet<[usize; 3]>>>,
 }
 
 impl Emulated {
@@ -69,6 +71,11 @@ impl Emulated {
     /// How many products it has computed.
     pub fn products(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.products)
+    }
+
+    /// What a library of products chose algorithms for: rows, columns and depth of each kind that it was asked for.
+    pub fn chosen(&self) -> Arc<Mutex<BTreeSet<[usize; 3]>>> {
+        Arc::clone(&self.chosen)
     }
 
     fn is_whole(&self) -> Result<()> {
@@ -198,6 +205,8 @@ impl Compute for Emulated {
         self.is_whole()?;
         self.products.fetch_add(1, Ordering::SeqCst);
         let Product { format, left, right, out, wide, columns, depth, .. } = *product;
+        let kind = [product.usual * product.rows, columns, depth];
+        self.chosen.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
         let rows = product.items * product.rows;
         let numbers = |span: Span<'_>, count: usize| -> Vec<f32> {
             // SAFETY: the caller has seen to it that there are as many.

@@ -496,6 +496,24 @@ fn halved(name: &str) {
 }
 
 #[test]
+fn algorithms_are_those_of_a_full_batch_whatever_its_size() {
+    for name in EACH_KIND {
+        let chosen = [(8, 4), (11, 3), (24, 16)].map(|(pictures, texts)| {
+            let device = Emulated::default();
+            let chosen = device.chosen();
+            let options = EncodeOptions { pictures, texts, ..options(Format::Bf16) };
+            let model = load(device, &models().join(name), options).unwrap();
+            model.encode_image(&self::pictures(model.preprocess().size, 0)).unwrap();
+            model.encode_text(&TEXTS[..1]).unwrap();
+            let chosen = chosen.lock().unwrap().clone();
+            assert!(chosen.iter().any(|[rows, ..]| *rows == 64), "behind the last attention: {chosen:?}");
+            chosen
+        });
+        assert!(chosen[0] == chosen[1] && chosen[1] == chosen[2], "{name}: {chosen:?}");
+    }
+}
+
+#[test]
 fn halving_ends_at_the_smallest_batch() {
     let directory = models().join("quick_f32");
     let load = |device, pictures| {

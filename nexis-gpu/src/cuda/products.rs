@@ -1,9 +1,18 @@
 //! Large products by cuBLASLt, with one algorithm for each kind of product.
 //!
-//! The algorithm is chosen when a kind first comes, for a number of items that is always the same, and kept: the choice
-//! must not depend on which batch came first. Those that split the sum of an element, and so add it up in an
-//! order that depends on the number of rows, are not among the choices. The library is asked again only whether the
-//! algorithm takes another number of items.
+//! The algorithm is chosen when a kind first comes, for the number of items that a full batch has, and kept: the choice must
+//! not depend on which batch came first, nor on how many items it had. The library is asked again only whether the algorithm
+//! takes another number of items.
+//!
+//! Of what makes up an algorithm (`cublasLtMatmulAlgoConfigAttributes_t`), the number of parts that a sum is split into and the
+//! scheme that joins them decide on the order in which an element is added up, and could make it depend on the number of
+//! rows; algorithms with more than one part or with a scheme are not among the choices. Tile, stages, inner shape and cluster shape
+//! decide on it too, but are fixed with the algorithm; the swizzling of blocks decides only on which block computes which tile.
+//! The custom option is documented for no algorithm, and one that deals parts of sums out to the multiprocessors there
+//! are ("stream-K") would not have to show elsewhere. So that rows keep their bits among others is held by tests on a device; the
+//! library itself promises it on demand from CUDA 13.4 on (`CUBLASLT_MATMUL_DESC_BATCH_INVARIANCE_FLAGS`), which is more than is
+//! asked for here. All products run on one stream in memory of their own, outside of what the library excepts from giving the
+//! same bits in every run.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -22,9 +31,6 @@ const WORKSPACE: usize = 32 << 20;
 
 /// Algorithms that are looked at for each kind.
 const CANDIDATES: usize = 16;
-
-/// Rows that an algorithm is chosen for, as near as whole items come: those of a batch that fills a device.
-const CHOSEN_FOR: usize = 4096;
 
 /// A version of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,10 +52,18 @@ pub(super) fn version() -> Option<Version> {
     unsafe { sys::is_culib_present().then(|| Version(sys::cublasLtGetVersion())) }
 }
 
-/// What decides on the algorithm: format, width of the result, rows of an item, columns, depth.
-type Kind = (Format, bool, usize, usize, usize);
+/// What decides on the algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    format: Format,
+    wide: bool,
+    /// Rows that it is chosen for: those of a full batch.
+    usual_rows: usize,
+    columns: usize,
+    depth: usize,
+}
 
-/// The layouts of one kind with one number of items.
+/// The layouts of one kind with one number of rows.
 struct Layouts {
     weights: sys::cublasLtMatrixLayout_t,
     rows: sys::cublasLtMatrixLayout_t,
@@ -120,22 +134,22 @@ impl Products {
     /// # Safety
     /// The spans hold as much as the sizes say.
     pub(super) unsafe fn run(&mut self, context: &Context, product: &Product<'_>) -> Result<()> {
-        let Product { format, wide, items, rows, columns, depth, .. } = *product;
+        let Product { format, wide, items, usual, rows, columns, depth, .. } = *product;
         if items == 0 || rows == 0 {
             return Ok(());
         }
-        let kind = (format, wide, rows, columns, depth);
-        if !self.layouts.contains_key(&(kind, items)) {
+        let kind = Kind { format, wide, usual_rows: usual.max(1) * rows, columns, depth };
+        let all = items * rows;
+        if !self.layouts.contains_key(&(kind, all)) {
             if !self.algorithms.contains_key(&kind) {
-                let items = (CHOSEN_FOR / rows).max(1);
-                let chosen = self.choose(kind, &layouts(&Product { items, ..*product })?)?;
+                let chosen = self.choose(kind, &layouts(kind, kind.usual_rows)?)?;
                 self.algorithms.insert(kind, chosen);
             }
-            let layouts = layouts(product)?;
+            let layouts = layouts(kind, all)?;
             self.check(kind, &layouts)?;
-            self.layouts.insert((kind, items), layouts);
+            self.layouts.insert((kind, all), layouts);
         }
-        let (Some(layouts), Some(algorithm)) = (self.layouts.get(&(kind, items)), self.algorithms.get(&kind))
+        let (Some(layouts), Some(algorithm)) = (self.layouts.get(&(kind, all)), self.algorithms.get(&kind))
         else {
             return Err(Error::Internal("a product without an algorithm".to_owned()));
         };
@@ -197,9 +211,11 @@ impl Products {
         let found = self.candidates(layouts)?;
         let chosen = found.iter().find(|one| one.workspaceSize <= WORKSPACE && whole_sums(&one.algo));
         chosen.map(|one| one.algo).ok_or_else(|| {
-            let (format, _, rows, columns, depth) = kind;
-            let what =
-                format!("a product of {rows} rows, {columns} columns over {depth} in {}", format.name());
+            let Kind { format, usual_rows, columns, depth, .. } = kind;
+            let what = format!(
+                "a product of {usual_rows} rows, {columns} columns over {depth} in {}",
+                format.name()
+            );
             failed(format!("cuBLASLt: {what}"), "no algorithm adds up each element in one piece")
         })
     }
@@ -297,8 +313,8 @@ fn whole_sums(algorithm: &sys::cublasLtMatmulAlgo_t) -> bool {
     status.result().is_ok() && written == size_of::<i32>() && (0..=1).contains(&parts)
 }
 
-fn layouts(product: &Product<'_>) -> Result<Layouts> {
-    let Product { format, wide, items, rows, columns, depth, .. } = *product;
+fn layouts(kind: Kind, rows: usize) -> Result<Layouts> {
+    let Kind { format, wide, columns, depth, .. } = kind;
     let values = match format {
         Format::Bf16 => sys::cudaDataType::CUDA_R_16BF,
         Format::F16 => sys::cudaDataType::CUDA_R_16F,
@@ -312,7 +328,7 @@ fn layouts(product: &Product<'_>) -> Result<Layouts> {
     let null = std::ptr::null_mut();
     let mut layouts = Layouts { weights: null, rows: null, out: null };
     layouts.weights = layout(values, depth, columns)?;
-    layouts.rows = layout(values, depth, items * rows)?;
-    layouts.out = layout(results, columns, items * rows)?;
+    layouts.rows = layout(values, depth, rows)?;
+    layouts.out = layout(results, columns, rows)?;
     Ok(layouts)
 }

@@ -4,7 +4,7 @@
 //! same shape: a batch of [`pictures`](EncodeOptions::pictures) or [`texts`](EncodeOptions::texts), the places that nobody
 //! asked for filled with what was there before. So every product has one shape and one algorithm, and what a picture
 //! gives depends on nothing beside it. Where the device lacks room for a batch beside that of frames, it is halved; how a row
-//! is added up stays as it was, because algorithms are chosen without regard to the number of items.
+//! is added up stays as it was, because algorithms are chosen for a full batch, whatever the size of this one.
 //!
 //! Texts run on the device like pictures: the tower is the same code, a caption of a few sentences would keep a
 //! processor busy for longer than the device needs for its frames, and one precision holds for both sides of a score.
@@ -37,6 +37,10 @@ use weights::{Norm, Uploader};
 /// Fewest pictures of a batch: a frame has up to seven tiles, which go together.
 const FEWEST_PICTURES: usize = 8;
 
+/// Pictures and texts of a full batch, unless something else is asked for. Products have the algorithms of such a batch
+/// whatever is asked for, and however small a device made it: another algorithm may give other bits.
+const FULL: [usize; 2] = [64, 16];
+
 /// Most sizes of frames whose taps are kept.
 const KEPT_TAPS: usize = 64;
 
@@ -56,7 +60,8 @@ pub struct EncodeOptions {
 impl Default for EncodeOptions {
     fn default() -> Self {
         let max_pixels = MediaLimits::default().max_pixels;
-        Self { format: Format::Bf16, pictures: 64, texts: 16, max_pixels }
+        let [pictures, texts] = FULL;
+        Self { format: Format::Bf16, pictures, texts, max_pixels }
     }
 }
 
@@ -252,6 +257,7 @@ impl<C: Compute> DeviceTowers<C> {
             out: C::span(&space.product),
             wide: false,
             items: rows.items,
+            usual: FULL[0],
             rows: grid * grid,
             columns: rows.width,
             depth: vision.row,
@@ -266,7 +272,7 @@ impl<C: Compute> DeviceTowers<C> {
             &space.states::<C>(vision.tower.first_norm::<C>()?),
         )?;
         // SAFETY: the first row of each picture was put into `wanted` when the memory was taken.
-        unsafe { self.finish(&vision.tower, &vision.after, &vision.end, space, wanted) }
+        unsafe { self.finish(&vision.tower, &vision.after, &vision.end, space, FULL[0], wanted) }
     }
 
     /// The blocks, what comes behind them, and the embeddings of the first `wanted` items.
@@ -279,10 +285,11 @@ impl<C: Compute> DeviceTowers<C> {
         after: &Norm<C::Memory>,
         end: &End<C::Memory>,
         space: &Space<C::Memory>,
+        usual: usize,
         wanted: usize,
     ) -> Result<Vec<Vec<f32>>> {
         let kernels = Kernels(&self.compute);
-        let pass = Pass { kernels: &kernels, format: self.format };
+        let pass = Pass { kernels: &kernels, format: self.format, usual };
         // SAFETY: handed on to the caller.
         unsafe { pass.run(tower, space, after.spans::<C>()) }?;
         let (width, columns) = (space.rows.width, self.sizes.projection);
@@ -295,6 +302,7 @@ impl<C: Compute> DeviceTowers<C> {
                     out: C::span(&space.out),
                     wide: true,
                     items: space.rows.items,
+                    usual,
                     rows: 1,
                     columns,
                     depth: width,
@@ -509,7 +517,7 @@ impl<C: Compute> Towers for DeviceTowers<C> {
                     C::span(&text.positions),
                     &space.states::<C>(text.tower.first_norm::<C>()?),
                 )?;
-                out.extend(self.finish(&text.tower, &text.after, &text.end, space, batch.len())?);
+                out.extend(self.finish(&text.tower, &text.after, &text.end, space, FULL[1], batch.len())?);
             }
         }
         Ok(out)

@@ -182,6 +182,8 @@ impl<M> Space<M> {
 pub(super) struct Pass<'a, C> {
     pub(super) kernels: &'a Kernels<'a, C>,
     pub(super) format: Format,
+    /// Items that the algorithms of products are chosen for.
+    pub(super) usual: usize,
 }
 
 impl<C: Compute> Pass<'_, C> {
@@ -201,6 +203,7 @@ impl<C: Compute> Pass<'_, C> {
             out: C::span(out),
             wide: false,
             items: rows.items,
+            usual: self.usual,
             rows: rows.per,
             columns,
             depth,
