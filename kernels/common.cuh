@@ -57,6 +57,69 @@ template <typename T> __device__ inline uint32_t pair(float first, float second)
     return (uint32_t)rounded<T>(first).bits | (uint32_t)rounded<T>(second).bits << 16;
 }
 
+// The two again, the first in the lower half.
+template <typename T> __device__ inline void unpaired(uint32_t word, float &first, float &second) {
+    first = to_float(T{(uint16_t)(word & 0xffff)});
+    second = to_float(T{(uint16_t)(word >> 16)});
+}
+
+// Sixteen bytes at once, from or to an address that is a multiple of sixteen.
+__device__ inline uint4 read_sixteen(const void *from) {
+#ifdef __CUDACC__
+    return *(const uint4 *)from;
+#else
+    return emulator::read_sixteen(from);
+#endif
+}
+__device__ inline void write_sixteen(void *to, uint4 bytes) {
+#ifdef __CUDACC__
+    *(uint4 *)to = bytes;
+#else
+    emulator::write_sixteen(to, bytes);
+#endif
+}
+
+// Values of a row that a thread takes at once.
+#define EIGHT 8
+
+// Eight neighbours as numbers. Where they are `WHOLE`, all are there and begin at a multiple of sixteen bytes; else `count` of
+// them are there, anywhere, and zeros stand for the rest.
+template <bool WHOLE, typename T>
+__device__ inline void read_eight(const T *from, uint32_t count, float (&to)[EIGHT]) {
+    if constexpr (!WHOLE) {
+        for (uint32_t i = 0; i < EIGHT; i++) to[i] = i < count ? to_float(from[i]) : 0.0f;
+    } else if constexpr (sizeof(T) == 4) {
+        const uint4 halves[2] = {read_sixteen(from), read_sixteen(from + 4)};
+        for (int i = 0; i < 2; i++) {
+            to[4 * i] = __uint_as_float(halves[i].x);
+            to[4 * i + 1] = __uint_as_float(halves[i].y);
+            to[4 * i + 2] = __uint_as_float(halves[i].z);
+            to[4 * i + 3] = __uint_as_float(halves[i].w);
+        }
+    } else {
+        const uint4 all = read_sixteen(from);
+        unpaired<T>(all.x, to[0], to[1]);
+        unpaired<T>(all.y, to[2], to[3]);
+        unpaired<T>(all.z, to[4], to[5]);
+        unpaired<T>(all.w, to[6], to[7]);
+    }
+}
+template <bool WHOLE, typename T>
+__device__ inline void write_eight(T *to, uint32_t count, const float (&from)[EIGHT]) {
+    if constexpr (!WHOLE) {
+        for (uint32_t i = 0; i < EIGHT; i++)
+            if (i < count) to[i] = rounded<T>(from[i]);
+    } else if constexpr (sizeof(T) == 4) {
+        for (int i = 0; i < EIGHT; i += 4) {
+            write_sixteen(to + i, {__float_as_uint(from[i]), __float_as_uint(from[i + 1]), __float_as_uint(from[i + 2]),
+                                   __float_as_uint(from[i + 3])});
+        }
+    } else {
+        write_sixteen(to, {pair<T>(from[0], from[1]), pair<T>(from[2], from[3]), pair<T>(from[4], from[5]),
+                           pair<T>(from[6], from[7])});
+    }
+}
+
 // The sum over a warp, the same in all of its lanes; added in the same order whatever else runs.
 __device__ inline float warp_sum(float x) {
     for (int lanes = WARP / 2; lanes > 0; lanes /= 2) x += __shfl_xor_sync(0xffffffffu, x, lanes);
@@ -140,6 +203,17 @@ __device__ inline float power_of_two(float x) {
     return y;
 #else
     return exp2f(x);
+#endif
+}
+
+// 1 / x to a unit in the last place; zero where that is below the least normal number.
+__device__ inline float reciprocal(float x) {
+#ifdef __CUDACC__
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return 1.0f / x;
 #endif
 }
 

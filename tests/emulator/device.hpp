@@ -13,6 +13,10 @@
 // A block's threads are fibres of one thread of the host, and blocks run one after another.
 #define __shared__ static thread_local
 
+struct uint4 {
+    uint32_t x, y, z, w;
+};
+
 namespace emulator {
 
 struct Index {
@@ -34,6 +38,9 @@ uint32_t lane();
 void copy_later(void *to, const void *from, bool there);
 void copies_done();
 void load_matrices(uint32_t (&to)[2][2], const void *line, bool turned);
+// Sixteen bytes at once; a launch fails where their address is no multiple of sixteen.
+uint4 read_sixteen(const void *from);
+void write_sixteen(void *to, uint4 bytes);
 
 float half_to_float(uint16_t bits);
 uint16_t float_to_half(float x);
@@ -69,6 +76,12 @@ inline float __uint_as_float(uint32_t bits) {
     float x;
     memcpy(&x, &bits, 4);
     return x;
+}
+
+inline uint32_t __float_as_uint(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
 }
 
 inline float __shfl_xor_sync(uint32_t, float x, int lanes) {

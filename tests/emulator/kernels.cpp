@@ -154,7 +154,7 @@ const uint32_t (*exchange(const uint32_t *words, int count))[6] {
 
 void copy_later(void *to, const void *from, bool there) {
     if ((uintptr_t)to % 16 || (there && (uintptr_t)from % 16)) {
-        block.broken = "a copy of 16 bytes that does not begin at a multiple of 16";
+        block.broken = "a copy of sixteen bytes between addresses that are no multiples of sixteen";
         return;
     }
     block.threads[block.now].copies.push_back({to, from, there});
@@ -171,7 +171,7 @@ void copies_done() {
 
 void load_matrices(uint32_t (&to)[2][2], const void *line, bool turned) {
     if ((uintptr_t)line % 16) {
-        block.broken = "the line of a matrix that does not begin at a multiple of 16";
+        block.broken = "the line of a matrix whose address is no multiple of sixteen";
         return;
     }
     uint32_t words[2];
@@ -188,6 +188,26 @@ void load_matrices(uint32_t (&to)[2][2], const void *line, bool turned) {
         to[m / 2][m % 2] = turned ? value(place * 2, group) | value(place * 2 + 1, group) << 16
                                   : value(group, place * 2) | value(group, place * 2 + 1) << 16;
     }
+}
+
+namespace {
+
+void at_sixteen(const void *address) {
+    if ((uintptr_t)address % 16) block.broken = "sixteen bytes whose address is no multiple of sixteen";
+}
+
+} // namespace
+
+uint4 read_sixteen(const void *from) {
+    at_sixteen(from);
+    uint4 bytes;
+    memcpy(&bytes, from, sizeof bytes);
+    return bytes;
+}
+
+void write_sixteen(void *to, uint4 bytes) {
+    at_sixteen(to);
+    memcpy(to, &bytes, sizeof bytes);
 }
 
 float half_to_float(uint16_t bits) {
@@ -250,6 +270,7 @@ const Entry entries[] = {
     BOTH(add_and_norm, true),
     BOTH(pick, false),
     BOTH(bias_and_activation, false),
+    BOTH(bias_and_activation_8, false),
     BOTH(attend_32, true),
     BOTH(attend_64, true),
     BOTH(attend_80, true),

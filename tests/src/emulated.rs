@@ -98,8 +98,8 @@ impl Emulated {
 /// Memory of it.
 #[derive(Debug)]
 pub struct EmulatedMemory {
-    // Words, so that every kind of number is aligned.
-    words: Box<[std::cell::UnsafeCell<u64>]>,
+    // Long words, so that every kind of number is aligned, and vectors of them.
+    words: Box<[std::cell::UnsafeCell<u128>]>,
     bytes: usize,
     used: Arc<AtomicUsize>,
 }
@@ -119,7 +119,7 @@ impl Drop for EmulatedMemory {
     fn drop(&mut self) {
         self.used.fetch_sub(self.bytes, Ordering::SeqCst);
         let words = self.words.iter_mut().map(|word| *word.get_mut());
-        let bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
+        let bytes: Vec<u8> = words.flat_map(u128::to_ne_bytes).collect();
         let (before, rest) = bytes.split_at(GUARD);
         let (_, after) = rest.split_at(self.bytes);
         let whole = before.iter().chain(after).all(|byte| *byte == FILL);
@@ -141,8 +141,8 @@ impl Compute for Emulated {
             self.used.fetch_sub(bytes, Ordering::SeqCst);
             return Ok(None);
         }
-        let words = (bytes + 2 * GUARD).div_ceil(8);
-        let words = (0..words).map(|_| u64::from_ne_bytes([FILL; 8]).into()).collect();
+        let words = (bytes + 2 * GUARD).div_ceil(16);
+        let words = (0..words).map(|_| u128::from_ne_bytes([FILL; 16]).into()).collect();
         Ok(Some(EmulatedMemory { words, bytes, used: Arc::clone(&self.used) }))
     }
 

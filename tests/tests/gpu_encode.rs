@@ -305,11 +305,16 @@ fn attention_is_that_of_the_formula<C: Compute>(open: impl Fn() -> C) {
     }
 }
 
-/// The numbers of a memory in one of the formats.
-fn numbers<C: Compute>(compute: &C, from: Span<'_>, format: Format) -> Vec<f64> {
+/// The words of a memory.
+fn words<C: Compute>(compute: &C, from: Span<'_>) -> Vec<u16> {
     let mut bytes = vec![0; from.bytes()];
     compute.download(from, &mut bytes).unwrap();
-    bytes.as_chunks::<2>().0.iter().map(|word| f64::from(format.value(u16::from_le_bytes(*word)))).collect()
+    bytes.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word)).collect()
+}
+
+/// The numbers of a memory in one of the formats.
+fn numbers<C: Compute>(compute: &C, from: Span<'_>, format: Format) -> Vec<f64> {
+    words(compute, from).into_iter().map(|bits| f64::from(format.value(bits))).collect()
 }
 
 /// What rounding to a format may change, relative to the number: half a unit of 8 or 11 bits, and a little for what came
@@ -318,43 +323,128 @@ fn rounding(format: Format) -> f64 {
     if format == Format::Bf16 { 1.01 / 256.0 } else { 1.2 / 2048.0 }
 }
 
-fn activations_are_those_of_the_formulas<C: Compute>(open: impl Fn() -> C) {
-    let compute = open();
-    let rows = Rows { items: 7, per: 11, width: 38 };
-    let all = rows.items * rows.per * rows.width;
-    // The error function by its series, which converges fast enough for what comes here.
-    let erf = |x: f64| {
-        let (mut term, mut sum) = (x, x);
-        for n in 1..200 {
-            term *= -x * x / f64::from(n);
-            sum += term / f64::from(2 * n + 1);
+/// The error function's complement in 64 bits: by its series, and by its continued fraction where that converges fast.
+fn erfc(x: f64) -> f64 {
+    if x < 0.0 {
+        return 2.0 - erfc(-x);
+    }
+    if x > 2.0 {
+        let below = (1..200).rev().fold(x, |below, n| x + f64::from(n) / 2.0 / below);
+        return (-x * x).exp() / std::f64::consts::PI.sqrt() / below;
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..100 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    1.0 - sum * std::f64::consts::FRAC_2_SQRT_PI
+}
+
+/// An activation in 64 bits.
+fn formula(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
+        Activation::Gelu => 0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
+        // (1 + tanh(u)) / 2 without what is lost of it where tanh is near -1.
+        _ => x / (1.0 + (-2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).exp()),
+    }
+}
+
+const ACTIVATIONS: [Activation; 3] = [Activation::QuickGelu, Activation::Gelu, Activation::GeluTanh];
+
+#[test]
+fn the_tests_own_formulas_are_right() {
+    // Python's math.erfc and math.exp.
+    for (x, expected) in [
+        (0.5, [0.350_388_436_606_380_14, 0.345_731_230_637_006_55, 0.345_714_009_825_143_94]),
+        (-1.0, [-0.154_204_234_067_178_7, -0.158_655_253_931_457_07, -0.158_808_009_391_723_26]),
+        (2.0, [1.935_658_623_144_208_3, 1.954_499_736_103_641_6, 1.954_597_694_087_775_2]),
+        (-3.0, [-0.018_071_309_707_785_97, -0.004_049_694_094_890_287, -0.003_637_392_081_773_019]),
+        (-12.0, [-1.618_641_783_584_762_6e-8, -2.131_778_534_493_243_2e-32, -1.635_985_449_353_471_4e-61]),
+    ] {
+        for (activation, expected) in ACTIVATIONS.into_iter().zip(expected) {
+            let found = formula(activation, x);
+            assert!((found / expected - 1.0).abs() < 1e-11, "{activation:?} of {x}: {found}, not {expected}");
         }
-        sum * std::f64::consts::FRAC_2_SQRT_PI
-    };
-    let quick = |x: f64| x / (1.0 + (-1.702 * x).exp());
-    let gelu = |x: f64| 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2));
-    let tanh =
-        |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh());
-    let kinds: [(Activation, &dyn Fn(f64) -> f64); 3] =
-        [(Activation::QuickGelu, &quick), (Activation::Gelu, &gelu), (Activation::GeluTanh, &tanh)];
+    }
+}
+
+/// How far a result of a format may lie from the exact one: half a unit in the last place, and a fiftieth or a twentieth of
+/// one for what came before the rounding.
+fn half_a_unit(format: Format, exact: f64) -> f64 {
+    let (bits, least, half) = if format == Format::Bf16 { (7, -126, 0.51) } else { (10, -14, 0.54) };
+    let exponent = exact.abs().log2().floor().max(f64::from(least));
+    // What lies below the least normal number of 32 bits is zero on the way.
+    half * (exponent - f64::from(bits)).exp2() + 1e-35
+}
+
+/// Memory that begins `shift` bytes behind where memory begins.
+fn shifted<C: Compute>(compute: &C, bytes: impl Iterator<Item = u8>, shift: usize) -> (C::Memory, usize) {
+    let memory = on(compute, std::iter::repeat_n(0, shift).chain(bytes));
+    let length = C::span(&memory).bytes() - shift;
+    (memory, length)
+}
+
+/// What the kernel makes of `rows`, which begin `shift` bytes behind where memory begins.
+fn activated<C: Compute>(
+    compute: &C,
+    format: Format,
+    activation: Activation,
+    rows: Rows,
+    (product, bias): (&[u16], &[f32]),
+    shift: usize,
+) -> Vec<u16> {
+    let (product, length) = shifted(compute, product.iter().flat_map(|bits| bits.to_le_bytes()), shift);
+    let bias = on(compute, bias.iter().flat_map(|x| x.to_le_bytes()));
+    let product = C::span(&product).part(shift, length).unwrap();
+    Kernels(compute).bias_and_activation(format, product, C::span(&bias), activation, rows).unwrap();
+    words(compute, product)
+}
+
+fn activations_of_all_numbers_are_those_of_the_formulas<C: Compute>(open: impl Fn() -> C) {
+    let compute = open();
+    let rows = Rows { items: 1, per: 64, width: 1024 };
+    let none = vec![0.0; rows.width];
     for format in [Format::Bf16, Format::F16] {
-        for (activation, formula) in kinds {
-            let rounded: Vec<u16> = noise(all, 5).iter().map(|x| format.rounded(x * 4.0)).collect();
-            let bias = noise(rows.width, 6);
-            let product = on(&compute, rounded.iter().flat_map(|bits| bits.to_le_bytes()));
-            let bias_there = on(&compute, bias.iter().flat_map(|x| x.to_le_bytes()));
-            let (product, bias_there) = (C::span(&product), C::span(&bias_there));
-            Kernels(&compute).bias_and_activation(format, product, bias_there, activation, rows).unwrap();
-            for (i, found) in numbers(&compute, product, format).into_iter().enumerate() {
-                let x = f64::from(format.value(rounded[i]) + bias[i % rows.width]);
-                let expected = formula(x);
-                let tolerance = expected.abs() * rounding(format) + 2e-6;
+        let all: Vec<u16> =
+            (0..=u16::MAX).map(|bits| if format.value(bits).is_finite() { bits } else { 0 }).collect();
+        for activation in ACTIVATIONS {
+            let found = activated(&compute, format, activation, rows, (&all, &none), 0);
+            for (bits, found) in all.iter().zip(found) {
+                let (x, found) = (f64::from(format.value(*bits)), f64::from(format.value(found)));
+                let expected = formula(activation, x);
                 assert!(
-                    (found - expected).abs() < tolerance,
-                    "{activation:?} of {x}: {found}, not {expected}"
+                    (found - expected).abs() <= half_a_unit(format, expected),
+                    "{activation:?} of {x:e} in {format:?}: {found:e}, not {expected:e}"
                 );
             }
         }
+    }
+}
+
+/// Rows and columns that fill no block, whole vectors or not, wherever they lie.
+fn activations_are_added_to_their_bias<C: Compute>(open: impl Fn() -> C) {
+    let compute = open();
+    for (i, width) in [1, 38, 40, 1028, 1032].into_iter().enumerate() {
+        let (rows, format) = (Rows { items: 3, per: 3, width }, [Format::Bf16, Format::F16][i % 2]);
+        let activation = ACTIVATIONS[i % 3];
+        let product: Vec<u16> = noise(9 * width, 5).iter().map(|x| format.rounded(x * 4.0)).collect();
+        let bias = noise(width, 6);
+        let found = activated(&compute, format, activation, rows, (&product, &bias), 0);
+        for (i, found) in found.iter().enumerate() {
+            let expected = formula(activation, f64::from(format.value(product[i]) + bias[i % width]));
+            let found = f64::from(format.value(*found));
+            assert!(
+                (found - expected).abs() <= half_a_unit(format, expected),
+                "{activation:?}, {width}, {i}: {found}, not {expected}"
+            );
+        }
+        assert!(activated(&compute, format, activation, rows, (&product, &bias), 2) == found, "{width}");
+        let (last, alone) = (&product[8 * width..], Rows { items: 1, per: 1, width });
+        assert!(
+            activated(&compute, format, activation, alone, (last, &bias), 0) == found[8 * width..],
+            "{width}"
+        );
     }
 }
 
@@ -440,7 +530,8 @@ fn pictures_of_another_size_are_refused<C: Compute>(open: impl Fn() -> C) {
 device_tests!(
     parts_arrive_one_behind_another_or_not_at_all,
     pictures_of_another_size_are_refused,
-    activations_are_those_of_the_formulas,
+    activations_of_all_numbers_are_those_of_the_formulas,
+    activations_are_added_to_their_bias,
     sums_and_norms_are_those_of_the_formula,
     embeddings_are_near_the_exact_ones,
     the_sizes_of_the_largest_siglip_are_near_the_exact_ones,

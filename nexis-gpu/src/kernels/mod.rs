@@ -40,6 +40,12 @@ fn holds(what: &str, span: Span<'_>, counts: &[usize], bytes: usize) -> Result<A
     }
 }
 
+/// Whether rows of `width` values of two or four bytes consist of vectors of sixteen bytes, in each of these spans. Elsewhere a
+/// kernel takes value by value, in the same order.
+fn are_whole(width: usize, spans: &[Span<'_>]) -> bool {
+    width.is_multiple_of(8) && spans.iter().all(|span| span.address().is_multiple_of(16))
+}
+
 /// Says that the device's memory is used up.
 pub(crate) fn no_room(what: &str, bytes: usize) -> Error {
     Error::Unavailable {

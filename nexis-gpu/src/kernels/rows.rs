@@ -3,11 +3,17 @@
 use nexis_core::model::towers::Activation;
 use nexis_core::{Error, Result};
 
-use super::{Kernels, THREADS, beyond, holds, named, number};
+use super::{Kernels, THREADS, are_whole, beyond, holds, named, number};
 use crate::compute::{Argument, Compute, Format, Span};
 
 /// Threads of a warp.
 const WARP: u32 = 32;
+/// Threads of a block in kernels whose threads hold many values.
+const ROW_THREADS: u32 = 128;
+/// `EIGHT` of `common.cuh`.
+const EIGHT: usize = 8;
+/// `ACTIVATED_ROWS` of `rows.cu`.
+const ACTIVATED_ROWS: usize = 4;
 
 /// A layer normalisation's weights.
 #[derive(Clone, Copy, Debug)]
@@ -205,7 +211,7 @@ impl<C: Compute> Kernels<'_, C> {
     /// Adds a bias and applies an activation, in place.
     ///
     /// # Errors
-    /// As [`product`](Self::product), and for an odd width or an activation without a kernel.
+    /// As [`product`](Self::product), and for an activation without a kernel.
     pub fn bias_and_activation(
         &self,
         format: Format,
@@ -215,24 +221,27 @@ impl<C: Compute> Kernels<'_, C> {
         rows: Rows,
     ) -> Result<()> {
         let what = "activation";
-        let pairs = rows.items * rows.per * rows.width / 2;
+        let Rows { items, per, width } = rows;
         let arguments = [
             holds(what, product, &rows.counts(), 2)?,
-            holds(what, bias, &[rows.width], 4)?,
+            holds(what, bias, &[width], 4)?,
             Argument::U32(match activation {
                 Activation::QuickGelu => 0,
                 Activation::Gelu => 1,
                 Activation::GeluTanh => 2,
                 other => return Err(Error::usage(format!("activation {other:?}"), "no kernel has it")),
             }),
-            Argument::U64(pairs as u64),
-            Argument::U32(number(what, rows.width)?),
+            Argument::U32(number(what, items * per)?),
+            Argument::U32(number(what, width)?),
         ];
-        if !rows.width.is_multiple_of(2) {
-            return Err(Error::usage(format!("width {}", rows.width), "an even one is expected on a GPU"));
-        }
-        let blocks = pairs.div_ceil(THREADS as usize);
-        // SAFETY: a thread takes two values of the product, whose number is even.
-        unsafe { self.launch(named!(format, "bias_and_activation"), [blocks, 1, 1], THREADS, &arguments) }
+        let kernel = if are_whole(width, &[product, bias]) {
+            named!(format, "bias_and_activation_8")
+        } else {
+            named!(format, "bias_and_activation")
+        };
+        let columns = width.div_ceil(EIGHT).div_ceil(ROW_THREADS as usize);
+        let grid = [(items * per).div_ceil(ACTIVATED_ROWS), columns, 1];
+        // SAFETY: no thread leaves the rows or their width, and vectors are read where they may be.
+        unsafe { self.launch(kernel, grid, ROW_THREADS, &arguments) }
     }
 }
