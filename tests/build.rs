@@ -1,4 +1,5 @@
-//! Compiles the kernels for the processor (`emulator/`), so that they are tested where there is no GPU.
+//! Compiles the kernels for the processor (`emulator/`), and the pool of decoders that goes into FFmpeg, so that they are tested
+//! where there is no GPU.
 
 fn main() {
     // With NEXIS_REQUIRE_GPU=1, tests that need a GPU are not ignored, and so fail where there is none.
@@ -23,4 +24,7 @@ fn main() {
         .include("emulator")
         .file("emulator/kernels.cpp")
         .compile("nexis_emulated_kernels");
+    println!("cargo:rerun-if-changed=../nexis-py/ffmpeg/nvdec_pool.h");
+    println!("cargo:rerun-if-changed=emulator/nvdec_pool.c");
+    cc::Build::new().std("c11").file("emulator/nvdec_pool.c").compile("nexis_nvdec_pool");
 }

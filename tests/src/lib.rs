@@ -3,6 +3,7 @@
 pub mod emulated;
 pub mod image_text;
 pub mod judge;
+pub mod nvdec_pool;
 pub mod on_devices;
 pub mod opinion;
 pub mod parity;

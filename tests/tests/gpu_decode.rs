@@ -16,6 +16,57 @@ fn clips(folder: &str) -> Vec<PathBuf> {
     clips
 }
 
+/// A copy of a clip in which a few bits are others; none in the container's first quarter.
+fn damaged(bytes: &[u8], seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut bytes = bytes.to_vec();
+    let (begin, length) = (bytes.len() / 4, bytes.len() - bytes.len() / 4);
+    for _ in 0..3 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes[begin + (state >> 33) as usize % length] ^= 1 << (state >> 20 & 7);
+    }
+    bytes
+}
+
+/// A decoder is kept from clip to clip, and its memory with it.
+#[test]
+#[cfg_attr(not(nexis_require_gpu), ignore = "needs a GPU")]
+fn a_damaged_clip_shows_nothing_of_the_clips_before_it() {
+    let kept = nexis_gpu::cuda::decoder(0).unwrap();
+    let (limits, folder) = (MediaLimits::default(), tempfile::tempdir().unwrap());
+    let request = FrameRequest::Spread { count: 6, first: true };
+    let mut shown = 0;
+    for clip in clips("media/clips") {
+        let bytes = std::fs::read(&clip).unwrap();
+        for seed in 0..2 {
+            let name = format!("{seed}-{}", clip.file_name().unwrap().to_str().unwrap());
+            let path = folder.path().join(&name);
+            std::fs::write(&path, damaged(&bytes, seed)).unwrap();
+            // Of a device of its own, so that the decoder is a new one.
+            let alone = nexis_gpu::cuda::decoder(0).unwrap().decode(&path, &request, &limits);
+            let others = ["media/clips/turned-90.mp4", "media/colour/yuv420p-bt709-full.mp4"].map(fixture);
+            for neighbour in others.iter().chain([&clip]) {
+                let _ = kept.decode(neighbour, &request, &limits);
+                let after = kept.decode(&path, &request, &limits);
+                match (&alone, after) {
+                    (Ok(alone), Ok(after)) => {
+                        assert!(
+                            alone.frames == after.frames && alone.first == after.first,
+                            "{name} after {neighbour:?}"
+                        );
+                        shown += 1;
+                    }
+                    (Err(_), Err(_)) => {}
+                    (alone, after) => {
+                        panic!("{name}: {} alone, {} after {neighbour:?}", alone.is_ok(), after.is_ok())
+                    }
+                }
+            }
+        }
+    }
+    assert!(shown > 0, "all were refused: nothing was compared");
+}
+
 /// Clips that every device decodes that there are kernels for.
 const ON_DEVICE: [&str; 16] = [
     "h264-audio.mp4",

@@ -409,7 +409,8 @@ fn converted_on_device(software: i32) -> Option<&'static str> {
 
 /// Takes the device's format where it is offered for a stream whose pictures are converted there. Else it takes none, which
 /// ends the decoding: the processor has a decoder of its own. FFmpeg asks again without the device's format where that could
-/// not be set up.
+/// not be set up; and with it where the pictures become others in the middle of a stream. Then it is none, too: a second decoder
+/// of the device's has none of the pictures that the next may refer to.
 #[allow(unsafe_code)]
 unsafe extern "C" fn device_or_none(
     context: *mut ffi::AVCodecContext,
@@ -417,14 +418,16 @@ unsafe extern "C" fn device_or_none(
 ) -> ffi::AVPixelFormat {
     let mut at = formats;
     // SAFETY: FFmpeg gives its open context and a list that ends with NONE. The C enums are read as the integers that they
-    // are, for a Rust enum with an unknown value is not allowed.
+    // are, for a Rust enum with an unknown value is not allowed. `opaque` is the user's; here it says whether a format was
+    // given, and is not looked behind.
     unsafe {
         let software = (&raw const (*context).sw_pix_fmt).cast::<i32>().read();
-        if converted_on_device(software).is_none() {
+        if converted_on_device(software).is_none() || !(*context).opaque.is_null() {
             return ffi::AVPixelFormat::AV_PIX_FMT_NONE;
         }
         while at.cast::<i32>().read() != ffi::AVPixelFormat::AV_PIX_FMT_NONE as i32 {
             if at.cast::<i32>().read() == ON_CUDA {
+                (*context).opaque = context.cast();
                 return ffi::AVPixelFormat::AV_PIX_FMT_CUDA;
             }
             at = at.add(1);
@@ -591,6 +594,10 @@ impl Picture {
             return Err(format!("colour matrix {space} is not supported"));
         };
         let [Ok(luma), Ok(chroma)] = strides.map(u32::try_from) else { return unsupported() };
+        if planes[0].is_null() {
+            // One that FFmpeg made up for a missing one: nothing was decoded.
+            return Err("a picture has no pixels on the device".to_owned());
+        }
         Ok(DevicePicture {
             width: self.width(),
             height: self.height(),
