@@ -6,6 +6,7 @@
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use nexis_core::Result;
 
@@ -173,6 +174,9 @@ pub trait Compute: Send + Sync + 'static {
     /// Where the device fails otherwise.
     fn allocate(&self, bytes: usize) -> Result<Option<Self::Memory>>;
 
+    /// Whether what is launched here may read this memory: it is of the same device, whoever took it there.
+    fn reaches(&self, memory: &Self::Memory) -> bool;
+
     /// The whole of a memory.
     fn span(memory: &Self::Memory) -> Span<'_>;
 
@@ -195,6 +199,16 @@ pub trait Compute: Send + Sync + 'static {
     /// # Errors
     /// Where there is less, or the device fails; also for what was launched before.
     fn download(&self, from: Span<'_>, bytes: &mut [u8]) -> Result<()>;
+
+    /// As [`download`](Self::download), into memory of its own.
+    ///
+    /// # Errors
+    /// As there.
+    fn fetch(&self, from: Span<'_>) -> Result<Arc<[u8]>> {
+        let mut bytes = vec![0; from.bytes()];
+        self.download(from, &mut bytes)?;
+        Ok(bytes.into())
+    }
 
     /// Launches a kernel.
     ///

@@ -1,8 +1,9 @@
 //! NVIDIA devices: finding them, choosing where a verification runs, and computing there.
 //!
-//! [`compute`] is the seam: what is asked of a device, and [`parts`] what its uploads share. Above it, [`kernels`] checks and launches and [`encode`] holds both
-//! towers of a model; below it is [`cuda`], with the feature of this name. Without the feature, [`cuda`] says that the build
-//! has no CUDA path. [`resolve`] never falls back quietly from a device that was named.
+//! [`compute`] is the seam: what is asked of a device, and [`parts`] what its uploads share. Above it, [`kernels`] checks and
+//! launches, [`encode`] holds both towers of a model, and [`pictures`] and [`resident`] what is between a decoder and these;
+//! below it is [`cuda`], with the feature of this name. Without the feature, [`cuda`] says that the build has no CUDA path.
+//! [`resolve`] never falls back quietly from a device that was named.
 
 mod choice;
 pub mod compute;
@@ -16,6 +17,8 @@ pub mod encode;
 mod engine;
 pub mod kernels;
 pub mod parts;
+pub mod pictures;
+pub mod resident;
 mod several;
 
 pub use choice::{CudaIndices, Device, DeviceChoice, DeviceKind, resolve};

@@ -1,7 +1,6 @@
 //! Decoding by itself.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use nexis_core::Error;
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits};
@@ -113,7 +112,7 @@ pub(crate) fn frames(array: &PyReadonlyArray4<'_, u8>, limit: usize) -> PyResult
             width,
             height,
             pts_seconds: k as f64,
-            rgb: Arc::from(picture.iter().copied().collect::<Vec<u8>>()),
+            rgb: picture.iter().copied().collect::<Vec<u8>>().into(),
         })
         .collect())
 }

@@ -38,16 +38,20 @@ const PIECE: usize = 100_003;
 /// What the guards hold, and what fresh memory holds: as numbers, no numbers.
 const FILL: u8 = 0xff;
 
-/// An emulated device.
-#[derive(Debug, Default)]
+/// An emulated device. A clone is the same device, opened once more.
+#[derive(Clone, Debug, Default)]
 pub struct Emulated {
     backwards: bool,
     other_sums: bool,
     room: usize,
     used: Arc<AtomicUsize>,
+    allocations: Arc<AtomicUsize>,
     broken: Arc<AtomicBool>,
     products: Arc<AtomicUsize>,
     chosen: Arc<Mutex<BTreeSet<[usize; 3]>>>,
+    uploaded: Arc<AtomicUsize>,
+    busy: Arc<AtomicBool>,
+    lacks: Option<&'static str>,
 }
 
 impl Emulated {
@@ -76,6 +80,27 @@ impl Emulated {
     /// What a library of products chose algorithms for: rows, columns and depth of each kind that it was asked for.
     pub fn chosen(&self) -> Arc<Mutex<BTreeSet<[usize; 3]>>> {
         Arc::clone(&self.chosen)
+    }
+
+    /// How often memory was asked for.
+    pub fn allocations(&self) -> usize {
+        self.allocations.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes were copied to it.
+    pub fn uploaded(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.uploaded)
+    }
+
+    /// Whether something was launched that nobody has waited for.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst)
+    }
+
+    /// The same device without one of the kernels: to launch that fails.
+    #[must_use]
+    pub fn lacking(&self, kernel: &'static str) -> Self {
+        Self { lacks: Some(kernel), ..self.clone() }
     }
 
     fn is_whole(&self) -> Result<()> {
@@ -127,6 +152,12 @@ impl Drop for EmulatedMemory {
     }
 }
 
+/// Writes bytes that a memory was found to have room for.
+fn write(bytes: &[u8], to: Span<'_>) {
+    // SAFETY: a span has as many bytes as it says.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.address() as *mut u8, bytes.len()) };
+}
+
 impl Compute for Emulated {
     type Memory = EmulatedMemory;
 
@@ -136,6 +167,7 @@ impl Compute for Emulated {
 
     fn allocate(&self, bytes: usize) -> Result<Option<EmulatedMemory>> {
         self.is_whole()?;
+        self.allocations.fetch_add(1, Ordering::SeqCst);
         let used = self.used.fetch_add(bytes, Ordering::SeqCst) + bytes;
         if self.room > 0 && used > self.room {
             self.used.fetch_sub(bytes, Ordering::SeqCst);
@@ -146,6 +178,10 @@ impl Compute for Emulated {
         Ok(Some(EmulatedMemory { words, bytes, used: Arc::clone(&self.used) }))
     }
 
+    fn reaches(&self, memory: &EmulatedMemory) -> bool {
+        Arc::ptr_eq(&self.used, &memory.used)
+    }
+
     fn span(memory: &EmulatedMemory) -> Span<'_> {
         // SAFETY: the memory is there as long as it is borrowed.
         unsafe { Span::new(memory.start() as u64, memory.bytes) }
@@ -154,6 +190,7 @@ impl Compute for Emulated {
     fn upload_parts(&self, parts: &[&[u8]], to: Span<'_>) -> Result<()> {
         self.is_whole()?;
         let bytes = parts::fitting(parts, to)?;
+        self.uploaded.fetch_add(bytes, Ordering::SeqCst);
         parts::by_several(2, bytes.div_ceil(PIECE), |piece| {
             let at = piece * PIECE;
             let mut staged = vec![FILL; PIECE.min(bytes - at)];
@@ -172,6 +209,7 @@ impl Compute for Emulated {
         if bytes.len() > from.bytes() {
             return Err(Error::Internal("a download beyond its memory".to_owned()));
         }
+        self.busy.store(false, Ordering::SeqCst);
         // SAFETY: as above.
         unsafe {
             std::ptr::copy_nonoverlapping(from.address() as *const u8, bytes.as_mut_ptr(), bytes.len())
@@ -182,6 +220,10 @@ impl Compute for Emulated {
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
         self.is_whole()?;
         let internal = |why: &str| Error::Internal(format!("{}: {why}", launch.kernel));
+        if self.lacks == Some(launch.kernel) {
+            return Err(internal("the device lacks it"));
+        }
+        self.busy.store(true, Ordering::SeqCst);
         let name = CString::new(launch.kernel).map_err(|_| internal("no name"))?;
         let mut pointers: Vec<*mut c_void> = launch.arguments.iter().map(|a| a.pointer()).collect();
         // SAFETY: handed on to the caller; the kernel reads its arguments and no more.
@@ -227,6 +269,10 @@ impl Compute for Emulated {
         } else {
             result.iter().flat_map(|x| format.rounded(*x).to_le_bytes()).collect()
         };
-        self.upload(&bytes, out)
+        if bytes.len() > out.bytes() {
+            return Err(Error::Internal("a product beyond its memory".to_owned()));
+        }
+        write(&bytes, out);
+        Ok(())
     }
 }

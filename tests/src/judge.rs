@@ -10,13 +10,13 @@ use nexis_core::model::judge::{Answer, Ask, FRAME_LIMIT, Judge, QUESTION_LIMIT, 
 /// `fixtures/judges/make_judges.py`.
 pub fn lcg_frame(index: u64, width: u32, height: u32, pts_seconds: f64) -> Frame {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(index + 1);
-    let rgb = (0..width as usize * height as usize * 3)
+    let rgb: Vec<u8> = (0..width as usize * height as usize * 3)
         .map(|_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 56) as u8
         })
         .collect();
-    Frame { width, height, pts_seconds, rgb }
+    Frame { width, height, pts_seconds, rgb: rgb.into() }
 }
 
 /// Six frames, `apart` seconds from one another.

@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use nexis_core::media::{FfmpegDecoder, FrameRequest, MediaDecoder, MediaLimits};
+use nexis_gpu::compute::Compute;
+use nexis_gpu::cuda::{Cuda, CudaMemory};
+use nexis_gpu::resident::Resident;
 use nexis_tests::fixture;
 
 fn clips(folder: &str) -> Vec<PathBuf> {
@@ -102,6 +105,7 @@ const ON_SOME: [&str; 6] = [
 #[cfg_attr(not(nexis_require_gpu), ignore = "needs a GPU")]
 fn frames_are_the_processors_byte_for_byte() {
     let (device, processor) = (nexis_gpu::cuda::decoder(0).unwrap(), FfmpegDecoder::default());
+    let encoder = Cuda::open(0).unwrap();
     let limits = MediaLimits::default();
     let mut seen = BTreeSet::new();
     for clip in ["media/clips", "media/colour"].into_iter().flat_map(clips) {
@@ -128,6 +132,15 @@ fn frames_are_the_processors_byte_for_byte() {
                 found.frames.iter().chain(&found.first).zip(expected.frames.iter().chain(&expected.first))
             {
                 assert!(a == b, "{clip:?}, decoded by {}: {a:?} is not {b:?}", found.decoder);
+                let copy = a.rgb.copy::<Resident<CudaMemory>>();
+                assert_eq!(copy.is_some(), found.decoder == device.name(), "{clip:?}");
+                // Whoever encodes on the device finds the same there.
+                if let Some(copy) = copy {
+                    let memory = copy.memory().unwrap();
+                    assert!(encoder.reaches(memory));
+                    let there = encoder.fetch(Cuda::span(memory).part(0, copy.bytes()).unwrap()).unwrap();
+                    assert!(*there == *b.rgb, "{clip:?}: {b:?} is another one on the device");
+                }
             }
         }
     }

@@ -430,7 +430,7 @@ impl<'a> Watch<'a> {
             return Err(Error::Internal("a picture is shorter than its size says".to_owned()).into());
         };
         let (width, height, rgb) = yuv::rotate(rgb, yuv.width, yuv.height, self.clip.rotation());
-        Ok(Frame { width, height, pts_seconds, rgb })
+        Ok(Frame { width, height, pts_seconds, rgb: rgb.into() })
     }
 
     fn probe(&self) -> Result<ClipProbe, MediaFailure> {

@@ -18,7 +18,7 @@ use super::cpu::{self, FfmpegDecoder};
 use super::demux::Demuxed;
 use super::libav::{self, Deadline, Hardware};
 use super::yuv::{Depth, Matrix};
-use super::{ClipProbe, DecodedClip, FrameRequest, MediaDecoder, MediaFailure, MediaLimits};
+use super::{ClipProbe, DecodedClip, FrameRequest, MediaDecoder, MediaFailure, MediaLimits, Pixels};
 use crate::error::{Error, Result};
 
 /// A picture in a device's memory, U and V alternating (NV12, P010).
@@ -43,11 +43,12 @@ pub struct DevicePicture {
 /// What converts pictures where they are.
 pub trait DeviceConverter: Send + Sync {
     /// Packed RGB of a picture as [`Yuv::to_rgb`](super::yuv::Yuv::to_rgb) gives it, turned clockwise by so many degrees.
-    /// Work on the picture is done when this returns.
+    /// They may come with a copy where they were made. Work on the picture and on the copy is done when this returns, also where
+    /// it fails.
     ///
     /// # Errors
     /// Where the device fails, which is ours.
-    fn to_rgb(&self, picture: &DevicePicture, degrees: u16) -> Result<Arc<[u8]>>;
+    fn to_rgb(&self, picture: &DevicePicture, degrees: u16) -> Result<Pixels>;
 }
 
 /// Decodes on an NVIDIA device.

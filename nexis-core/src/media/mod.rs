@@ -15,6 +15,7 @@ mod h264;
 pub mod hardware;
 pub mod jpeg;
 mod libav;
+mod pixels;
 pub mod resize;
 pub mod select;
 pub mod tiles;
@@ -22,9 +23,9 @@ mod wide;
 pub mod yuv;
 
 pub use cpu::{FfmpegDecoder, FrameStream};
+pub use pixels::Pixels;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -96,13 +97,19 @@ pub struct Frame {
     /// Presentation time in seconds from the first frame of the stream.
     pub pts_seconds: f64,
     /// `height * width * 3` bytes.
-    pub rgb: Arc<[u8]>,
+    pub rgb: Pixels,
 }
 
 impl Frame {
     /// SHA-256 of the RGB bytes, for evidence.
     pub fn digest(&self) -> Digest {
         Digest::of(&self.rgb)
+    }
+
+    /// Lets go of the copy in a device's memory, where there is one. Whoever keeps a frame that no model is to see any more does:
+    /// a device has room for the frames of the clips at hand and no more.
+    pub fn leave_device(&mut self) {
+        self.rgb.drop_copy();
     }
 }
 

@@ -16,8 +16,6 @@
 //! That is Pillow up to 12. From 13 on, Pillow takes some sizes with the vertical pass first, which changes single
 //! levels; frames of 1280x720 brought to 398x224 or 682x384 (or both turned) are not among them.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use super::{Frame, wide};
@@ -363,8 +361,8 @@ impl Frame {
     /// # Errors
     /// As [`resize_rgb`].
     pub fn resized(&self, width: u32, height: u32) -> Result<Self> {
-        let rgb: Arc<[u8]> = if (width, height) == (self.width, self.height) {
-            Arc::clone(&self.rgb)
+        let rgb = if (width, height) == (self.width, self.height) {
+            self.rgb.clone()
         } else {
             resize_rgb(&self.rgb, self.width, self.height, width, height)?.into()
         };

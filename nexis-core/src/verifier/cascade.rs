@@ -273,6 +273,8 @@ impl RowJudge {
         {
             seen = frames()?;
         }
+        // A judge reads what is on the host, and takes its time.
+        seen.iter_mut().for_each(Frame::leave_device);
         Ok(self.settle_asked((caption, &reading), &seen, Turn::BOTH, asked)?)
     }
 

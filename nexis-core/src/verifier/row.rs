@@ -336,24 +336,27 @@ impl RowJudge {
     pub fn score(&self, clip: &Path, caption: &str) -> Result<ClipScores, MediaFailure> {
         let mut timings_ms = BTreeMap::new();
         let started = Instant::now();
-        let decoded = self.decode(clip)?;
+        let mut decoded = self.decode(clip)?;
         add_time(&mut timings_ms, "decode", started);
         let reading = self.read_caption(caption)?;
         let (alignment, category) =
-            self.scores(caption, &reading, &decoded.frames, Turn::BOTH, &mut timings_ms)?;
+            self.scores(caption, &reading, &mut decoded.frames, Turn::BOTH, &mut timings_ms)?;
         Ok(ClipScores { decoded, alignment, category, timings_ms })
     }
 
+    /// What the models say. The frames are off the device behind it, before a judge takes its time: who gets them next shows or
+    /// keeps them.
     fn scores(
         &self,
         caption: &str,
         reading: &Readings,
-        frames: &[Frame],
+        frames: &mut [Frame],
         turn: Turn,
         timings_ms: &mut BTreeMap<String, f64>,
     ) -> Result<(AlignmentReport, CategoryReport), MediaFailure> {
         let started = Instant::now();
         let embeddings = self.embed_all(frames)?;
+        frames.iter_mut().for_each(Frame::leave_device);
         add_time(timings_ms, "encode", started);
         let started = Instant::now();
         let mut alignment = self.alignment(reading, &embeddings)?;
@@ -402,8 +405,9 @@ impl RowJudge {
     /// # Errors
     /// [`MediaFailure::Clip`] where the clip cannot be decoded within the limits.
     pub fn inspect(&self, clip: &Path, caption: Option<&str>) -> Result<ClipInspection, MediaFailure> {
-        let decoded = self.decode(clip)?;
+        let mut decoded = self.decode(clip)?;
         let embeddings = self.embed(&decoded.frames)?;
+        decoded.frames.iter_mut().for_each(Frame::leave_device);
         let alignment = match caption {
             Some(caption) => Some(self.first.alignment(&self.first.read(caption)?, &embeddings)?),
             None => None,
@@ -521,7 +525,7 @@ impl RowJudge {
 
         let started = Instant::now();
         let request = FrameRequest::Spread { count: FRAMES_PER_CLIP, first: true };
-        let decoded = match self.decoder.decode(&asset.path, &request, &self.limits) {
+        let mut decoded = match self.decoder.decode(&asset.path, &request, &self.limits) {
             Ok(decoded) => decoded,
             Err(MediaFailure::Clip(why)) => {
                 found.push(5, ViolationKind::UndecodableClip { clip: clip() }, why);
@@ -531,14 +535,14 @@ impl RowJudge {
         };
         found.time("decode", started);
         found.decoder = Some(decoded.decoder.clone());
-        if let (Some(first), Some(still)) = (&decoded.first, &assets.first_frame)
-            && let Some(why) = compare_first_frame(first, still)?
+        if let (Some(first), Some(still)) = (decoded.first.take(), &assets.first_frame)
+            && let Some(why) = compare_first_frame(&first, still)?
         {
             found.push(5, ViolationKind::FirstFrameContentMismatch { clip: clip() }, why);
         }
         found.extend(5, row_metadata(record, &decoded.probe));
 
-        let scores = self.scores(&record.caption, &reading, &decoded.frames, turn, &mut found.timings_ms);
+        let scores = self.scores(&record.caption, &reading, &mut decoded.frames, turn, &mut found.timings_ms);
         let (alignment, category) = match scores {
             Ok(scores) => scores,
             Err(MediaFailure::Clip(why)) => {

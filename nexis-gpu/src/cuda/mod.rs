@@ -5,13 +5,13 @@
 
 #![allow(unsafe_code)]
 
-mod pictures;
+mod landing;
 mod products;
 mod staging;
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{DriverError, result, sys};
 use nexis_core::media::MediaDecoder;
@@ -23,6 +23,9 @@ use crate::compute::{Compute, Launch, Product, Span};
 use crate::device::{self, CudaDevice};
 use crate::encode::{DeviceTowers, EncodeOptions, MemoryUse};
 use crate::parts;
+use crate::pictures::Pictures;
+use crate::resident::Pool;
+use landing::Landing;
 use products::Products;
 use staging::Staging;
 
@@ -40,6 +43,18 @@ static ATTENTION: &Image<{ include_bytes!(concat!(env!("OUT_DIR"), "/attention.f
 
 /// Least compute capability that the kernels are compiled for.
 const LEAST_CAPABILITY: (u32, u32) = (8, 0);
+
+/// Pictures of a decoder that are converted and copied to the host at once: more threads than that seldom come together, for
+/// decoding takes most of a clip's time.
+const LANES: usize = 4;
+
+/// Most bytes of a device for pictures on their way from its decoder to its encoder: 256 of 720p, in pieces of 4 MiB, the
+/// judged frames of 36 clips.
+const MOST_FOR_PICTURES: usize = 1 << 30;
+
+/// The share of free memory that they may take at most is one of so many parts: the rest is the decoder's own and whoever
+/// else's.
+const PART_FOR_PICTURES: usize = 8;
 
 /// What this build has of the GPU path, in words.
 pub fn build() -> &'static str {
@@ -117,7 +132,10 @@ pub fn memory_in_use(index: u32) -> Result<usize> {
 /// # Errors
 /// As [`usable`], and where FFmpeg was built without it.
 pub fn decoder(index: u32) -> Result<Arc<dyn MediaDecoder>> {
-    let pictures = Arc::new(pictures::Pictures::new(Cuda::open(index)?));
+    let lanes = (0..LANES).map(|_| Cuda::for_pictures(index)).collect::<Result<Vec<_>>>()?;
+    let free = result::mem_get_info().map_err(|e| failed(format!("cuda:{index}"), e))?.0;
+    let pool = Pool::new(MOST_FOR_PICTURES.min(free / PART_FOR_PICTURES));
+    let pictures = Arc::new(Pictures::new(lanes, Cuda::wait_for_default_stream, pool)?);
     Ok(Arc::new(NvdecDecoder::open(index, pictures)?))
 }
 
@@ -128,8 +146,10 @@ fn failed(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Error 
 /// One device with a stream of its own: what is asked of it is done in order.
 pub struct Cuda {
     context: Arc<Context>,
-    products: Mutex<Products>,
-    staging: Staging,
+    /// Made when they are first needed, as the next two: what encodes needs these two, what converts pictures the third.
+    products: Mutex<Option<Products>>,
+    staging: Mutex<Option<Arc<Staging>>>,
+    landing: Mutex<Landing>,
     /// Of the library that computes the products: another may choose other algorithms, and so other bits.
     library: products::Version,
 }
@@ -255,12 +275,20 @@ impl Cuda {
     /// # Errors
     /// As [`usable`], and where the driver refuses.
     pub fn open(index: u32) -> Result<Self> {
+        let opened = Self::for_pictures(index)?;
+        // Who computes hears at once that it cannot.
+        *lock(&opened.products) = Some(Products::new(&opened.context)?);
+        *lock(&opened.staging) = Some(Staging::new(&opened.context)?);
+        Ok(opened)
+    }
+
+    /// The same without what only an encoder needs.
+    fn for_pictures(index: u32) -> Result<Self> {
         let context = Context::open(usable(index)?)?;
         let library =
             products::version().ok_or_else(|| failed(context.label(), "cuBLASLt was there and is gone"))?;
-        let products = Mutex::new(Products::new(&context)?);
-        let staging = Staging::new(&context)?;
-        Ok(Self { context, products, staging, library })
+        let landing = Mutex::new(Landing::new(&context));
+        Ok(Self { context, products: Mutex::default(), staging: Mutex::default(), landing, library })
     }
 
     /// Waits for the context's default stream, on which FFmpeg copies its pictures. Streams of ours are not among what it
@@ -271,6 +299,10 @@ impl Cuda {
         unsafe { result::stream::synchronize(result::stream::null()) }
             .map_err(|e| failed(self.context.label(), e))
     }
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn allocate(context: &Arc<Context>, bytes: usize) -> Result<Option<CudaMemory>> {
@@ -297,6 +329,12 @@ impl Compute for Cuda {
         allocate(&self.context, bytes)
     }
 
+    fn reaches(&self, memory: &CudaMemory) -> bool {
+        // A device has one primary context, which all of ours are.
+        let at = |context: &Context| (context.handle, context.context);
+        at(&self.context) == at(&memory.context)
+    }
+
     fn span(memory: &CudaMemory) -> Span<'_> {
         // SAFETY: the memory is there as long as it is borrowed.
         unsafe { Span::new(memory.address, memory.bytes) }
@@ -304,8 +342,15 @@ impl Compute for Cuda {
 
     fn upload_parts(&self, parts: &[&[u8]], to: Span<'_>) -> Result<()> {
         let bytes = parts::fitting(parts, to)?;
+        let staging = {
+            let mut staging = lock(&self.staging);
+            match &*staging {
+                Some(staging) => Arc::clone(staging),
+                None => Arc::clone(staging.insert(Arc::new(Staging::new(&self.context)?))),
+            }
+        };
         // SAFETY: the span has room for them.
-        unsafe { self.staging.upload(parts, bytes, to.address()) }
+        unsafe { staging.upload(parts, bytes, to.address()) }
     }
 
     fn download(&self, from: Span<'_>, bytes: &mut [u8]) -> Result<()> {
@@ -323,6 +368,16 @@ impl Compute for Cuda {
         }
     }
 
+    fn fetch(&self, from: Span<'_>) -> Result<Arc<[u8]>> {
+        self.context.enter()?;
+        let landed = lock(&self.landing).fetch(from.address(), from.bytes());
+        landed.unwrap_or_else(|| {
+            let mut bytes = vec![0; from.bytes()];
+            self.download(from, &mut bytes)?;
+            Ok(bytes.into())
+        })
+    }
+
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
         self.context.enter()?;
         let function = self.context.function(launch.kernel)?;
@@ -338,7 +393,11 @@ impl Compute for Cuda {
 
     unsafe fn product(&self, product: &Product<'_>) -> Result<()> {
         self.context.enter()?;
-        let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut products = lock(&self.products);
+        let products = match &mut *products {
+            Some(products) => products,
+            none => none.insert(Products::new(&self.context)?),
+        };
         // SAFETY: handed on to the caller.
         unsafe { products.run(&self.context, product) }
     }

@@ -29,6 +29,7 @@ use nexis_core::{Error, Result};
 
 use crate::compute::{Compute, Format, Product, Span};
 use crate::kernels::{DeviceTaps, InputFormat, Kernels, MAX_HEAD, Rows, TilePlan, no_room};
+use crate::resident::Resident;
 use line::Line;
 use pooling::Pooling;
 use tower::{Pass, Pool, Space, Tower};
@@ -358,13 +359,19 @@ impl<C: Compute> DeviceTowers<C> {
         })
     }
 
+    /// Where this device has a frame's pixels already, from its decoder.
+    fn resident<'f>(&self, frame: &'f Frame) -> Option<Span<'f>> {
+        let resident = frame.rgb.copy::<Resident<C::Memory>>()?;
+        let memory = resident.memory().filter(|memory| self.compute.reaches(memory))?;
+        (resident.bytes() == frame.rgb.len()).then_some(C::span(memory))
+    }
+
     /// Cuts the tiles of a frame into the network's input, from tile `at` on.
     fn cut(&self, work: &mut Work<C::Memory>, frame: &Frame, layout: &TileLayout, at: usize) -> Result<()> {
         let (kernels, compute) = (Kernels(&self.compute), &self.compute);
         let space = &mut work.frames;
         let height = frame.height as usize;
         let bytes = rgb_bytes(frame);
-        let rgb = grown(compute, &mut space.rgb, "a frame", bytes)?;
         let rows = grown(compute, &mut space.rows, "a frame's rows", layout.width() as usize * height * 3)?;
         if space.taps.len() + 2 > KEPT_TAPS {
             space.taps.clear();
@@ -375,9 +382,18 @@ impl<C: Compute> DeviceTowers<C> {
             }
         }
         let taps = |sizes| space.taps.get(&sizes).ok_or_else(|| Error::Internal("taps are gone".to_owned()));
-        let pixels =
-            frame.rgb.get(..bytes).ok_or_else(|| Error::Internal("a frame lost pixels".to_owned()))?;
-        compute.upload(pixels, rgb)?;
+        let rgb = match self.resident(frame) {
+            Some(rgb) => rgb,
+            None => {
+                let rgb = grown(compute, &mut space.rgb, "a frame", bytes)?;
+                let pixels = frame
+                    .rgb
+                    .get(..bytes)
+                    .ok_or_else(|| Error::Internal("a frame lost pixels".to_owned()))?;
+                compute.upload(pixels, rgb)?;
+                rgb
+            }
+        };
         kernels.rows_from_rgb(rgb, height, taps((frame.width, layout.width()))?, rows)?;
         let plan = self.tile_plan(layout.width(), layout.corners().collect())?;
         let grid = self.sizes.grid();
@@ -479,7 +495,16 @@ impl<C: Compute> Towers for DeviceTowers<C> {
         }
         // A frame's pixels are shared, not copied.
         let clip: Vec<_> = frames.iter().cloned().zip(layouts).collect();
-        Ok(self.line.submit(clip, tiles, self.memory.pictures, |clips| self.embed_clips(&clips))?)
+        let embed = |clips: Vec<_>| {
+            let embedded = self.embed_clips(&clips);
+            if embedded.is_err() {
+                // Results were waited for. Where there are none, kernels may still read pictures of the decoder's, whose memory
+                // may be written anew once these are let go of.
+                let _ = self.compute.download(C::span(&self.vision.levels), &mut []);
+            }
+            embedded
+        };
+        Ok(self.line.submit(clip, tiles, self.memory.pictures, embed)?)
     }
 
     fn embed_texts(&self, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {

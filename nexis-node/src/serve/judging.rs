@@ -153,7 +153,7 @@ impl Parts {
     ) -> Answer<Looked> {
         let digest = timed(timings, "digest", || digest_of(clip))?;
         stop.check()?;
-        let decoded = match timed(timings, "decode", || self.judge.decode(clip)) {
+        let mut decoded = match timed(timings, "decode", || self.judge.decode(clip)) {
             Ok(decoded) => decoded,
             Err(MediaFailure::Clip(why)) => return Ok(Looked::Undecodable(digest, why)),
             Err(MediaFailure::Ours(error)) => return Err(error.into()),
@@ -164,6 +164,7 @@ impl Parts {
             Err(MediaFailure::Clip(why)) => return Ok(Looked::Undecodable(digest, why)),
             Err(MediaFailure::Ours(error)) => return Err(error.into()),
         };
+        decoded.frames.iter_mut().for_each(Frame::leave_device);
         let reports = timed(timings, "digest", || frame_reports(&decoded.frames));
         Ok(Looked::Seen(Box::new(Seen {
             probe: Some(decoded.probe),
