@@ -166,8 +166,12 @@ __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, 
                 const uint32_t row = i / (SIZE / 2), column = i % (SIZE / 2) * 2;
                 const bool there = begin + row < length && column < size;
                 const T *from = sequence + (begin + row) * stride + (1 - absent) * width + column;
-                *(uint32_t *)&keys[half][row][column] = there ? *(const uint32_t *)from : 0;
-                *(uint32_t *)&values[half][row][column] = there ? *(const uint32_t *)(from + width) : 0;
+                const uint32_t key = there ? *(const uint32_t *)from : 0;
+                const uint32_t value = there ? *(const uint32_t *)(from + width) : 0;
+                for (uint32_t k = 0; k < 2; k++) {
+                    keys[half][row][column + k] = (uint16_t)(key >> 16 * k);
+                    values[half][row][column + k] = (uint16_t)(value >> 16 * k);
+                }
             }
         }
     };
