@@ -258,6 +258,10 @@ struct Entry {
 };
 #define ENTRY(name, barriers) {#name, Call<name>::run, barriers}
 #define BOTH(name, barriers) ENTRY(name##_bf16, barriers), ENTRY(name##_f16, barriers)
+// In registers, and for any width.
+#define BY_WIDTH(name)                                                                                                \
+    BOTH(name, true), BOTH(name##_1, true), BOTH(name##_2, true), BOTH(name##_3, true), BOTH(name##_4, true),         \
+        BOTH(name##_5, true), BOTH(name##_6, true)
 const Entry entries[] = {
     ENTRY(yuv_to_rgb, false),
     ENTRY(rows_from_yuv, true),
@@ -265,10 +269,11 @@ const Entry entries[] = {
     ENTRY(columns_to_bytes, false),
     ENTRY(columns_to_input_f32, false),
     BOTH(columns_to_input, false),
-    BOTH(embed_pictures, true),
-    BOTH(embed_texts, true),
-    BOTH(add_and_norm, true),
+    BY_WIDTH(embed_pictures),
+    BY_WIDTH(embed_texts),
+    BY_WIDTH(add_and_norm),
     BOTH(pick, false),
+    BOTH(pick_8, false),
     BOTH(bias_and_activation, false),
     BOTH(bias_and_activation_8, false),
     BOTH(attend_32, true),

@@ -1,5 +1,8 @@
 //! The network on a device against the exact one on the processor: on the emulated device always, on a GPU where there is one.
 
+// Kernels that follow numbers in device memory trust their caller for these.
+#![allow(unsafe_code)]
+
 use nexis_core::media::resize::Resample;
 use nexis_core::media::tiles::tiles;
 use nexis_core::media::{Frame, MediaFailure};
@@ -448,42 +451,160 @@ fn activations_are_added_to_their_bias<C: Compute>(open: impl Fn() -> C) {
     }
 }
 
+/// Layer normalisation in 64 bits.
+fn normalised(row: &[f64], weight: &[f32], bias: &[f32]) -> Vec<f64> {
+    let width = row.len() as f64;
+    let mean = row.iter().sum::<f64>() / width;
+    let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width;
+    let vectors = weight.iter().zip(bias).map(|(weight, bias)| (f64::from(*weight), f64::from(*bias)));
+    row.iter()
+        .zip(vectors)
+        .map(|(x, (weight, bias))| (x - mean) / (variance + EPS).sqrt() * weight + bias)
+        .collect()
+}
+
+/// What is added to variances, in 32 and 64 bits.
+const EPS: f64 = 1e-5;
+
+fn are_near(found: &[f64], expected: &[f64], format: Format, at: &str) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let tolerance = expected.abs() * rounding(format) + 1e-5;
+        assert!((found - expected).abs() < tolerance, "{at}, value {i}: {found}, not {expected}");
+    }
+}
+
+/// 32-bit numbers in a memory.
+fn floats<C: Compute>(compute: &C, values: &[f32]) -> C::Memory {
+    on(compute, values.iter().flat_map(|x| x.to_le_bytes()))
+}
+
+/// The 32-bit numbers of a memory.
+fn read_floats<C: Compute>(compute: &C, from: Span<'_>) -> Vec<f32> {
+    let mut bytes = vec![0; from.bytes()];
+    compute.download(from, &mut bytes).unwrap();
+    bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+}
+
+/// A memory of so many bytes that begins `shift` bytes behind where memory begins.
+fn room<C: Compute>(compute: &C, bytes: usize, shift: usize) -> (C::Memory, usize) {
+    (compute.allocate(bytes + shift).unwrap().unwrap(), bytes)
+}
+
+/// Widths of rows that a lane holds in 1 to 6 vectors, whole or not, and of rows that are never held: those longer, and those
+/// that are no whole vectors.
+const WIDTHS: [usize; 11] = [2, 30, 34, 40, 256, 264, 768, 1000, 1152, 1536, 1544];
+
 fn sums_and_norms_are_those_of_the_formula<C: Compute>(open: impl Fn() -> C) {
     let compute = open();
-    // Widths around that of a warp, and one of a real model.
-    for width in [2, 30, 32, 34, 768] {
-        for format in [Format::Bf16, Format::F16] {
-            let rows = Rows { items: 3, per: 3, width };
-            let all = rows.items * rows.per * width;
-            let x = noise(all, 1);
-            let product: Vec<u16> = noise(all, 2).iter().map(|x| format.rounded(x * 2.0)).collect();
-            let [product_bias, weight, bias] = [3, 4, 5].map(|seed| noise(width, seed));
-            let floats = |values: &[f32]| on(&compute, values.iter().flat_map(|x| x.to_le_bytes()));
-            let (x_there, product_there) =
-                (floats(&x), on(&compute, product.iter().flat_map(|bits| bits.to_le_bytes())));
-            let vectors = [&product_bias, &weight, &bias].map(|values| floats(values));
-            let h = compute.allocate(all * 2).unwrap().unwrap();
-            let norm = NormSpans { weight: C::span(&vectors[1]), bias: C::span(&vectors[2]), eps: 1e-5 };
-            let (product_there, x_there, h) = (C::span(&product_there), C::span(&x_there), C::span(&h));
-            let states = States { rows, norm, x: x_there, h };
-            Kernels(&compute).add_and_norm(format, product_there, C::span(&vectors[0]), &states).unwrap();
-            let found = numbers(&compute, h, format);
-            for (row, found) in found.chunks_exact(width).enumerate() {
-                let sum = |i: usize| {
-                    let at = row * width + i;
-                    f64::from(x[at]) + f64::from(format.value(product[at])) + f64::from(product_bias[i])
+    for (i, width) in WIDTHS.into_iter().enumerate() {
+        let (rows, format) = (Rows { items: 3, per: 3, width }, [Format::Bf16, Format::F16][i % 2]);
+        let x = noise(9 * width, 1);
+        let product: Vec<u16> = noise(9 * width, 2).iter().map(|x| format.rounded(x * 2.0)).collect();
+        let [product_bias, weight, bias] = [3, 4, 5].map(|seed| noise(width, seed));
+        // The residual stream and what the next product reads, of the rows from `first` on, which lie `shift` bytes
+        // behind where memory begins.
+        let run = |rows: Rows, first: usize, shift: usize| -> (Vec<f32>, Vec<u16>) {
+            let values = first * width..(first + rows.items * rows.per) * width;
+            let [own, weight, bias] = [&product_bias, &weight, &bias].map(|values| floats(&compute, values));
+            let norm = NormSpans { weight: C::span(&weight), bias: C::span(&bias), eps: EPS as f32 };
+            let (x, x_bytes) =
+                shifted(&compute, x[values.clone()].iter().flat_map(|x| x.to_le_bytes()), 2 * shift);
+            let words = product[values.clone()].iter().flat_map(|bits| bits.to_le_bytes());
+            let (product, bytes) = shifted(&compute, words, shift);
+            let (h, _) = room(&compute, bytes, shift);
+            let product = C::span(&product).part(shift, bytes).unwrap();
+            let (x, h) =
+                (C::span(&x).part(2 * shift, x_bytes).unwrap(), C::span(&h).part(shift, bytes).unwrap());
+            let states = States { rows, norm, x, h };
+            Kernels(&compute).add_and_norm(format, product, C::span(&own), &states).unwrap();
+            (read_floats(&compute, x), self::words(&compute, h))
+        };
+        let (sums, normal) = run(rows, 0, 0);
+        let expected =
+            (0..9 * width).map(|at| x[at] + (format.value(product[at]) + product_bias[at % width]));
+        assert!(sums == expected.collect::<Vec<_>>(), "{width}");
+        for (row, (sums, found)) in sums.chunks_exact(width).zip(normal.chunks_exact(width)).enumerate() {
+            let sums: Vec<f64> = sums.iter().map(|x| f64::from(*x)).collect();
+            let found: Vec<f64> = found.iter().map(|bits| f64::from(format.value(*bits))).collect();
+            are_near(&found, &normalised(&sums, &weight, &bias), format, &format!("{width}, row {row}"));
+        }
+        // The same bits wherever rows lie, and alone.
+        assert!(run(rows, 0, 2) == (sums.clone(), normal.clone()), "{width}");
+        let last = (sums[8 * width..].to_vec(), normal[8 * width..].to_vec());
+        assert!(run(Rows { items: 1, per: 1, width }, 8, 0) == last, "{width}");
+    }
+}
+
+fn first_states_are_those_of_the_formula<C: Compute>(open: impl Fn() -> C) {
+    let compute = open();
+    for (i, width) in [34, 40, 264, 1152, 1544].into_iter().enumerate() {
+        let (rows, format) = (Rows { items: 3, per: 3, width }, [Format::Bf16, Format::F16][i % 2]);
+        let table: Vec<u16> = noise(9 * width, 2).iter().map(|x| format.rounded(x * 2.0)).collect();
+        let position = noise(3 * width, 3);
+        let [class, patch_bias, weight, bias, pre_weight, pre_bias] =
+            [4, 5, 6, 7, 8, 9].map(|seed| noise(width, seed));
+        let [
+            position_there,
+            class_there,
+            patch_bias_there,
+            weight_there,
+            bias_there,
+            pre_weight_there,
+            pre_bias_there,
+        ] = [&position, &class, &patch_bias, &weight, &bias, &pre_weight, &pre_bias]
+            .map(|x| floats(&compute, x));
+        let tokens = [8_u32, 0, 3, 3, 7, 1, 2, 5, 4];
+        let tokens_there = on(&compute, tokens.iter().flat_map(|token| token.to_le_bytes()));
+        let word = |at: usize| f64::from(format.value(table[at]));
+        let at = |row: usize, i: usize| f64::from(position[row % 3 * width + i]);
+        // Pictures with a class and a normalisation before, pictures with neither but a bias, and texts.
+        for (kind, shift) in (0..3).flat_map(|kind| [(kind, 0), (kind, 2)]) {
+            let first = |row: usize| -> Vec<f64> {
+                let exact: Vec<f64> = (0..width)
+                    .map(|i| match kind {
+                        0 if row.is_multiple_of(3) => f64::from(class[i]) + at(row, i),
+                        0 => word((row / 3 * 2 + row % 3 - 1) * width + i) + at(row, i),
+                        1 => word(row * width + i) + f64::from(patch_bias[i]) + at(row, i),
+                        _ => word(tokens[row] as usize * width + i) + at(row, i),
+                    })
+                    .collect();
+                if kind == 0 { normalised(&exact, &pre_weight, &pre_bias) } else { exact }
+            };
+            let norm =
+                NormSpans { weight: C::span(&weight_there), bias: C::span(&bias_there), eps: EPS as f32 };
+            let (from, bytes) = shifted(&compute, table.iter().flat_map(|bits| bits.to_le_bytes()), shift);
+            let ((x, x_bytes), (h, _)) = (room(&compute, 2 * bytes, 2 * shift), room(&compute, bytes, shift));
+            let from = C::span(&from).part(shift, bytes).unwrap();
+            let (x, h) =
+                (C::span(&x).part(2 * shift, x_bytes).unwrap(), C::span(&h).part(shift, bytes).unwrap());
+            let (states, position) = (States { rows, norm, x, h }, C::span(&position_there));
+            let kernels = Kernels(&compute);
+            if kind == 2 {
+                // SAFETY: there are nine rows, and every token is below that.
+                unsafe { kernels.embed_texts(format, C::span(&tokens_there), (from, 9), position, &states) }
+                    .unwrap();
+            } else {
+                let before = NormSpans {
+                    weight: C::span(&pre_weight_there),
+                    bias: C::span(&pre_bias_there),
+                    eps: EPS as f32,
                 };
-                let mean = (0..width).map(sum).sum::<f64>() / width as f64;
-                let variance = (0..width).map(|i| (sum(i) - mean).powi(2)).sum::<f64>() / width as f64;
-                for (i, found) in found.iter().enumerate() {
-                    let normal = (sum(i) - mean) / (variance + 1e-5).sqrt();
-                    let expected = normal * f64::from(weight[i]) + f64::from(bias[i]);
-                    let tolerance = expected.abs() * rounding(format) + 1e-5;
-                    assert!(
-                        (found - expected).abs() < tolerance,
-                        "{width}, {row}, {i}: {found}, not {expected}"
-                    );
+                let with = |there: bool, span| there.then_some(span);
+                let (bias, class) =
+                    (with(kind == 1, C::span(&patch_bias_there)), with(kind == 0, C::span(&class_there)));
+                let before = (kind == 0).then_some(before);
+                kernels.embed_pictures(format, from, bias, class, position, before, &states).unwrap();
+            }
+            let (x, h) = (read_floats(&compute, x), numbers(&compute, h, format));
+            for (row, (x, h)) in x.chunks_exact(width).zip(h.chunks_exact(width)).enumerate() {
+                let place = format!("kind {kind}, {width}, row {row}");
+                let x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+                // The stream is not rounded to a format.
+                for (found, expected) in x.iter().zip(first(row)) {
+                    assert!((found - expected).abs() < 1e-5, "{place}: {found}, not {expected}");
                 }
+                are_near(h, &normalised(&x, &weight, &bias), format, &place);
             }
         }
     }
@@ -527,12 +648,50 @@ fn pictures_of_another_size_are_refused<C: Compute>(open: impl Fn() -> C) {
     .unwrap();
 }
 
+fn wanted_rows_are_picked<C: Compute>(open: impl Fn() -> C) {
+    let compute = open();
+    for (width, shift) in [(2, 0), (34, 0), (40, 0), (40, 2), (1152, 0)] {
+        let rows = Rows { items: 3, per: 4, width };
+        let (x, attended) =
+            (noise(12 * width, 1), (0..12 * width).map(|i| (i * 7) as u16).collect::<Vec<_>>());
+        let wanted = [11_u32, 4, 0];
+        let x_there = floats(&compute, &x);
+        let (attended_there, bytes) =
+            shifted(&compute, attended.iter().flat_map(|bits| bits.to_le_bytes()), shift);
+        let wanted_there = on(&compute, wanted.iter().flat_map(|row| row.to_le_bytes()));
+        let ((x_out, _), (attended_out, _)) =
+            (room(&compute, 3 * width * 4, 0), room(&compute, 3 * width * 2, 0));
+        let (to, attended_to) = (C::span(&x_out), C::span(&attended_out));
+        let from = C::span(&attended_there).part(shift, bytes).unwrap();
+        // SAFETY: there are twelve rows.
+        unsafe {
+            Kernels(&compute).pick(
+                Format::Bf16,
+                C::span(&x_there),
+                from,
+                C::span(&wanted_there),
+                rows,
+                to,
+                attended_to,
+            )
+        }
+        .unwrap();
+        let row = |row: &u32| *row as usize * width..(*row as usize + 1) * width;
+        let expected: Vec<f32> = wanted.iter().flat_map(|wanted| x[row(wanted)].to_vec()).collect();
+        assert!(read_floats(&compute, to) == expected, "{width}");
+        let expected: Vec<u16> = wanted.iter().flat_map(|wanted| attended[row(wanted)].to_vec()).collect();
+        assert!(words(&compute, attended_to) == expected, "{width}");
+    }
+}
+
 device_tests!(
     parts_arrive_one_behind_another_or_not_at_all,
     pictures_of_another_size_are_refused,
     activations_of_all_numbers_are_those_of_the_formulas,
     activations_are_added_to_their_bias,
     sums_and_norms_are_those_of_the_formula,
+    first_states_are_those_of_the_formula,
+    wanted_rows_are_picked,
     embeddings_are_near_the_exact_ones,
     the_sizes_of_the_largest_siglip_are_near_the_exact_ones,
     the_demonstration_model_is_near_the_exact_one,

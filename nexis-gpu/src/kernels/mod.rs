@@ -40,10 +40,11 @@ fn holds(what: &str, span: Span<'_>, counts: &[usize], bytes: usize) -> Result<A
     }
 }
 
-/// Whether rows of `width` values of two or four bytes consist of vectors of sixteen bytes, in each of these spans. Elsewhere a
-/// kernel takes value by value, in the same order.
-fn are_whole(width: usize, spans: &[Span<'_>]) -> bool {
-    width.is_multiple_of(8) && spans.iter().all(|span| span.address().is_multiple_of(16))
+/// Whether rows of `width` values of two or four bytes consist of vectors of sixteen bytes, wherever these arguments point. Where
+/// they do not, a kernel takes value by value, in the same order.
+fn are_whole(width: usize, arguments: &[Argument]) -> bool {
+    let split = |argument: &Argument| matches!(argument, Argument::Address(at) if !at.is_multiple_of(16));
+    width.is_multiple_of(8) && !arguments.iter().any(split)
 }
 
 /// Says that the device's memory is used up.
@@ -55,12 +56,12 @@ pub(crate) fn no_room(what: &str, bytes: usize) -> Error {
     }
 }
 
-/// The name of a kernel in one of the two formats.
+/// The name of a kernel, from its parts, in one of the two formats.
 macro_rules! named {
-    ($format:expr, $name:literal) => {
+    ($format:expr, $($name:literal),+) => {
         match $format {
-            Format::Bf16 => concat!($name, "_bf16"),
-            Format::F16 => concat!($name, "_f16"),
+            Format::Bf16 => concat!($($name,)+ "_bf16"),
+            Format::F16 => concat!($($name,)+ "_f16"),
         }
     };
 }

@@ -3,7 +3,7 @@
 use nexis_core::model::towers::Activation;
 use nexis_core::{Error, Result};
 
-use super::{Kernels, THREADS, are_whole, beyond, holds, named, number};
+use super::{Kernels, are_whole, beyond, holds, named, number};
 use crate::compute::{Argument, Compute, Format, Span};
 
 /// Threads of a warp.
@@ -14,6 +14,28 @@ const ROW_THREADS: u32 = 128;
 const EIGHT: usize = 8;
 /// `ACTIVATED_ROWS` of `rows.cu`.
 const ACTIVATED_ROWS: usize = 4;
+
+/// A kernel for rows of whole vectors, or for any.
+macro_rules! by_vectors {
+    ($format:expr, $name:literal, $whole:expr) => {
+        if $whole { named!($format, $name, "_8") } else { named!($format, $name) }
+    };
+}
+
+/// A kernel for rows of any width, and those that keep 1, 2, ... vectors of a lane in registers.
+macro_rules! by_width {
+    ($format:expr, $name:literal) => {
+        [
+            named!($format, $name),
+            named!($format, $name, "_1"),
+            named!($format, $name, "_2"),
+            named!($format, $name, "_3"),
+            named!($format, $name, "_4"),
+            named!($format, $name, "_5"),
+            named!($format, $name, "_6"),
+        ]
+    };
+}
 
 /// A layer normalisation's weights.
 #[derive(Clone, Copy, Debug)]
@@ -57,34 +79,27 @@ pub struct States<'a> {
 }
 
 impl<C: Compute> Kernels<'_, C> {
-    /// Blocks of kernels that give a warp to each row.
-    fn by_rows(rows: Rows) -> Result<[usize; 3]> {
-        let all = rows.items.checked_mul(rows.per).ok_or_else(|| beyond("rows"))?;
-        number("rows", all)?;
-        Ok([all.div_ceil((THREADS / WARP) as usize), 1, 1])
-    }
-
-    /// Runs a kernel over rows of states. `own` are its first arguments; those that follow say what the states are, with the
+    /// Runs that kernel of `kernels` over rows of states which their width and where they lie choose, a warp for each row. `own` are its first arguments; those that follow say what the states are, with the
     /// rows of a sequence among them where the kernel tells sequences apart.
     ///
     /// # Safety
-    /// `own` are the first arguments of the kernel's source, and hold what its rows say.
+    /// `own` are the first arguments of the kernels' source, and hold what its rows say.
     unsafe fn sweep(
         &self,
-        kernel: &'static str,
+        kernels: [&'static str; 7],
         what: &str,
         own: &[Argument],
         tells_apart: bool,
         states: &States<'_>,
     ) -> Result<()> {
         let States { rows, norm, x, h } = *states;
-        let grid = Self::by_rows(rows)?;
+        let all = rows.items.checked_mul(rows.per).ok_or_else(|| beyond(what))?;
         let mut arguments = own.to_vec();
         arguments.extend([
             holds(what, norm.weight, &[rows.width], 4)?,
             holds(what, norm.bias, &[rows.width], 4)?,
             Argument::F32(norm.eps),
-            Argument::U32(number(what, rows.items * rows.per)?),
+            Argument::U32(number(what, all)?),
         ]);
         if tells_apart {
             arguments.push(Argument::U32(number(what, rows.per)?));
@@ -94,8 +109,13 @@ impl<C: Compute> Kernels<'_, C> {
             holds(what, x, &rows.counts(), 4)?,
             holds(what, h, &rows.counts(), 2)?,
         ]);
-        // SAFETY: the states hold what the rows say, and the caller vouches for the rest.
-        unsafe { self.launch(kernel, grid, THREADS, &arguments) }
+        let [any, held @ ..] = kernels;
+        let vectors = rows.width.div_ceil(EIGHT * WARP as usize);
+        let held =
+            vectors.checked_sub(1).and_then(|i| held.get(i)).filter(|_| are_whole(rows.width, &arguments));
+        let grid = [all.div_ceil((ROW_THREADS / WARP) as usize), 1, 1];
+        // SAFETY: the states hold what the rows say, and the caller vouches for the rest; vectors are read where they may be.
+        unsafe { self.launch(held.copied().unwrap_or(any), grid, ROW_THREADS, &arguments) }
     }
 
     /// The first states of pictures; see `rows.cu`.
@@ -127,7 +147,7 @@ impl<C: Compute> Kernels<'_, C> {
             vector(before.map(|norm| norm.bias))?,
         ];
         // SAFETY: every span holds what the rows say.
-        unsafe { self.sweep(named!(format, "embed_pictures"), what, &own, true, states) }
+        unsafe { self.sweep(by_width!(format, "embed_pictures"), what, &own, true, states) }
     }
 
     /// The first states of texts.
@@ -153,7 +173,7 @@ impl<C: Compute> Kernels<'_, C> {
             holds(what, positions, &[per, width], 4)?,
         ];
         // SAFETY: every span holds what the rows say, and the caller has looked at the tokens.
-        unsafe { self.sweep(named!(format, "embed_texts"), what, &own, true, states) }
+        unsafe { self.sweep(by_width!(format, "embed_texts"), what, &own, true, states) }
     }
 
     /// Adds a product and its bias to the residual stream and normalises it.
@@ -171,7 +191,7 @@ impl<C: Compute> Kernels<'_, C> {
         let Rows { width, .. } = states.rows;
         let own = [holds(what, product, &states.rows.counts(), 2)?, holds(what, bias, &[width], 4)?];
         // SAFETY: every span holds what the rows say.
-        unsafe { self.sweep(named!(format, "add_and_norm"), what, &own, false, states) }
+        unsafe { self.sweep(by_width!(format, "add_and_norm"), what, &own, false, states) }
     }
 
     /// One row of each sequence, by its number among all rows.
@@ -199,13 +219,13 @@ impl<C: Compute> Kernels<'_, C> {
             holds(what, x, &rows.counts(), 4)?,
             holds(what, attended, &rows.counts(), 2)?,
             holds(what, wanted, &[items], 4)?,
-            Argument::U32(number(what, items)?),
             Argument::U32(number(what, width)?),
             holds(what, x_out, &picked.counts(), 4)?,
             holds(what, attended_out, &picked.counts(), 2)?,
         ];
+        let kernel = by_vectors!(format, "pick", are_whole(width, &arguments));
         // SAFETY: every span holds what the rows say, and the caller has looked at what is wanted.
-        unsafe { self.launch(named!(format, "pick"), Self::by_rows(picked)?, THREADS, &arguments) }
+        unsafe { self.launch(kernel, [items, 1, 1], ROW_THREADS, &arguments) }
     }
 
     /// Adds a bias and applies an activation, in place.
@@ -234,11 +254,7 @@ impl<C: Compute> Kernels<'_, C> {
             Argument::U32(number(what, items * per)?),
             Argument::U32(number(what, width)?),
         ];
-        let kernel = if are_whole(width, &[product, bias]) {
-            named!(format, "bias_and_activation_8")
-        } else {
-            named!(format, "bias_and_activation")
-        };
+        let kernel = by_vectors!(format, "bias_and_activation", are_whole(width, &arguments));
         let columns = width.div_ceil(EIGHT).div_ceil(ROW_THREADS as usize);
         let grid = [(items * per).div_ceil(ACTIVATED_ROWS), columns, 1];
         // SAFETY: no thread leaves the rows or their width, and vectors are read where they may be.
