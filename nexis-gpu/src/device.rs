@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::fmt;
+use std::time::Duration;
 
 use libloading::Library;
 
@@ -90,6 +91,15 @@ pub(crate) fn describe(found: &Result<Driver, NoDriver>) -> String {
             format!("devices found: {}", names.join(", "))
         }
     }
+}
+
+/// How long it took to set up decoders of a device's own, each up to where it has taken its first packet.
+#[derive(Clone, Debug)]
+pub struct DecoderSetUp {
+    /// The first of a process's device context, with the driver's library.
+    pub cold: Duration,
+    /// Those after it.
+    pub warm: Vec<Duration>,
 }
 
 /// The driver's functions used here, with the types of `cuda.h` (a device handle is an `int`).

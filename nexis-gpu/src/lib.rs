@@ -22,6 +22,6 @@ pub mod resident;
 mod several;
 
 pub use choice::{CudaIndices, Device, DeviceChoice, DeviceKind, resolve};
-pub use device::{CudaDevice, Driver, NoDriver, devices, driver};
+pub use device::{CudaDevice, DecoderSetUp, Driver, NoDriver, devices, driver};
 pub use engine::{ChosenDecoder, EngineOptions, JudgeChoice};
 pub use several::Several;

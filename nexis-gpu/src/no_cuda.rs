@@ -1,12 +1,13 @@
 //! What stands in for the CUDA path in a build without it: it says so.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use nexis_core::media::MediaDecoder;
 use nexis_core::model::towers::{Blueprint, Towers};
 use nexis_core::{Error, Result};
 
-use crate::device::{self, CudaDevice};
+use crate::device::{self, CudaDevice, DecoderSetUp};
 use crate::encode::{EncodeOptions, MemoryUse};
 
 /// What this build has of the GPU path, in words.
@@ -44,6 +45,23 @@ pub fn load_towers(index: u32, _: &Blueprint<'_>, _: EncodeOptions) -> Result<(B
 pub fn decoder(index: u32) -> Result<Arc<dyn MediaDecoder>> {
     usable(index)?;
     Err(Error::Internal("a build without a CUDA path found one".to_owned()))
+}
+
+/// As [`usable`].
+///
+/// # Errors
+/// Always.
+pub fn decoder_set_up(index: u32, _: &Path, _: usize) -> Result<DecoderSetUp> {
+    usable(index)?;
+    Err(Error::Internal("a build without a CUDA path found one".to_owned()))
+}
+
+/// As [`usable`].
+///
+/// # Errors
+/// Always.
+pub fn decoder_engines(index: u32) -> Result<Option<u32>> {
+    usable(index).map(|_| None)
 }
 
 /// As [`usable`].

@@ -90,6 +90,9 @@ impl Means<'_> {
         limits: &MediaLimits,
     ) -> Result<Pass, MediaFailure> {
         let mut decoder = open(clip, limits, self.device.map(|(device, _)| device))?;
+        if let Some(plan) = plan.filter(|_| self.device.is_some()) {
+            decoder.want_only(plan.times());
+        }
         let mut chooser = Chooser::new(ticks.to_vec());
         let mut watch = Watch::new(clip, limits.max_pixels, self.device.map(|(_, converter)| converter));
         let mut first = None;
@@ -322,7 +325,7 @@ impl FrameStream<'_> {
     }
 }
 
-fn open(
+pub(super) fn open(
     clip: &Demuxed,
     limits: &MediaLimits,
     device: Option<&Hardware>,
@@ -353,7 +356,7 @@ fn skips(clip: &Demuxed) -> bool {
 }
 
 /// Tells a damaged clip from a decoder that cannot work here.
-fn judge(error: ffmpeg::Error, what: &str) -> MediaFailure {
+pub(super) fn judge(error: ffmpeg::Error, what: &str) -> MediaFailure {
     use ffmpeg::error::{ENOMEM, ENOSYS};
     match error {
         ffmpeg::Error::Other { errno } if errno == ENOMEM || errno == ENOSYS => {

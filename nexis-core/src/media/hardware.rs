@@ -13,6 +13,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::cpu::{self, FfmpegDecoder};
 use super::demux::Demuxed;
@@ -71,6 +72,21 @@ impl NvdecDecoder {
             ),
         })?;
         Ok(Self { device, converter })
+    }
+
+    /// How long it takes until a decoder for `clip` is set up on the device and has taken the first packet; nothing is converted.
+    ///
+    /// # Errors
+    /// Where the device does not take the clip; there is no other way to it here.
+    pub fn set_up(&self, clip: &Path, limits: &MediaLimits) -> Result<Duration, MediaFailure> {
+        let clip = Demuxed::read(clip, limits)?;
+        let start = Instant::now();
+        let mut decoder = cpu::open(&clip, limits, Some(&self.device))?;
+        let Some(packet) = clip.packets().first() else {
+            return Err(MediaFailure::Clip("no packet".to_owned()));
+        };
+        decoder.send(packet, false).map_err(|e| cpu::judge(e, "refused by the device"))?;
+        Ok(start.elapsed())
     }
 }
 

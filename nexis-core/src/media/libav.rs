@@ -9,6 +9,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ptr;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
@@ -436,9 +437,19 @@ unsafe extern "C" fn device_or_none(
     ffi::AVPixelFormat::AV_PIX_FMT_NONE
 }
 
+/// As `nexis-py/ffmpeg/nvdec-keep.patch` has it: the times of the pictures whose pixels are wanted. Any other FFmpeg gives the
+/// pixels of all.
+#[repr(C)]
+struct Wanted {
+    times: *const i64,
+    count: i32,
+}
+
 /// An open video decoder.
 pub(super) struct PictureDecoder {
+    /// Closed before what it was told to look at is freed.
     opened: codec::decoder::Opened,
+    wanted: Option<(Rc<Wanted>, Vec<i64>)>,
 }
 
 /// What a decoder had to say.
@@ -486,7 +497,21 @@ impl PictureDecoder {
         // the picture that comes out, and this one keeps it from being allocated.
         let limit = settings.max_pixels.saturating_add(ALIGNMENT_SLACK).min(i32::MAX as u64);
         options.set("max_pixels", &limit.to_string());
-        Ok(Self { opened: decoder.open_as_with(found, options)? })
+        Ok(Self { opened: decoder.open_as_with(found, options)?, wanted: None })
+    }
+
+    /// Lets a device leave its pictures of other times without pixels, which saves waiting for them.
+    pub(super) fn want_only(&mut self, times: impl Iterator<Item = i64>) {
+        let times: Vec<i64> = times.collect();
+        let Ok(count) = i32::try_from(times.len()) else { return };
+        let wanted = Rc::new(Wanted { times: times.as_ptr(), count });
+        // SAFETY: the context is open, and its decoder is not at work meanwhile. What it is told to look at neither moves nor
+        // changes, and is freed after the context is closed, or where this is called again, after it looks elsewhere.
+        #[allow(unsafe_code)]
+        unsafe {
+            (*self.opened.as_mut_ptr()).hwaccel_context = Rc::as_ptr(&wanted).cast_mut().cast();
+        }
+        self.wanted = Some((wanted, times));
     }
 
     /// Sends a packet; where `skippable`, a picture that no other refers to may be left undecoded.

@@ -159,6 +159,11 @@ impl Plan {
         pts.is_none_or(|pts| self.wanted.contains(&pts))
     }
 
+    /// The times of the frames asked for.
+    pub fn times(&self) -> impl Iterator<Item = i64> {
+        self.wanted.iter().copied()
+    }
+
     /// Time of the first displayed frame.
     pub const fn first(&self) -> i64 {
         self.first

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+mod decoding;
 mod landing;
 mod products;
 mod staging;
@@ -28,6 +29,8 @@ use crate::resident::Pool;
 use landing::Landing;
 use products::Products;
 use staging::Staging;
+
+pub use decoding::{decoder_engines, decoder_set_up};
 
 /// A compiled kernel file, aligned as the driver reads it.
 #[repr(C, align(16))]

@@ -101,6 +101,12 @@ impl Gpu {
             .map(|i| draw(&clips, u64::from(i)))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let chosen = self.options("demo").choose_decoder();
+        let set_up = match (&chosen.why_not_the_gpu, self.devices().first()) {
+            (Some(why), _) => Err(why.to_string()),
+            (None, None) => Err("clips are decoded on the processor".to_owned()),
+            (None, Some(index)) => decoder_set_up(*index, &drawn).map_err(|why| format!("{why:#}")),
+        }
+        .unwrap_or_else(|why| json!({ "not_run": why }));
         if let Some(why) = &chosen.why_not_the_gpu {
             eprint_line(&format!("clips are decoded on the processor: {why}"))?;
         }
@@ -169,7 +175,7 @@ impl Gpu {
             }),
             ours: json!({
                 "device_memory_bytes": memory,
-                "decoded_by": decoded_by, "decode": decode, "encode": encode,
+                "decoded_by": decoded_by, "decoder_set_up": set_up, "decode": decode, "decode_linearity": linearity(&decode), "encode": encode,
                 "end_to_end": { "model": identity.id, "seconds": seconds, "clips_per_second": f64::from(self.clips) / seconds },
             }),
             peers,
@@ -294,6 +300,31 @@ impl Gpu {
     }
 }
 
+/// Milliseconds until a decoder of the device's has taken its first packet: a new device's, and one that was kept.
+fn decoder_set_up(index: u32, clips: &[PathBuf]) -> anyhow::Result<Value> {
+    let clip = clips.first().context("no clip")?;
+    let found = (0..5)
+        .map(|_| nexis_gpu::cuda::decoder_set_up(index, clip, 5))
+        .collect::<nexis_core::Result<Vec<_>>>()?;
+    let cold = found.iter().map(|set_up| set_up.cold).collect();
+    let warm = found.iter().flat_map(|set_up| set_up.warm.iter().copied()).collect();
+    Ok(json!({
+        "cold_ms": median_ms(cold), "warm_ms": median_ms(warm), "engines": nexis_gpu::cuda::decoder_engines(index)?,
+    }))
+}
+
+/// The middle one of some times.
+fn median_ms(mut times: Vec<Duration>) -> Option<f64> {
+    times.sort_unstable();
+    times.get(times.len() / 2).map(|time| time.as_secs_f64() * 1e3)
+}
+
+/// By threads: what was decoded in a second, over so many times what one thread decodes.
+fn linearity(decode: &BTreeMap<usize, f64>) -> BTreeMap<usize, f64> {
+    let one = decode.get(&1).copied().unwrap_or(f64::NAN);
+    decode.iter().map(|(threads, rate)| (*threads, rate / (*threads as f64 * one))).collect()
+}
+
 fn load(options: &EngineOptions) -> anyhow::Result<std::sync::Arc<dyn ImageText>> {
     Ok(options.load_model()?.0)
 }
@@ -353,8 +384,23 @@ fn show(found: &Found, out: &mut impl Write) -> io::Result<()> {
         .map(|(decoder, clips)| format!("{decoder} ({clips} clips)"))
         .collect();
     let decoders = decoders.join(" and ");
+    let (set_up, linear) = (ours("decoder_set_up"), ours("decode_linearity"));
+    match set_up.get("not_run") {
+        Some(why) => line("set-up", "ms", "NVIDIA's decoder", why)?,
+        None => {
+            for (what, key) in [("the first", "cold_ms"), ("a kept one", "warm_ms")] {
+                let who = format!("NVIDIA's decoder, {what}");
+                line("set-up", "ms", &who, set_up.get(key).unwrap_or(&Value::Null))?;
+            }
+            let engines = set_up.get("engines").filter(|engines| !engines.is_null()).cloned();
+            let engines = engines.unwrap_or_else(|| json!("the driver does not say"));
+            line("engines", "", "of NVIDIA's decoder, for H.264", &engines)?;
+        }
+    }
     for (threads, rate) in each(&ours("decode")) {
-        line("decode", "clips/s", &format!("nexis, {decoders}, {threads} threads"), &rate)?;
+        let linear = linear.get(&threads).and_then(Value::as_f64).unwrap_or(f64::NAN) * 100.0;
+        let who = format!("nexis, {decoders}, {threads} threads: {linear:.0} % of linear");
+        line("decode", "clips/s", &who, &rate)?;
     }
     for (model, rate) in each(&ours("encode")) {
         line("encode", "pictures/s", &format!("nexis, {model}"), &rate)?;
