@@ -69,25 +69,39 @@ KERNEL yuv_to_rgb(Yuv p, uint32_t turns, uint8_t *rgb) {
     for (int c = 0; c < 3; c++) rgb[at * 3 + c] = pixel[c];
 }
 
-// The taps of a resize along one axis: output `i` is the sum over `counts[i]` inputs from `starts[i]` on, with the weights
-// from `i * width` on. Mirrored in nexis-gpu/src/kernels/pixels.rs.
+// The taps of a resize along one axis: output `i` is the sum over `counts[i]` inputs from `starts[i]` on, of which the one `k`
+// places behind has the weight `weights[k * outputs + i]`, so that neighbours read neighbours. Mirrored in
+// nexis-gpu/src/kernels/pixels.rs.
 struct Taps {
     const uint32_t *starts;
     const uint32_t *counts;
     const int32_t *weights;
-    uint32_t width;
     uint32_t outputs;
 };
 
 #define PRECISION_BITS 22
 
-// `outputs` values of one colour from a line of packed RGB whose pixels are `step` bytes apart.
-__device__ inline uint8_t resized(const Taps &taps, uint32_t i, const uint8_t *line, uint64_t step) {
+// `SUMS` bytes of output `i`, each from the inputs that lie `step` bytes apart from where `lines` says for input 0 on: their
+// loads are on the way together, and share the weight.
+template <int SUMS>
+__device__ inline void resized(const Taps &taps, uint32_t i, const uint8_t *const (&lines)[SUMS], uint64_t step,
+                               uint8_t (&out)[SUMS]) {
     const uint32_t start = taps.starts[i], count = taps.counts[i];
-    const int32_t *weights = taps.weights + (uint64_t)i * taps.width;
-    int sum = 1 << (PRECISION_BITS - 1);
-    for (uint32_t k = 0; k < count; k++) sum += (int)line[(start + k) * step] * weights[k];
-    return to_byte(sum >> PRECISION_BITS);
+    const int32_t *weight = taps.weights + i;
+    uint64_t at = start * step;
+    int sums[SUMS];
+    for (int s = 0; s < SUMS; s++) sums[s] = 1 << (PRECISION_BITS - 1);
+    for (uint32_t k = 0; k < count; k++, weight += taps.outputs, at += step) {
+#pragma unroll
+        for (int s = 0; s < SUMS; s++) sums[s] += (int)lines[s][at] * *weight;
+    }
+    for (int s = 0; s < SUMS; s++) out[s] = to_byte(sums[s] >> PRECISION_BITS);
+}
+__device__ inline uint8_t resized(const Taps &taps, uint32_t i, const uint8_t *line, uint64_t step) {
+    const uint8_t *const lines[1] = {line};
+    uint8_t out[1];
+    resized(taps, i, lines, step, out);
+    return out[0];
 }
 
 // Pixels of a row that a block converts before it resizes them: 12 KB.
@@ -103,11 +117,24 @@ KERNEL rows_from_yuv(Yuv p, Taps taps, uint8_t *out) {
     for (uint32_t i = threadIdx.x; i < taps.outputs * 3; i += blockDim.x) to[i] = resized(taps, i / 3, row + i % 3, 3);
 }
 
-// The same from packed RGB.
-KERNEL rows_from_rgb(const uint8_t *rgb, uint32_t width, Taps taps, uint8_t *out) {
-    const uint8_t *row = rgb + (uint64_t)blockIdx.x * width * 3;
-    uint8_t *to = out + (uint64_t)blockIdx.x * taps.outputs * 3;
-    for (uint32_t i = threadIdx.x; i < taps.outputs * 3; i += blockDim.x) to[i] = resized(taps, i / 3, row + i % 3, 3);
+// Rows that a thread resizes at once.
+#define RESIZED_ROWS 4
+
+// The same from packed RGB. Blocks along x take RESIZED_ROWS rows, those along y values.
+KERNEL rows_from_rgb(const uint8_t *rgb, uint32_t width, uint32_t height, Taps taps, uint8_t *out) {
+    const uint32_t i = blockIdx.y * blockDim.x + threadIdx.x, first = blockIdx.x * RESIZED_ROWS;
+    if (i >= taps.outputs * 3) return;
+    const uint8_t *rows[RESIZED_ROWS];
+    uint8_t bytes[RESIZED_ROWS];
+    for (uint32_t r = 0; r < RESIZED_ROWS; r++) {
+        // Where there are fewer rows, the last again.
+        const uint32_t y = first + r < height ? first + r : height - 1;
+        rows[r] = rgb + (uint64_t)y * width * 3 + i % 3;
+    }
+    resized(taps, i / 3, rows, 3, bytes);
+    for (uint32_t r = 0; r < RESIZED_ROWS; r++) {
+        if (first + r < height) out[(uint64_t)(first + r) * taps.outputs * 3 + i] = bytes[r];
+    }
 }
 
 // Resizes the columns of `[.., width, 3]` and leaves bytes, `[taps.outputs, width, 3]`.
@@ -130,13 +157,18 @@ struct Tiles {
     // Tiles of one picture, and where each begins.
     uint32_t count;
     uint32_t left[8], top[8];
+    // Where a block keeps a line of patches, and these go out as whole vectors: bytes from a line of it to the next, an odd
+    // number of sixteens so that lines begin in different banks. And whether lines come in as whole vectors that no tap
+    // changes.
+    uint32_t kept, as_is;
 };
 
 // Resizes the columns, cuts the tiles and writes the input value of each byte, `[pictures * count, grid * grid, row]`.
 //
-// `levels` holds 3 * 256 values. A block takes a line of a tile, whose number is `blockIdx.y`.
+// `levels` holds 3 * 256 values. A block takes a line of a tile, whose number is `blockIdx.y`. For patches of any size, and
+// memory of any alignment.
 template <typename T>
-__device__ inline void columns_to_input(const uint8_t *rows, Taps taps, Tiles tiles, const float *levels, T *out) {
+__device__ inline void columns_to_input(const uint8_t *rows, const Taps &taps, const Tiles &tiles, const float *levels, T *out) {
     const uint32_t tile = blockIdx.y % tiles.count, picture = blockIdx.y / tiles.count, line = blockIdx.x;
     const uint32_t patch = tiles.patch;
     const uint8_t *from = rows + picture * tiles.picture;
@@ -161,12 +193,91 @@ __device__ inline void columns_to_input(const uint8_t *rows, Taps taps, Tiles ti
     }
 }
 
-KERNEL columns_to_input_f32(const uint8_t *rows, Taps taps, Tiles tiles, const float *levels, float *out) {
+// Bytes of the lines that a block keeps. Several blocks fit a multiprocessor.
+#define KEPT_BYTES 26624
+// Bytes of a line that a lane resizes at once.
+#define RESIZED_BYTES 4
+
+// The same by a block for each line of patches, `blockIdx.x`, which keeps its bytes before it writes it.
+template <typename T>
+__device__ inline void patches_to_input(const uint8_t *rows, const Taps &taps, const Tiles &tiles, const float *levels, T *out) {
+    __shared__ uint4 memory[KEPT_BYTES / sizeof(uint4)];
+    __shared__ T values[3 * 256];
+    uint8_t *const kept = (uint8_t *)memory;
+    const uint32_t tile = blockIdx.y % tiles.count, picture = blockIdx.y / tiles.count, patch = tiles.patch;
+    const uint32_t length = tiles.grid * patch * 3, top = tiles.top[tile] + blockIdx.x * patch;
+    const uint64_t step = (uint64_t)tiles.width * 3;
+    const uint8_t *from = rows + picture * tiles.picture + tiles.left[tile] * 3;
+    for (uint32_t i = threadIdx.x; i < 3 * 256; i += blockDim.x) values[i] = rounded<T>(levels[i]);
+    if (tiles.as_is) {
+        const uint32_t vectors = (length + 15) / 16;
+        for (uint32_t i = threadIdx.x; i < patch * vectors; i += blockDim.x) {
+            const uint32_t line = i / vectors, at = i % vectors * 16;
+            write_sixteen(kept + line * tiles.kept + at, read_sixteen(from + (top + line) * step + at));
+        }
+    } else {
+        for (uint32_t line = threadIdx.x / WARP; line < patch; line += blockDim.x / WARP) {
+            for (uint32_t at = threadIdx.x % WARP; at < length; at += RESIZED_BYTES * WARP) {
+                const uint8_t *columns[RESIZED_BYTES];
+                uint8_t bytes[RESIZED_BYTES];
+                for (uint32_t i = 0; i < RESIZED_BYTES; i++) {
+                    const uint32_t column = at + i * WARP;
+                    columns[i] = from + (column < length ? column : length - 1);
+                }
+                resized(taps, top + line, columns, step, bytes);
+                for (uint32_t i = 0; i < RESIZED_BYTES; i++) {
+                    if (at + i * WARP < length) kept[line * tiles.kept + at + i * WARP] = bytes[i];
+                }
+            }
+        }
+    }
+    __syncthreads();
+    // A thread has the same vector of several patches, so that it finds its place once.
+    const uint32_t vectors = tiles.row / EIGHT, used = 3 * patch * patch;
+    const uint32_t together = blockDim.x > vectors ? blockDim.x / vectors : 1;
+    T *to = out + ((uint64_t)blockIdx.y * tiles.grid + blockIdx.x) * tiles.grid * tiles.row;
+    for (uint32_t i = threadIdx.x; i < together * vectors; i += blockDim.x) {
+        const uint32_t place = i % vectors * EIGHT;
+        uint32_t channel = place / (patch * patch), line = place / patch % patch, column = place % patch;
+        uint32_t byte[EIGHT], level[EIGHT];
+#pragma unroll
+        for (uint32_t j = 0; j < EIGHT; j++) {
+            byte[j] = line * tiles.kept + column * 3 + channel;
+            level[j] = channel * 256;
+            if (++column < patch) continue;
+            column = 0;
+            if (++line < patch) continue;
+            line = 0;
+            channel++;
+        }
+        for (uint32_t at = i / vectors; at < tiles.grid; at += together) {
+            uint32_t words[EIGHT / 2] = {};
+#pragma unroll
+            for (uint32_t j = 0; j < EIGHT; j++) {
+                // Zeros stand behind a patch.
+                if (place + j >= used) continue;
+                words[j / 2] |= (uint32_t)values[level[j] + kept[byte[j] + at * patch * 3]].bits << j % 2 * 16;
+            }
+            write_sixteen(to + (uint64_t)at * tiles.row + place, {words[0], words[1], words[2], words[3]});
+        }
+    }
+}
+
+// Arguments that are indexed stay where a launch puts them.
+#define INPUT_SIZES const __grid_constant__ Taps taps, const __grid_constant__ Tiles tiles
+
+KERNEL columns_to_input_f32(const uint8_t *rows, INPUT_SIZES, const float *levels, float *out) {
     columns_to_input(rows, taps, tiles, levels, out);
 }
-KERNEL columns_to_input_bf16(const uint8_t *rows, Taps taps, Tiles tiles, const float *levels, Bf16 *out) {
+KERNEL columns_to_input_bf16(const uint8_t *rows, INPUT_SIZES, const float *levels, Bf16 *out) {
     columns_to_input(rows, taps, tiles, levels, out);
 }
-KERNEL columns_to_input_f16(const uint8_t *rows, Taps taps, Tiles tiles, const float *levels, Half *out) {
+KERNEL columns_to_input_f16(const uint8_t *rows, INPUT_SIZES, const float *levels, Half *out) {
     columns_to_input(rows, taps, tiles, levels, out);
+}
+KERNEL patches_to_input_bf16(const uint8_t *rows, INPUT_SIZES, const float *levels, Bf16 *out) {
+    patches_to_input(rows, taps, tiles, levels, out);
+}
+KERNEL patches_to_input_f16(const uint8_t *rows, INPUT_SIZES, const float *levels, Half *out) {
+    patches_to_input(rows, taps, tiles, levels, out);
 }

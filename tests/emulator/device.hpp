@@ -10,10 +10,11 @@
 #define __device__
 #define __global__
 #define __launch_bounds__(threads)
+#define __grid_constant__
 // A block's threads are fibres of one thread of the host, and blocks run one after another.
 #define __shared__ static thread_local
 
-struct uint4 {
+struct alignas(16) uint4 {
     uint32_t x, y, z, w;
 };
 

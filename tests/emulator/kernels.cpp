@@ -269,6 +269,7 @@ const Entry entries[] = {
     ENTRY(columns_to_bytes, false),
     ENTRY(columns_to_input_f32, false),
     BOTH(columns_to_input, false),
+    BOTH(patches_to_input, true),
     BY_WIDTH(embed_pictures),
     BY_WIDTH(embed_texts),
     BY_WIDTH(add_and_norm),

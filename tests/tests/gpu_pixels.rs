@@ -275,6 +275,7 @@ fn input_on_device<C: Compute>(
     patch: u32,
     row: u32,
     format: InputFormat,
+    shift: usize,
 ) -> Vec<u8> {
     let kernels = Kernels(device);
     let layout = TileLayout::new(frame.width, frame.height, spec.size).unwrap();
@@ -294,12 +295,15 @@ fn input_on_device<C: Compute>(
         .collect();
     let (source, levels) = (on(device, &frame.rgb), on(device, &levels));
     let rows = room(device, (layout.width() * frame.height * 3) as usize);
-    let out = room(device, values * if format == InputFormat::F32 { 4 } else { 2 });
+    let bytes = values * if format == InputFormat::F32 { 4 } else { 2 };
+    // The input begins `shift` bytes behind where memory begins.
+    let out = room(device, shift + bytes);
+    let out = C::span(&out).part(shift, bytes).unwrap();
     kernels.rows_from_rgb(C::span(&source), frame.height as usize, &across, C::span(&rows)).unwrap();
     let plan = TilePlan { size: spec.size, patch, row, width: layout.width(), corners };
     let (rows, levels) = (C::span(&rows), C::span(&levels));
-    kernels.columns_to_input(rows, 1, &down, &plan, levels, format, C::span(&out)).unwrap();
-    back(device, C::span(&out))
+    kernels.columns_to_input(rows, 1, &down, &plan, levels, format, out).unwrap();
+    back(device, out)
 }
 
 fn spec(size: u32) -> PreprocessSpec {
@@ -310,27 +314,42 @@ fn spec(size: u32) -> PreprocessSpec {
 fn the_networks_input_is_the_processors_to_the_bit<C: Compute>(open: impl Fn() -> C) {
     let device = open();
     for (width, height) in [(64, 64), (80, 45), (45, 80), (200, 31), (31, 200), (20, 33)] {
-        let frame = Frame {
-            width,
-            height,
-            pts_seconds: 0.0,
-            rgb: noise((width * height * 3) as usize, width).into(),
-        };
         // A whole tile, channel by channel; patches; patches that leave a rest, and rows that are filled up.
         for (size, patch, row) in [(32, 32, 3072), (32, 8, 192), (33, 8, 200), (28, 14, 592)] {
-            let resample = if size == 33 { Resample::Bilinear } else { Resample::Bicubic };
-            let spec = PreprocessSpec { resample, ..spec(size) };
-            let expected = expected_input(&spec, &frame, patch as usize, row as usize);
-            let at = format!("{width}x{height}, {size}/{patch}");
-            let found = input_on_device(&device, &spec, &frame, patch, row, InputFormat::F32);
-            let bits: Vec<u8> = expected.iter().flat_map(|x| x.to_le_bytes()).collect();
-            assert!(found == bits, "{at}");
-            for format in [Format::Bf16, Format::F16] {
-                let found = input_on_device(&device, &spec, &frame, patch, row, InputFormat::Short(format));
-                let bits: Vec<u8> = expected.iter().flat_map(|x| format.rounded(*x).to_le_bytes()).collect();
-                assert!(found == bits, "{at} {format:?}");
-            }
+            is_the_processors(&device, (width, height), (size, patch, row), 0);
         }
+    }
+    // Pictures that are not resized, of one tile and of three, in whole vectors and in others.
+    for frame in [(64, 64), (224, 64), (200, 64), (64, 130)] {
+        for network in [(64, 16, 768), (64, 14, 592)] {
+            is_the_processors(&device, frame, network, 0);
+        }
+    }
+    // Rows that are no whole vectors, that begin beside one, and more than a block keeps.
+    is_the_processors(&device, (80, 45), (28, 14, 588), 0);
+    is_the_processors(&device, (80, 45), (32, 8, 192), 4);
+    is_the_processors(&device, (64, 64), (120, 120, 43_200), 0);
+}
+
+fn is_the_processors<C: Compute>(
+    device: &C,
+    (width, height): (u32, u32),
+    (size, patch, row): (u32, u32, u32),
+    shift: usize,
+) {
+    let rgb = noise((width * height * 3) as usize, width).into();
+    let frame = Frame { width, height, pts_seconds: 0.0, rgb };
+    let resample = if size == 33 { Resample::Bilinear } else { Resample::Bicubic };
+    let spec = PreprocessSpec { resample, ..spec(size) };
+    let expected = expected_input(&spec, &frame, patch as usize, row as usize);
+    let at = format!("{width}x{height}, {size}/{patch}");
+    let found = input_on_device(device, &spec, &frame, patch, row, InputFormat::F32, shift);
+    let bits: Vec<u8> = expected.iter().flat_map(|x| x.to_le_bytes()).collect();
+    assert!(found == bits, "{at}");
+    for format in [Format::Bf16, Format::F16] {
+        let found = input_on_device(device, &spec, &frame, patch, row, InputFormat::Short(format), shift);
+        let bits: Vec<u8> = expected.iter().flat_map(|x| format.rounded(*x).to_le_bytes()).collect();
+        assert!(found == bits, "{at} {format:?}");
     }
 }
 
@@ -347,7 +366,7 @@ fn frames_of_the_fixtures_give_the_processors_input<C: Compute>(open: impl Fn() 
         let decoded = FfmpegDecoder::default().decode(clip, &request, &MediaLimits::default()).unwrap();
         let frame = &decoded.frames[0];
         let spec = spec(56);
-        let found = input_on_device(&device, &spec, frame, 14, 592, InputFormat::F32);
+        let found = input_on_device(&device, &spec, frame, 14, 592, InputFormat::F32, 0);
         let expected = expected_input(&spec, frame, 14, 592);
         assert!(found == expected.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>(), "{clip:?}");
         seen += 1;

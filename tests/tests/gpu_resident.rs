@@ -347,7 +347,7 @@ fn nothing_is_under_way_when_frames_are_let_go_of() {
     embedded(&load("quick_f32", [device.clone()]), &frames);
     assert!(!device.is_busy());
     // Rows were read from the copies, and then no input came of them.
-    let model = load("quick_f32", [device.lacking("columns_to_input_bf16")]);
+    let model = load("quick_f32", [device.lacking("patches_to_input_bf16")]);
     let error = model.encode_tiles(&frames, 16).unwrap_err().to_string();
     assert!(error.contains("lacks it") && !device.is_busy(), "{error}");
     drop(frames);

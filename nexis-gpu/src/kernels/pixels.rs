@@ -10,6 +10,10 @@ use crate::compute::{Argument, Compute, Format, Span};
 
 /// `ROW_PIXELS` of `pixels.cu`.
 pub const ROW_PIXELS: u32 = 4096;
+/// `RESIZED_ROWS` of `pixels.cu`.
+const RESIZED_ROWS: usize = 4;
+/// `KEPT_BYTES` of `pixels.cu`.
+const KEPT_BYTES: u32 = 26_624;
 
 /// `Yuv` of `pixels.cu`.
 #[repr(C)]
@@ -34,7 +38,6 @@ pub struct TapsArgument {
     starts: u64,
     counts: u64,
     weights: u64,
-    width: u32,
     outputs: u32,
 }
 
@@ -51,6 +54,8 @@ pub struct TilesArgument {
     count: u32,
     left: [u32; 8],
     top: [u32; 8],
+    kept: u32,
+    as_is: u32,
 }
 
 /// The chroma of a picture in device memory.
@@ -160,7 +165,6 @@ pub struct DeviceTaps<M> {
     memory: M,
     inputs: u32,
     outputs: u32,
-    width: u32,
 }
 
 impl<M> DeviceTaps<M> {
@@ -177,12 +181,15 @@ impl<M> DeviceTaps<M> {
         let taps = Taps::between(inputs, outputs, resample)?;
         let words = |values: &[usize]| values.iter().map(|&x| x as u32).collect::<Vec<_>>();
         let (starts, counts) = (words(taps.starts()), words(taps.counts()));
-        let weights = taps.weights().iter().map(|&w| w.cast_unsigned());
+        // The first weight of every output, the second of every one, ...
+        let width = taps.width();
+        let weights = (0..width).flat_map(|k| taps.weights().iter().skip(k).step_by(width));
+        let weights = weights.map(|&w| w.cast_unsigned());
         let bytes: Vec<u8> =
             starts.iter().chain(&counts).copied().chain(weights).flat_map(u32::to_le_bytes).collect();
         let memory = compute.allocate(bytes.len())?.ok_or_else(|| no_room("taps", bytes.len()))?;
         compute.upload(&bytes, C::span(&memory))?;
-        Ok(Self { memory, inputs, outputs, width: number("taps", taps.width())? })
+        Ok(Self { memory, inputs, outputs })
     }
 
     /// Samples that come out.
@@ -192,13 +199,7 @@ impl<M> DeviceTaps<M> {
 
     fn argument<C: Compute<Memory = M>>(&self) -> TapsArgument {
         let (starts, column) = (C::span(&self.memory).address(), u64::from(self.outputs) * 4);
-        TapsArgument {
-            starts,
-            counts: starts + column,
-            weights: starts + 2 * column,
-            width: self.width,
-            outputs: self.outputs,
-        }
+        TapsArgument { starts, counts: starts + column, weights: starts + 2 * column, outputs: self.outputs }
     }
 }
 
@@ -280,11 +281,15 @@ impl<C: Compute> Kernels<'_, C> {
         let arguments = [
             holds("RGB", rgb, &[height, taps.inputs as usize, 3], 1)?,
             Argument::U32(taps.inputs),
+            Argument::U32(number("rows", height)?),
             Argument::Taps(taps.argument::<C>()),
             holds("resized rows", out, &[height, taps.outputs as usize, 3], 1)?,
         ];
+        let values = (taps.outputs as usize * 3).div_ceil(THREADS as usize);
         // SAFETY: both hold what the taps read and write.
-        unsafe { self.launch("rows_from_rgb", [height, 1, 1], THREADS, &arguments) }
+        unsafe {
+            self.launch("rows_from_rgb", [height.div_ceil(RESIZED_ROWS), values, 1], THREADS, &arguments)
+        }
     }
 
     /// Resizes the columns of `[.., width, 3]`.
@@ -342,16 +347,19 @@ impl<C: Compute> Kernels<'_, C> {
             return Err(beyond(what));
         }
         let grid = plan.size / patch;
+        let (lines, step) = (u64::from(taps.inputs), u64::from(plan.width) * 3);
         let mut tiles = TilesArgument {
             size: plan.size,
             patch,
             grid,
             row: plan.row,
             width: plan.width,
-            picture: u64::from(plan.width) * u64::from(taps.inputs) * 3,
+            picture: step * lines,
             count: number(what, plan.corners.len())?,
             left: [0; 8],
             top: [0; 8],
+            kept: 0,
+            as_is: 0,
         };
         for (i, (left, top)) in plan.corners.iter().enumerate() {
             if let (Some(x), Some(y)) = (tiles.left.get_mut(i), tiles.top.get_mut(i)) {
@@ -359,9 +367,22 @@ impl<C: Compute> Kernels<'_, C> {
             }
         }
         let all = pictures.checked_mul(plan.corners.len()).ok_or_else(|| beyond(what))?;
-        let (kernel, bytes) = match format {
-            InputFormat::F32 => ("columns_to_input_f32", 4),
-            InputFormat::Short(format) => (named!(format, "columns_to_input"), 2),
+        // Lines of patches that a block can keep go out as whole vectors, and come in as such where nothing is resized.
+        let whole = |x: u64| x.is_multiple_of(16);
+        let kept = (grid * patch).saturating_mul(3).div_ceil(16) | 1;
+        let fits =
+            kept.checked_mul(16).and_then(|line| line.checked_mul(patch)).is_some_and(|n| n <= KEPT_BYTES);
+        let vectors = fits && plan.row.is_multiple_of(8) && whole(out.address());
+        if vectors {
+            let lefts = plan.corners.iter().all(|(left, _)| whole(u64::from(*left) * 3));
+            tiles.kept = kept * 16;
+            tiles.as_is =
+                (taps.inputs == taps.outputs && lefts && whole(step) && whole(rows.address())).into();
+        }
+        let (kernel, bytes, blocks) = match format {
+            InputFormat::F32 => ("columns_to_input_f32", 4, grid * patch),
+            InputFormat::Short(format) if vectors => (named!(format, "patches_to_input"), 2, grid),
+            InputFormat::Short(format) => (named!(format, "columns_to_input"), 2, grid * patch),
         };
         let arguments = [
             holds("rows", rows, &[pictures, taps.inputs as usize, plan.width as usize, 3], 1)?,
@@ -370,7 +391,8 @@ impl<C: Compute> Kernels<'_, C> {
             holds("levels", levels, &[3, 256], 4)?,
             holds("input", out, &[all, (grid * grid) as usize, plan.row as usize], bytes)?,
         ];
-        // SAFETY: the rows hold what the taps read, each tile lies within what comes out, and so do its patches.
-        unsafe { self.launch(kernel, [(grid * patch) as usize, all, 1], THREADS, &arguments) }
+        // SAFETY: the rows hold what the taps read, each tile lies within what comes out, and so do its patches; what a block
+        // keeps has room, and vectors are read and written where they may be: one that a line begins, the line ends.
+        unsafe { self.launch(kernel, [blocks as usize, all, 1], THREADS, &arguments) }
     }
 }
