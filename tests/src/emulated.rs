@@ -52,6 +52,7 @@ pub struct Emulated {
     uploaded: Arc<AtomicUsize>,
     busy: Arc<AtomicBool>,
     lacks: Option<&'static str>,
+    kernels: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 impl Emulated {
@@ -101,6 +102,11 @@ impl Emulated {
     #[must_use]
     pub fn lacking(&self, kernel: &'static str) -> Self {
         Self { lacks: Some(kernel), ..self.clone() }
+    }
+
+    /// Which kernels it has launched.
+    pub fn kernels(&self) -> Arc<Mutex<BTreeSet<&'static str>>> {
+        Arc::clone(&self.kernels)
     }
 
     fn is_whole(&self) -> Result<()> {
@@ -219,6 +225,7 @@ impl Compute for Emulated {
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
         self.is_whole()?;
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner).insert(launch.kernel);
         let internal = |why: &str| Error::Internal(format!("{}: {why}", launch.kernel));
         if self.lacks == Some(launch.kernel) {
             return Err(internal("the device lacks it"));

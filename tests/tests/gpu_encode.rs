@@ -700,6 +700,45 @@ device_tests!(
     attention_is_that_of_the_formula,
 );
 
+/// Which kernel takes rows shows in no bit of them, and so is asked for.
+#[test]
+fn rows_of_whole_vectors_take_the_kernels_that_move_them() {
+    let device = Emulated::default();
+    let kernels = device.kernels();
+    let model = load(device, &models().join("quick_f32"), options(Format::Bf16)).unwrap();
+    model.encode_image(&pictures(model.preprocess().size, 1)).unwrap();
+    model.encode_text(&TEXTS).unwrap();
+    let found: Vec<_> =
+        kernels.lock().unwrap().iter().copied().filter(|name| !name.starts_with("attend")).collect();
+    let expected = [
+        "add_and_norm_1_bf16",
+        "bias_and_activation_8_bf16",
+        "embed_pictures_1_bf16",
+        "embed_texts_1_bf16",
+        "patches_to_input_bf16",
+        "pick_8_bf16",
+    ];
+    assert_eq!(found, expected);
+    for (width, shift, expected) in [
+        (256, 0, "add_and_norm_1_f16"),
+        (264, 0, "add_and_norm_2_f16"),
+        (768, 0, "add_and_norm_3_f16"),
+        (1152, 0, "add_and_norm_5_f16"),
+        (1536, 0, "add_and_norm_6_f16"),
+        (1544, 0, "add_and_norm_f16"),
+        (772, 0, "add_and_norm_f16"),
+        (768, 8, "add_and_norm_f16"),
+    ] {
+        let device = Emulated::default();
+        let memory = device.allocate(width * 4 + shift).unwrap().unwrap();
+        let numbers = Emulated::span(&memory).part(shift, width * 4).unwrap();
+        let norm = NormSpans { weight: numbers, bias: numbers, eps: 0.0 };
+        let states = States { rows: Rows { items: 1, per: 1, width }, norm, x: numbers, h: numbers };
+        Kernels(&device).add_and_norm(Format::F16, numbers, numbers, &states).unwrap();
+        assert_eq!(device.kernels().lock().unwrap().first(), Some(&expected), "{width}, {shift}");
+    }
+}
+
 #[test]
 fn the_order_of_blocks_changes_no_bit() {
     for name in EACH_KIND {
