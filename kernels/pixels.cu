@@ -3,8 +3,8 @@
 // The formulas are those at the top of nexis-core/src/media/yuv.rs and nexis-core/src/media/resize.rs. Coefficients, taps
 // and the value of each byte come from there as numbers; nothing is computed twice.
 //
-// A picture takes two passes to the network: `rows_from_yuv` converts and resizes each row, `columns_to_input` resizes the columns,
-// cuts the tiles, and writes the network's input. `yuv_to_rgb` is for those who want the picture itself.
+// A picture takes two passes to the network: `rows_from_rgb` resizes each row, `columns_to_input` resizes the columns, cuts the tiles,
+// and writes the network's input. One that comes as YUV is converted before (`yuv_to_rgb`): evidence wants the picture itself.
 #include "common.cuh"
 
 // A picture as a decoder holds it, and the integers of its conversion. Mirrored in nexis-gpu/src/kernels/pixels.rs.
@@ -104,23 +104,10 @@ __device__ inline uint8_t resized(const Taps &taps, uint32_t i, const uint8_t *l
     return out[0];
 }
 
-// Pixels of a row that a block converts before it resizes them: 12 KB.
-#define ROW_PIXELS 4096
-
-// Converts a row and resizes it, `[height, taps.outputs, 3]`. One block a row; `width` is at most ROW_PIXELS.
-KERNEL rows_from_yuv(Yuv p, Taps taps, uint8_t *out) {
-    __shared__ uint8_t row[ROW_PIXELS * 3];
-    const uint32_t y = blockIdx.x;
-    for (uint32_t x = threadIdx.x; x < p.width; x += blockDim.x) convert(p, x, y, row + x * 3);
-    __syncthreads();
-    uint8_t *to = out + (uint64_t)y * taps.outputs * 3;
-    for (uint32_t i = threadIdx.x; i < taps.outputs * 3; i += blockDim.x) to[i] = resized(taps, i / 3, row + i % 3, 3);
-}
-
 // Rows that a thread resizes at once.
 #define RESIZED_ROWS 4
 
-// The same from packed RGB. Blocks along x take RESIZED_ROWS rows, those along y values.
+// Resizes the rows of packed RGB, `[height, taps.outputs, 3]`. Blocks along x take RESIZED_ROWS rows, those along y values.
 KERNEL rows_from_rgb(const uint8_t *rgb, uint32_t width, uint32_t height, Taps taps, uint8_t *out) {
     const uint32_t i = blockIdx.y * blockDim.x + threadIdx.x, first = blockIdx.x * RESIZED_ROWS;
     if (i >= taps.outputs * 3) return;

@@ -264,7 +264,6 @@ struct Entry {
         BOTH(name##_5, true), BOTH(name##_6, true)
 const Entry entries[] = {
     ENTRY(yuv_to_rgb, false),
-    ENTRY(rows_from_yuv, true),
     ENTRY(rows_from_rgb, false),
     ENTRY(columns_to_bytes, false),
     ENTRY(columns_to_input_f32, false),

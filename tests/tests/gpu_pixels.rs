@@ -1,6 +1,6 @@
 //! The kernels before the network, on an emulated device: every byte equals the processor's.
 
-use nexis_core::media::resize::{Resample, resample_rgb, resize_rgb};
+use nexis_core::media::resize::{Resample, resample_rgb};
 use nexis_core::media::tiles::{TileLayout, tiles};
 use nexis_core::media::yuv::{Chroma, Coefficients, Depth, Matrix, Plane, Yuv, rotate};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits};
@@ -230,25 +230,6 @@ fn resizes<C: Compute>(device: &C, edges: &[u32], resample: Resample) {
     }
 }
 
-fn conversion_and_rows_in_one_pass_give_the_same<C: Compute>(open: impl Fn() -> C) {
-    let device = open();
-    let kernels = Kernels(&device);
-    for picture in pictures().into_iter().step_by(3) {
-        let (width, height) = (picture.width, picture.height);
-        let rgb = picture.yuv().to_rgb().unwrap();
-        for to in [1, 20, width, 450] {
-            let taps = DeviceTaps::upload(&device, width, to, Resample::Bicubic).unwrap();
-            let found = picture.with_device(&device, |yuv| {
-                let out = room(&device, (to * height * 3) as usize);
-                kernels.rows_from_yuv(yuv, &taps, C::span(&out)).unwrap();
-                back(&device, C::span(&out))
-            });
-            let expected = resize_rgb(&rgb, width, height, to, height).unwrap();
-            assert!(found == expected, "{width} to {to} of {}", picture.name());
-        }
-    }
-}
-
 /// The input of a network of this shape, as the processor makes it: patch by patch, channel, line, column.
 fn expected_input(spec: &PreprocessSpec, frame: &Frame, patch: usize, row: usize) -> Vec<f32> {
     let grid = spec.size as usize / patch;
@@ -392,8 +373,6 @@ fn what_leaves_its_memory_is_refused_before_a_launch<C: Compute>(open: impl Fn()
         kernels.yuv_to_rgb(&DeviceYuv { stride: 32, ..*yuv }, 0, span).unwrap_err();
         kernels.yuv_to_rgb(&DeviceYuv { width: 0, ..*yuv }, 0, span).unwrap_err();
         kernels.yuv_to_rgb(&DeviceYuv { width: 35, ..*yuv }, 0, span).unwrap_err();
-        let taps = DeviceTaps::upload(&device, 32, 8, Resample::Bicubic).unwrap();
-        kernels.rows_from_yuv(yuv, &taps, span).unwrap_err();
     });
     let taps = DeviceTaps::upload(&device, 40, 20, Resample::Bicubic).unwrap();
     let memory = room(&device, 1 << 16);
@@ -423,7 +402,6 @@ device_tests!(
     colours_are_the_processors,
     every_value_of_luma_and_chroma_is_converted_as_on_the_processor,
     both_passes_of_a_resize_are_the_processors,
-    conversion_and_rows_in_one_pass_give_the_same,
     the_networks_input_is_the_processors_to_the_bit,
     frames_of_the_fixtures_give_the_processors_input,
     what_leaves_its_memory_is_refused_before_a_launch,

@@ -12,8 +12,7 @@ use crate::compute::{Argument, Compute, Launch, Product, Span};
 
 pub use attention::{Asking, MAX_HEAD};
 pub use pixels::{
-    DeviceChroma, DeviceTaps, DeviceYuv, InputFormat, ROW_PIXELS, TapsArgument, TilePlan, TilesArgument,
-    YuvArgument,
+    DeviceChroma, DeviceTaps, DeviceYuv, InputFormat, TapsArgument, TilePlan, TilesArgument, YuvArgument,
 };
 pub use rows::{NormSpans, Rows, States};
 

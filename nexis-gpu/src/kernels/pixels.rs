@@ -8,8 +8,6 @@ use nexis_core::{Error, Result};
 use super::{Kernels, THREADS, beyond, holds, named, no_room, number};
 use crate::compute::{Argument, Compute, Format, Span};
 
-/// `ROW_PIXELS` of `pixels.cu`.
-pub const ROW_PIXELS: u32 = 4096;
 /// `RESIZED_ROWS` of `pixels.cu`.
 const RESIZED_ROWS: usize = 4;
 /// `KEPT_BYTES` of `pixels.cu`.
@@ -192,11 +190,6 @@ impl<M> DeviceTaps<M> {
         Ok(Self { memory, inputs, outputs })
     }
 
-    /// Samples that come out.
-    pub const fn outputs(&self) -> u32 {
-        self.outputs
-    }
-
     fn argument<C: Compute<Memory = M>>(&self) -> TapsArgument {
         let (starts, column) = (C::span(&self.memory).address(), u64::from(self.outputs) * 4);
         TapsArgument { starts, counts: starts + column, weights: starts + 2 * column, outputs: self.outputs }
@@ -242,29 +235,6 @@ impl<C: Compute> Kernels<'_, C> {
         let grid = [width.div_ceil(THREADS as usize), height, 1];
         // SAFETY: the planes and the result hold what the size says; a thread writes the pixel that it reads.
         unsafe { self.launch("yuv_to_rgb", grid, THREADS, &arguments) }
-    }
-
-    /// Converts a picture and resizes its rows, `[height, taps.outputs(), 3]`.
-    ///
-    /// # Errors
-    /// As [`yuv_to_rgb`](Self::yuv_to_rgb); also above [`ROW_PIXELS`] columns.
-    pub fn rows_from_yuv(
-        &self,
-        yuv: &DeviceYuv<'_>,
-        taps: &DeviceTaps<C::Memory>,
-        out: Span<'_>,
-    ) -> Result<()> {
-        if yuv.width > ROW_PIXELS || taps.inputs != yuv.width {
-            return Err(Error::Internal(format!("rows of {} pixels for taps of {}", yuv.width, taps.inputs)));
-        }
-        let height = yuv.height as usize;
-        let arguments = [
-            Argument::Yuv(yuv.argument()?),
-            Argument::Taps(taps.argument::<C>()),
-            holds("resized rows", out, &[height, taps.outputs as usize, 3], 1)?,
-        ];
-        // SAFETY: as above; the row fits the block's memory, and the taps were made for its width.
-        unsafe { self.launch("rows_from_yuv", [height, 1, 1], THREADS, &arguments) }
     }
 
     /// Resizes the rows of `height` rows of packed RGB.
