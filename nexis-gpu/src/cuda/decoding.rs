@@ -2,14 +2,12 @@
 
 use std::ffi::{c_int, c_uint};
 use std::path::Path;
-use std::sync::Arc;
 
 use libloading::Library;
 use nexis_core::media::MediaLimits;
-use nexis_core::media::hardware::NvdecDecoder;
 use nexis_core::{Error, Result};
 
-use super::{Context, Cuda, failed, pictures, usable};
+use super::{Context, failed, nvdec, usable};
 use crate::device::DecoderSetUp;
 
 /// The library that decodes.
@@ -40,7 +38,7 @@ const _: () = assert!(size_of::<Capabilities>() == 88, "the size that the C stru
 /// # Errors
 /// As [`super::decoder`], and where the device does not take the clip.
 pub fn decoder_set_up(index: u32, clip: &Path, more: usize) -> Result<DecoderSetUp> {
-    let decoder = NvdecDecoder::open(index, Arc::new(pictures::Pictures::new(Cuda::open(index)?)))?;
+    let decoder = nvdec(index)?;
     let limits = MediaLimits::default();
     let one = || {
         decoder.set_up(clip, &limits).map_err(|why| failed(format_args!("cuda:{index}: its decoder"), why))

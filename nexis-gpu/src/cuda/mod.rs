@@ -135,11 +135,15 @@ pub fn memory_in_use(index: u32) -> Result<usize> {
 /// # Errors
 /// As [`usable`], and where FFmpeg was built without it.
 pub fn decoder(index: u32) -> Result<Arc<dyn MediaDecoder>> {
+    Ok(Arc::new(nvdec(index)?))
+}
+
+fn nvdec(index: u32) -> Result<NvdecDecoder> {
     let lanes = (0..LANES).map(|_| Cuda::for_pictures(index)).collect::<Result<Vec<_>>>()?;
     let free = result::mem_get_info().map_err(|e| failed(format!("cuda:{index}"), e))?.0;
     let pool = Pool::new(MOST_FOR_PICTURES.min(free / PART_FOR_PICTURES));
     let pictures = Arc::new(Pictures::new(lanes, Cuda::wait_for_default_stream, pool)?);
-    Ok(Arc::new(NvdecDecoder::open(index, pictures)?))
+    NvdecDecoder::open(index, pictures)
 }
 
 fn failed(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Error {
@@ -281,7 +285,7 @@ impl Cuda {
         let opened = Self::for_pictures(index)?;
         // Who computes hears at once that it cannot.
         *lock(&opened.products) = Some(Products::new(&opened.context)?);
-        *lock(&opened.staging) = Some(Staging::new(&opened.context)?);
+        *lock(&opened.staging) = Some(Arc::new(Staging::new(&opened.context)?));
         Ok(opened)
     }
 
