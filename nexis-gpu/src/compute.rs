@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use nexis_core::Result;
+use nexis_core::{Error, Result};
 
 use crate::kernels::{TapsArgument, TilesArgument, YuvArgument};
 
@@ -160,13 +160,29 @@ pub struct Product<'a> {
     pub depth: usize,
 }
 
-/// A device that computes. Work is done in the order in which it is asked for; only [`download`](Self::download) waits.
-pub trait Compute: Send + Sync + 'static {
+/// A queue of a device that computes. What is asked of it is done in that order; only [`download`](Self::download) and
+/// [`landed`](Self::landed) wait.
+pub trait Compute: Sized + Send + Sync + 'static {
     /// Memory of the device, freed when dropped.
     type Memory: Send + Sync;
 
+    /// Launches that were recorded.
+    type Recording: Send + Sync;
+
+    /// How far a queue had come.
+    type Mark: Send + Sync;
+
+    /// Memory of the processor that results come into.
+    type Landing: Send;
+
     /// What the device is, for evidence, for example `cuda:0 NVIDIA H100 80GB HBM3, cuBLASLt 13.1.0`.
     fn name(&self) -> String;
+
+    /// Another queue of the same device, with the same memory: what is asked of it is done beside what is asked of this one.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn beside(&self) -> Result<Self>;
 
     /// Memory whose contents are left open; `None` where the device has not got as much.
     ///
@@ -210,6 +226,36 @@ pub trait Compute: Send + Sync + 'static {
         Ok(bytes.into())
     }
 
+    /// Room for results of up to so many bytes.
+    ///
+    /// # Errors
+    /// Where there is none, or the device fails.
+    fn landing(&self, bytes: usize) -> Result<Self::Landing>;
+
+    /// Copies from the device without waiting.
+    ///
+    /// # Errors
+    /// Where there is not as much room, or the device fails.
+    fn land(&self, from: Span<'_>, to: &mut Self::Landing) -> Result<()>;
+
+    /// Waits for what was last sent to a landing.
+    ///
+    /// # Errors
+    /// Where the device fails; also for what was launched before.
+    fn landed<'a>(&self, landing: &'a mut Self::Landing) -> Result<&'a [u8]>;
+
+    /// Marks what was asked for so far.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn mark(&self) -> Result<Self::Mark>;
+
+    /// Has what is asked for from here on done after what is marked, of this queue or of another of the device.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn follow(&self, mark: &Self::Mark) -> Result<()>;
+
     /// Launches a kernel.
     ///
     /// # Safety
@@ -229,4 +275,24 @@ pub trait Compute: Send + Sync + 'static {
     /// Where the device refuses it.
     #[allow(unsafe_code)]
     unsafe fn product(&self, product: &Product<'_>) -> Result<()>;
+
+    /// Records what `pass` launches, instead of doing it; `None` where that does not succeed, after which all is as before. The
+    /// launches have been done once, so that nothing is loaded or chosen any more. They may not allocate, copy or mark, which fails
+    /// meanwhile, and nobody else asks anything of this queue until this returns: it might become a part of the recording.
+    fn record(&self, pass: &mut dyn FnMut() -> Result<()>) -> Option<Self::Recording>;
+
+    /// Does what was recorded on this device.
+    ///
+    /// # Safety
+    /// The memory that the recorded launches name is still there.
+    ///
+    /// # Errors
+    /// Where the device refuses it.
+    #[allow(unsafe_code)]
+    unsafe fn replay(&self, recording: &Self::Recording) -> Result<()>;
+}
+
+/// Says that something which waits or has effects of its own was asked for during a recording, which is a defect.
+pub fn is_recording(what: &str) -> Error {
+    Error::Internal(format!("{what} during a recording"))
 }

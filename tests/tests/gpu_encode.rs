@@ -17,6 +17,8 @@ use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::random_clip::{ClipShape, TowerShape, models, write_random_clip, write_random_siglip};
 use nexis_tests::{demo_model, device_tests};
 use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::Ordering;
 
 /// Least cosine of an embedding on a device with the exact one.
 const LEAST_COSINE: f64 = 0.999;
@@ -687,6 +689,8 @@ fn wanted_rows_are_picked<C: Compute>(open: impl Fn() -> C) {
 device_tests!(
     parts_arrive_one_behind_another_or_not_at_all,
     pictures_of_another_size_are_refused,
+    what_waits_or_copies_is_no_part_of_a_recording,
+    results_land_behind_what_was_asked_before,
     activations_of_all_numbers_are_those_of_the_formulas,
     activations_are_added_to_their_bias,
     sums_and_norms_are_those_of_the_formula,
@@ -782,6 +786,190 @@ fn halved(name: &str) {
     assert!(bits(&tight.encode_image(&pictures).unwrap()) == bits(&expected));
     let (none, _) = memory(Emulated::with_room(full.weights / 2));
     assert!(none.err().unwrap().to_string().contains("there is no room"));
+}
+
+/// Bits of pictures and texts, each in three calls: the first is launched step by step, the next recorded.
+fn three_times(model: &ClipModel) -> Vec<Vec<u32>> {
+    let pictures = pictures(model.preprocess().size, 12);
+    let each = |i: usize| {
+        // Others each time, so that what a recording reads is what was uploaded last.
+        let (pictures, texts) = (&pictures[i..i + 3], [TEXTS[i], TEXTS[i + 1]]);
+        let tiles = frame_of(&pictures[0]);
+        let found = [model.encode_image(pictures), model.encode_text(&texts)].map(Result::unwrap);
+        let tiles = model.encode_tiles(&[tiles], 16).unwrap();
+        found.iter().chain([&tiles]).flat_map(bits).collect()
+    };
+    (0..3).map(each).collect()
+}
+
+/// The whole of a picture as a frame that is wider than high.
+fn frame_of(picture: &Crop) -> Frame {
+    let (width, height) = (picture.size, picture.size / 2);
+    let rgb = picture.rgb[..(width * height * 3) as usize].into();
+    Frame { width, height, pts_seconds: 0.0, rgb }
+}
+
+#[test]
+fn a_recorded_pass_gives_the_bits_of_its_launches() {
+    for name in EACH_KIND {
+        let [recording, launching] = [Emulated::default(), Emulated::without_recordings()];
+        let replays = [recording.replays(), launching.replays()];
+        let directory = models().join(name);
+        let recording = load(recording, &directory, options(Format::Bf16)).unwrap();
+        let launching = load(launching, &directory, options(Format::Bf16)).unwrap();
+        assert!(three_times(&recording) == three_times(&launching), "{name}");
+        // Of pictures the first pass of six was launched, of texts the first of three. One slot served them all.
+        assert_eq!(replays.map(|count| count.load(Ordering::SeqCst)), [5 + 2, 0], "{name}");
+    }
+}
+
+fn what_waits_or_copies_is_no_part_of_a_recording<C: Compute>(open: impl Fn() -> C) {
+    let compute = open();
+    let (from, to) = (on(&compute, 0..64), on(&compute, 100..164));
+    let bytes = |memory| {
+        let mut bytes = [0; 64];
+        compute.download(C::span(memory), &mut bytes).unwrap();
+        bytes
+    };
+    let before = bytes(&to);
+    let (mut landing, mark) = (compute.landing(64).unwrap(), compute.mark().unwrap());
+    let mut found = Vec::new();
+    let recording = compute.record(&mut || {
+        found.push(compute.allocate(64).map(|_| ()));
+        found.push(compute.upload(&[1], C::span(&to)));
+        found.push(compute.download(C::span(&from), &mut [0]));
+        found.push(compute.land(C::span(&from), &mut landing));
+        found.push(compute.mark().map(|_| ()));
+        found.push(compute.follow(&mark));
+        Ok(())
+    });
+    assert_eq!(found.len(), 6);
+    assert!(found.iter().all(|found| matches!(found, Err(Error::Internal(_)))), "{found:?}");
+    drop(recording);
+    // A pass that fails is not recorded, and leaves the device as it was.
+    assert!(compute.record(&mut || Err(Error::Internal("no pass".to_owned()))).is_none());
+    assert_eq!(bytes(&to), before);
+    compute.upload(&[9; 64], C::span(&to)).unwrap();
+    assert_eq!(bytes(&to), [9; 64]);
+}
+
+fn results_land_behind_what_was_asked_before<C: Compute>(open: impl Fn() -> C) {
+    let compute = open();
+    let beside = compute.beside().unwrap();
+    let memory = on(&compute, 0..200);
+    let mut landings = [200, 200, 5].map(|bytes| compute.landing(bytes).unwrap());
+    let [first, second, small] = &mut landings;
+    compute.land(C::span(&memory), first).unwrap();
+    assert!(matches!(compute.land(C::span(&memory), small), Err(Error::Internal(_))));
+    // Another queue writes behind the mark, and this one reads behind that.
+    beside.follow(&compute.mark().unwrap()).unwrap();
+    beside.upload(&[7; 200], C::span(&memory)).unwrap();
+    compute.follow(&beside.mark().unwrap()).unwrap();
+    compute.land(C::span(&memory), second).unwrap();
+    compute.land(C::span(&memory).part(3, 5).unwrap(), small).unwrap();
+    assert_eq!(compute.landed(second).unwrap(), [7; 200]);
+    assert_eq!(compute.landed(first).unwrap(), (0..200).collect::<Vec<u8>>());
+    assert_eq!(compute.landed(small).unwrap(), [7; 5]);
+    // As often as it is asked for, and anew.
+    assert_eq!(compute.landed(first).unwrap().len(), 200);
+    compute.land(C::span(&memory).part(0, 2).unwrap(), first).unwrap();
+    assert_eq!(compute.landed(first).unwrap(), [7; 2]);
+}
+
+/// Which of its queues an emulated device puts off.
+const LATE: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
+
+#[test]
+fn batches_under_way_at_once_give_the_bits_of_each_alone() {
+    for name in EACH_KIND {
+        let directory = models().join(name);
+        let alone = load(Emulated::default(), &directory, options(Format::Bf16)).unwrap();
+        let pictures = pictures(alone.preprocess().size, 24);
+        let frames: Vec<Frame> = pictures[..9].iter().map(frame_of).collect();
+        let one = |crop: &Crop| bits(&alone.encode_image(std::slice::from_ref(crop)).unwrap());
+        let expected: Vec<u32> = pictures.iter().flat_map(one).collect();
+        let one = |frame: &Frame| bits(&alone.encode_tiles(std::slice::from_ref(frame), 16).unwrap());
+        let tiles: Vec<u32> = frames.iter().flat_map(one).collect();
+        let read: Vec<u32> =
+            TEXTS.iter().flat_map(|text| bits(&alone.encode_text(&[text]).unwrap())).collect();
+        for (first, beside) in LATE {
+            let what = format!("{name}, late: {first}, {beside}");
+            let model = load(Emulated::late(first, beside), &directory, options(Format::Bf16)).unwrap();
+            for _ in 0..2 {
+                assert!(bits(&model.encode_image(&pictures).unwrap()) == expected, "{what}");
+                assert!(bits(&model.encode_tiles(&frames, 16).unwrap()) == tiles, "{what}");
+                assert!(bits(&model.encode_text(&TEXTS).unwrap()) == read, "{what}");
+            }
+            let together = Barrier::new(4);
+            std::thread::scope(|scope| {
+                for at in 0..4 {
+                    let (model, what, together) = (&model, &what, &together);
+                    let (pictures, expected, frames, tiles, read) =
+                        (&pictures, &expected, &frames, &tiles, &read);
+                    scope.spawn(move || {
+                        together.wait();
+                        let (some, columns) = (&pictures[at * 3..], expected.len() / pictures.len());
+                        let found = bits(&model.encode_image(some).unwrap());
+                        assert!(found == expected[at * 3 * columns..], "{what}");
+                        assert!(bits(&model.encode_tiles(frames, 16).unwrap()) == *tiles, "{what}");
+                        assert!(bits(&model.encode_text(&TEXTS).unwrap()) == *read, "{what}");
+                    });
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn whatever_fails_within_a_call_leaves_the_next_its_room() {
+    let directory = models().join("quick_f32");
+    for (first, beside) in LATE {
+        let device = Emulated::late(first, beside);
+        let fuse = device.fuse();
+        let model = load(device, &directory, options(Format::Bf16)).unwrap();
+        let pictures = pictures(model.preprocess().size, 18);
+        let expected = bits(&model.encode_image(&pictures).unwrap());
+        let mut failures = 0;
+        for ask in (1..).step_by(4) {
+            fuse.store(ask, Ordering::SeqCst);
+            let found = model.encode_image(&pictures);
+            let left = fuse.swap(0, Ordering::SeqCst);
+            match found {
+                Ok(found) => {
+                    assert!(left > 0 && bits(&found) == expected, "{ask}");
+                    break;
+                }
+                Err(error) => assert!(error.to_string().contains("fallen off the bus"), "{error}"),
+            }
+            failures += 1;
+            assert!(bits(&model.encode_image(&pictures).unwrap()) == expected, "behind {ask}");
+        }
+        // Every batch asks for several things.
+        assert!(failures > 5, "{failures}");
+    }
+}
+
+#[test]
+fn a_pass_that_breaks_off_leaves_nothing_to_the_next() {
+    for name in EACH_KIND {
+        let device = Emulated::default();
+        let broken = device.broken();
+        let model = load(device, &models().join(name), options(Format::Bf16)).unwrap();
+        let unbroken = load(Emulated::default(), &models().join(name), options(Format::Bf16)).unwrap();
+        let pictures = pictures(model.preprocess().size, 12);
+        // Before the first pass, before a recording, and once there is one.
+        for times in 0..4 {
+            broken.store(true, Ordering::SeqCst);
+            assert!(model.encode_image(&pictures).is_err() && model.encode_text(&TEXTS).is_err());
+            assert!(model.encode_tiles(&[frame_of(&pictures[0])], 16).is_err());
+            broken.store(false, Ordering::SeqCst);
+            let found = model.encode_image(&pictures[times..]).unwrap();
+            assert!(bits(&found) == bits(&unbroken.encode_image(&pictures[times..]).unwrap()), "{name}");
+            let texts = &TEXTS[times..];
+            let found = model.encode_text(texts).unwrap();
+            assert!(bits(&found) == bits(&unbroken.encode_text(texts).unwrap()), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -7,11 +7,15 @@
 
 mod decoding;
 mod landing;
+mod mark;
 mod products;
+mod recording;
+mod results;
 mod staging;
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{DriverError, result, sys};
@@ -20,14 +24,17 @@ use nexis_core::media::hardware::NvdecDecoder;
 use nexis_core::model::towers::{Blueprint, Towers};
 use nexis_core::{Error, Result};
 
-use crate::compute::{Compute, Launch, Product, Span};
+use crate::compute::{Compute, Launch, Product, Span, is_recording};
 use crate::device::{self, CudaDevice};
 use crate::encode::{DeviceTowers, EncodeOptions, MemoryUse};
 use crate::parts;
 use crate::pictures::Pictures;
 use crate::resident::Pool;
 use landing::Landing;
+use mark::Mark;
 use products::Products;
+use recording::Recording;
+use results::Results;
 use staging::Staging;
 
 pub use decoding::{decoder_engines, decoder_set_up};
@@ -146,6 +153,16 @@ fn nvdec(index: u32) -> Result<NvdecDecoder> {
     NvdecDecoder::open(index, pictures)
 }
 
+/// An event for whoever waits for a copy. They sleep: what stands before it may take milliseconds, in which others decode.
+fn waited_for() -> Result<sys::CUevent, DriverError> {
+    let flags = sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC as u32
+        | sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
+    let mut event = std::ptr::null_mut();
+    // SAFETY: the result has room for the event.
+    unsafe { sys::cuEventCreate(&raw mut event, flags) }.result()?;
+    Ok(event)
+}
+
 fn failed(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Error {
     Error::Unavailable { what: what.to_string(), why: error.to_string() }
 }
@@ -161,22 +178,33 @@ pub struct Cuda {
     library: products::Version,
 }
 
-/// A device's primary context, the stream and the loaded kernels.
-struct Context {
+/// A device's primary context and the loaded kernels.
+struct Primary {
     device: CudaDevice,
     handle: sys::CUdevice,
     context: sys::CUcontext,
-    stream: sys::CUstream,
     modules: Vec<sys::CUmodule>,
     functions: Mutex<HashMap<&'static str, sys::CUfunction>>,
 }
 
+/// The same with a stream.
+struct Context {
+    primary: Arc<Primary>,
+    stream: sys::CUstream,
+    /// Whether the stream records at the moment.
+    recording: AtomicBool,
+}
+
 // SAFETY: the driver's handles may be used from any thread once the context is current there, which `enter` sees to.
-unsafe impl Send for Context {}
+unsafe impl Send for Primary {}
 // SAFETY: as above; the driver locks what it shares.
+unsafe impl Sync for Primary {}
+// SAFETY: as for `Primary`.
+unsafe impl Send for Context {}
+// SAFETY: as for `Primary`.
 unsafe impl Sync for Context {}
 
-impl Context {
+impl Primary {
     fn open(device: CudaDevice) -> Result<Arc<Self>> {
         let what = format!("cuda:{}", device.index);
         let fail = |error: DriverError| failed(&what, error);
@@ -194,16 +222,8 @@ impl Context {
         // SAFETY: the device was just given by the driver; what is retained is released when `opened` is dropped, also
         // where a later step fails.
         let context = unsafe { result::primary_ctx::retain(handle) }.map_err(fail)?;
-        let mut opened = Self {
-            device,
-            handle,
-            context,
-            stream: std::ptr::null_mut(),
-            modules: Vec::new(),
-            functions: Mutex::default(),
-        };
+        let mut opened = Self { device, handle, context, modules: Vec::new(), functions: Mutex::default() };
         opened.enter()?;
-        opened.stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(fail)?;
         for image in [PIXELS.0.as_ptr(), ROWS.0.as_ptr(), ATTENTION.0.as_ptr()] {
             // SAFETY: a file that nvcc made, whole, which says its own length.
             opened.modules.push(unsafe { result::module::load_data(image.cast()) }.map_err(fail)?);
@@ -242,20 +262,59 @@ impl Context {
     }
 }
 
-impl Drop for Context {
+impl Drop for Primary {
     fn drop(&mut self) {
         // Nothing can be done about a failure here, and the driver cleans up behind a process.
         let _ = self.enter();
         // SAFETY: each was made by `open`, and nothing that uses them outlives `self`.
         unsafe {
-            if !self.stream.is_null() {
-                let _ = result::stream::synchronize(self.stream);
-                let _ = result::stream::destroy(self.stream);
-            }
             for module in self.modules.drain(..) {
                 let _ = result::module::unload(module);
             }
             let _ = result::primary_ctx::release(self.handle);
+        }
+    }
+}
+
+impl Context {
+    fn open(device: CudaDevice) -> Result<Arc<Self>> {
+        Self::of(Primary::open(device)?)
+    }
+
+    /// Another stream of the same context.
+    fn of(primary: Arc<Primary>) -> Result<Arc<Self>> {
+        primary.enter()?;
+        // What FFmpeg does on the default stream is not waited for, and does not wait.
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
+            .map_err(|e| failed(primary.label(), e))?;
+        Ok(Arc::new(Self { primary, stream, recording: AtomicBool::new(false) }))
+    }
+
+    /// Makes the context current on this thread.
+    fn enter(&self) -> Result<()> {
+        self.primary.enter()
+    }
+
+    /// The same for what has no place in a recording.
+    fn enter_outside_of_recordings(&self, what: &str) -> Result<()> {
+        if self.recording.load(Ordering::SeqCst) {
+            return Err(is_recording(what));
+        }
+        self.enter()
+    }
+
+    fn label(&self) -> String {
+        self.primary.label()
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let _ = self.enter();
+        // SAFETY: made by `of`, and nothing that uses it outlives `self`.
+        unsafe {
+            let _ = result::stream::synchronize(self.stream);
+            let _ = result::stream::destroy(self.stream);
         }
     }
 }
@@ -313,7 +372,7 @@ fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn allocate(context: &Arc<Context>, bytes: usize) -> Result<Option<CudaMemory>> {
-    context.enter()?;
+    context.enter_outside_of_recordings("an allocation")?;
     if bytes == 0 {
         return Ok(Some(CudaMemory { context: Arc::clone(context), address: 0, bytes }));
     }
@@ -327,9 +386,20 @@ fn allocate(context: &Arc<Context>, bytes: usize) -> Result<Option<CudaMemory>> 
 
 impl Compute for Cuda {
     type Memory = CudaMemory;
+    type Recording = Recording;
+    type Mark = Mark;
+    type Landing = Results;
 
     fn name(&self) -> String {
-        format!("{} {}, cuBLASLt {}", self.context.label(), self.context.device.name, self.library)
+        format!("{} {}, cuBLASLt {}", self.context.label(), self.context.primary.device.name, self.library)
+    }
+
+    fn beside(&self) -> Result<Self> {
+        let context = Context::of(Arc::clone(&self.context.primary))?;
+        let landing = Mutex::new(Landing::new(&context));
+        // One for all queues of a device.
+        let staging = Mutex::new(lock(&self.staging).clone());
+        Ok(Self { context, products: Mutex::default(), staging, landing, library: self.library })
     }
 
     fn allocate(&self, bytes: usize) -> Result<Option<CudaMemory>> {
@@ -338,7 +408,7 @@ impl Compute for Cuda {
 
     fn reaches(&self, memory: &CudaMemory) -> bool {
         // A device has one primary context, which all of ours are.
-        let at = |context: &Context| (context.handle, context.context);
+        let at = |context: &Context| (context.primary.handle, context.primary.context);
         at(&self.context) == at(&memory.context)
     }
 
@@ -349,6 +419,7 @@ impl Compute for Cuda {
 
     fn upload_parts(&self, parts: &[&[u8]], to: Span<'_>) -> Result<()> {
         let bytes = parts::fitting(parts, to)?;
+        self.context.enter_outside_of_recordings("an upload")?;
         let staging = {
             let mut staging = lock(&self.staging);
             match &*staging {
@@ -357,14 +428,14 @@ impl Compute for Cuda {
             }
         };
         // SAFETY: the span has room for them.
-        unsafe { staging.upload(parts, bytes, to.address()) }
+        unsafe { staging.upload(&self.context, parts, bytes, to.address()) }
     }
 
     fn download(&self, from: Span<'_>, bytes: &mut [u8]) -> Result<()> {
         if bytes.len() > from.bytes() {
             return Err(Error::Internal("a download beyond its memory".to_owned()));
         }
-        self.context.enter()?;
+        self.context.enter_outside_of_recordings("a download")?;
         let fail = |e| failed(format!("{}: what was asked of it before", self.context.label()), e);
         let stream = self.context.stream;
         // SAFETY: both have as many bytes, and the copy is waited for, also where it failed.
@@ -375,8 +446,28 @@ impl Compute for Cuda {
         }
     }
 
+    fn landing(&self, bytes: usize) -> Result<Results> {
+        Results::new(&self.context, bytes)
+    }
+
+    fn land(&self, from: Span<'_>, to: &mut Results) -> Result<()> {
+        to.begin(&self.context, from)
+    }
+
+    fn landed<'a>(&self, landing: &'a mut Results) -> Result<&'a [u8]> {
+        landing.wait()
+    }
+
+    fn mark(&self) -> Result<Mark> {
+        Mark::here(&self.context)
+    }
+
+    fn follow(&self, mark: &Mark) -> Result<()> {
+        mark.precede(&self.context)
+    }
+
     fn fetch(&self, from: Span<'_>) -> Result<Arc<[u8]>> {
-        self.context.enter()?;
+        self.context.enter_outside_of_recordings("a download")?;
         let landed = lock(&self.landing).fetch(from.address(), from.bytes());
         landed.unwrap_or_else(|| {
             let mut bytes = vec![0; from.bytes()];
@@ -387,7 +478,7 @@ impl Compute for Cuda {
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
         self.context.enter()?;
-        let function = self.context.function(launch.kernel)?;
+        let function = self.context.primary.function(launch.kernel)?;
         let mut pointers: Vec<*mut c_void> = launch.arguments.iter().map(|a| a.pointer()).collect();
         let [x, y, z] = launch.grid;
         // SAFETY: handed on to the caller; the driver copies the arguments before it returns.
@@ -407,5 +498,14 @@ impl Compute for Cuda {
         };
         // SAFETY: handed on to the caller.
         unsafe { products.run(&self.context, product) }
+    }
+
+    fn record(&self, pass: &mut dyn FnMut() -> Result<()>) -> Option<Recording> {
+        Recording::of(&self.context, pass)
+    }
+
+    unsafe fn replay(&self, recording: &Recording) -> Result<()> {
+        // SAFETY: handed on to the caller.
+        unsafe { recording.launch(&self.context) }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cudarc::driver::{DriverError, result, sys};
 use nexis_core::{Error, Result};
 
-use super::{Context, failed};
+use super::{Context, failed, waited_for};
 use crate::parts;
 
 /// Bytes of a piece: long enough that its own cost does not show, and short enough that the first is on its way soon.
@@ -50,7 +50,7 @@ impl Staging {
             filling: processors.min(FILLING),
         };
         for _ in 0..PIECES {
-            let copied = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(fail)?;
+            let copied = waited_for().map_err(fail)?;
             // SAFETY: freed once, by `drop`, where it was given.
             let memory = unsafe { result::malloc_host(PIECE, 0) };
             // The event is kept in either case, so that it is destroyed.
@@ -61,18 +61,24 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Copies the parts, `bytes` bytes, to an address of the device.
+    /// Copies the parts, `bytes` bytes, to an address of the device, in the order of a context's stream.
     ///
     /// # Safety
     /// The device has room for them there.
-    pub(super) unsafe fn upload(&self, parts: &[&[u8]], bytes: usize, to: u64) -> Result<()> {
+    pub(super) unsafe fn upload(
+        &self,
+        context: &Context,
+        parts: &[&[u8]],
+        bytes: usize,
+        to: u64,
+    ) -> Result<()> {
         let pieces = bytes.div_ceil(PIECE);
         // Half as many threads as pieces: one that has a single piece to fill is begun for little.
         parts::by_several(self.filling.min(pieces / 2), pieces, |piece| {
             let at = piece * PIECE;
             let length = PIECE.min(bytes - at);
             // SAFETY: handed on to the caller.
-            unsafe { self.send(|staged| parts::gather(parts, at, staged), length, to + at as u64) }
+            unsafe { self.send(context, |staged| parts::gather(parts, at, staged), length, to + at as u64) }
         })
     }
 
@@ -80,9 +86,15 @@ impl Staging {
     ///
     /// # Safety
     /// The device has room for `length` bytes, at most [`PIECE`], at `to`.
-    unsafe fn send(&self, fill: impl FnOnce(&mut [u8]), length: usize, to: u64) -> Result<()> {
-        let fail = |e: DriverError| failed(format!("{}: an upload", self.context.label()), e);
-        self.context.enter()?;
+    unsafe fn send(
+        &self,
+        context: &Context,
+        fill: impl FnOnce(&mut [u8]),
+        length: usize,
+        to: u64,
+    ) -> Result<()> {
+        let fail = |e: DriverError| failed(format!("{}: an upload", context.label()), e);
+        context.enter()?;
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % PIECES;
         let Some(piece) = self.pieces.get(turn) else {
             return Err(Error::Internal("a piece of page-locked memory is missing".to_owned()));
@@ -95,8 +107,8 @@ impl Staging {
             result::event::synchronize(piece.copied).map_err(fail)?;
             let staged = std::slice::from_raw_parts_mut(piece.memory, length);
             fill(staged);
-            result::memcpy_htod_async(to, staged, self.context.stream).map_err(fail)?;
-            result::event::record(piece.copied, self.context.stream).map_err(fail)
+            result::memcpy_htod_async(to, staged, context.stream).map_err(fail)?;
+            result::event::record(piece.copied, context.stream).map_err(fail)
         }
     }
 }

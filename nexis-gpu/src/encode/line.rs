@@ -1,5 +1,5 @@
-//! Calls of several threads in one batch: while one batch is computed, those who come wait in a line, and whoever is free next
-//! computes for as many of them as fit. Nobody waits for a batch to fill up, and no result depends on who was beside it.
+//! Calls of several threads in one batch: while as many batches are computed as may be at once, those who come wait in a line, and
+//! whoever is free next computes for as many of them as fit. Nobody waits for a batch to fill up, and no result depends on who was beside it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,8 @@ use nexis_core::{Error, Result};
 pub(super) struct Line<T, R> {
     state: Mutex<State<T, R>>,
     changed: Condvar,
+    /// Batches that are computed at once.
+    at_once: usize,
 }
 
 struct State<T, R> {
@@ -17,14 +19,7 @@ struct State<T, R> {
     /// Number, work and how much of a batch it takes.
     waiting: VecDeque<(u64, T, usize)>,
     done: HashMap<u64, Result<R>>,
-    busy: bool,
-}
-
-impl<T, R> Default for Line<T, R> {
-    fn default() -> Self {
-        let state = State { next: 0, waiting: VecDeque::new(), done: HashMap::new(), busy: false };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
-    }
+    busy: usize,
 }
 
 /// Frees the line, and answers whoever was not answered, also where the computation panics.
@@ -36,7 +31,7 @@ struct Turn<'a, T, R> {
 impl<T, R> Drop for Turn<'_, T, R> {
     fn drop(&mut self) {
         let mut state = self.line.lock();
-        state.busy = false;
+        state.busy -= 1;
         for number in self.numbers.drain(..) {
             state.done.insert(number, Err(Error::Internal("a batch broke off".to_owned())));
         }
@@ -45,6 +40,11 @@ impl<T, R> Drop for Turn<'_, T, R> {
 }
 
 impl<T, R> Line<T, R> {
+    pub(super) fn new(at_once: usize) -> Self {
+        let state = State { next: 0, waiting: VecDeque::new(), done: HashMap::new(), busy: 0 };
+        Self { state: Mutex::new(state), changed: Condvar::new(), at_once: at_once.max(1) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T, R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,11 +66,11 @@ impl<T, R> Line<T, R> {
             if let Some(result) = state.done.remove(&number) {
                 return result;
             }
-            if state.busy {
+            if state.busy == self.at_once {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            state.busy = true;
+            state.busy += 1;
             let (mut turn, mut batch, mut taken) = (Turn { line: self, numbers: Vec::new() }, Vec::new(), 0);
             while let Some((_, _, size)) = state.waiting.front()
                 && (batch.is_empty() || taken + size <= most)
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn each_gets_its_own_and_those_who_wait_go_together() {
-        let (line, begun, batches) = (Line::default(), AtomicBool::new(false), AtomicUsize::new(0));
+        let (line, begun, batches) = (Line::new(1), AtomicBool::new(false), AtomicUsize::new(0));
         let compute = |batch: Vec<u32>| {
             batches.fetch_add(1, Ordering::SeqCst);
             assert!(batch.len() <= 4, "{batch:?}");
@@ -140,8 +140,37 @@ mod tests {
     }
 
     #[test]
+    fn two_batches_are_computed_at_once_and_no_more() {
+        let (line, together) = (Line::new(2), std::sync::Barrier::new(2));
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let compute = |batch: Vec<u32>| {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // The first waits for another beside it.
+            if batch.iter().all(|x| *x < 2) {
+                together.wait();
+            }
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(batch)
+        };
+        std::thread::scope(|scope| {
+            for x in 0..2 {
+                let (line, compute) = (&line, &compute);
+                scope.spawn(move || assert_eq!(line.submit(x, 1, 1, compute).unwrap(), x));
+            }
+        });
+        std::thread::scope(|scope| {
+            for x in 2..20 {
+                let (line, compute) = (&line, &compute);
+                scope.spawn(move || assert_eq!(line.submit(x, 1, 4, compute).unwrap(), x));
+            }
+        });
+        assert_eq!(most.into_inner(), 2);
+        assert_eq!(line.lock().busy, 0);
+    }
+
+    #[test]
     fn a_failure_reaches_all_of_a_batch_and_the_line_goes_on() {
-        let line = Line::default();
+        let line = Line::new(1);
         let failing = |_: Vec<u32>| Err::<Vec<u32>, _>(Error::Internal("no device".into()));
         let error = line.submit(1, 1, 4, failing).unwrap_err().to_string();
         assert!(error.contains("no device"), "{error}");

@@ -13,12 +13,13 @@
 
 mod line;
 mod pooling;
+mod slots;
 mod tower;
 mod weights;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nexis_core::media::resize::Resample;
 use nexis_core::media::tiles::{MAX_TILES, TileLayout};
@@ -32,6 +33,7 @@ use crate::kernels::{DeviceTaps, InputFormat, Kernels, MAX_HEAD, Rows, TilePlan,
 use crate::resident::Resident;
 use line::Line;
 use pooling::Pooling;
+use slots::{Slots, Taken};
 use tower::{Pass, Pool, Space, Tower};
 use weights::{Norm, Uploader};
 
@@ -41,6 +43,9 @@ const FEWEST_PICTURES: usize = 8;
 /// Pictures and texts of a full batch, unless something else is asked for. Products have the algorithms of such a batch
 /// whatever is asked for, and however small a device made it: another algorithm may give other bits.
 const FULL: [usize; 2] = [64, 16];
+
+/// Batches that are under way at once: one is computed while the next one's pictures come.
+const UNDER_WAY: usize = 2;
 
 /// Most sizes of frames whose taps are kept.
 const KEPT_TAPS: usize = 64;
@@ -111,11 +116,41 @@ enum End<M> {
     Pooling(Box<Pooling<M>>),
 }
 
-/// What a device writes while it works; whoever encodes holds it.
-struct Work<M> {
-    pictures: Space<M>,
-    texts: Space<M>,
-    tokens: M,
+/// A pass that always asks the same of the device.
+enum Repeated<R> {
+    /// It was not asked for yet.
+    New,
+    /// It was, once, and is recorded when it comes again.
+    Known,
+    /// It was recorded.
+    Recorded(R),
+    /// It could not be recorded, and is launched step by step.
+    Unrecorded,
+}
+
+/// What a batch has for itself, from its first byte until its embeddings were read.
+struct Slot<C: Compute> {
+    /// The pass over pictures that reads this input. A recording names memory, and so goes first.
+    pass: Repeated<C::Recording>,
+    /// What the vision tower reads.
+    input: C::Memory,
+    /// Behind the last pass that read it.
+    read: Option<C::Mark>,
+    /// Where embeddings come in.
+    out: C::Landing,
+}
+
+/// What a device writes while it works.
+struct Work<C: Compute> {
+    slots: Vec<Slot<C>>,
+    pictures: Space<C::Memory>,
+    texts: Space<C::Memory>,
+    tokens: C::Memory,
+    cutting: Cutting<C::Memory>,
+}
+
+/// For what comes before the network's input. Whoever asks the intake holds it.
+struct Cutting<M> {
     /// Pictures of one batch, as bytes.
     crops: M,
     frames: FrameSpace<M>,
@@ -137,8 +172,17 @@ fn frame_bytes(max_pixels: u64, edge: usize) -> [usize; 2] {
 }
 
 /// Both towers of a CLIP or a SigLIP on a device.
+///
+/// Two queues share the work: the intake has what comes before the network's input, bytes and tiles, and the other the network,
+/// so that the pictures of a batch come while the one before is computed. What both touch is a slot's input, and marks keep
+/// them apart there.
 pub struct DeviceTowers<C: Compute> {
+    // They hold recordings, which name memory, and so go first.
+    slots: Slots<Slot<C>>,
+    /// The pass over texts. Whoever asks the network's queue holds it, so that nothing slips into a recording.
+    text_pass: Mutex<Repeated<C::Recording>>,
     compute: C,
+    intake: C,
     sizes: ClipSizes,
     resample: Resample,
     format: Format,
@@ -146,7 +190,10 @@ pub struct DeviceTowers<C: Compute> {
     text: Text<C::Memory>,
     memory: MemoryUse,
     texts: usize,
-    work: Mutex<Work<C::Memory>>,
+    pictures: Space<C::Memory>,
+    text_space: Space<C::Memory>,
+    tokens: C::Memory,
+    cutting: Mutex<Cutting<C::Memory>>,
     line: Line<Vec<(Frame, TileLayout)>, Vec<Vec<f32>>>,
 }
 
@@ -172,6 +219,7 @@ impl<C: Compute> DeviceTowers<C> {
                 return Err(Error::usage(format!("{name} tower"), why));
             }
         }
+        let intake = compute.beside()?;
         let mut uploader = Uploader::new(&compute, plan, options.format);
         let vision = Vision::load(&mut uploader, &sizes)?;
         let text = Text::load(&mut uploader, &sizes)?;
@@ -188,8 +236,13 @@ impl<C: Compute> DeviceTowers<C> {
         };
         let memory = MemoryUse { weights, workspace, pictures };
         let format = options.format;
+        // What lies on the device by now, the intake may read.
+        intake.follow(&compute.mark()?)?;
         Ok(Self {
+            slots: Slots::new(work.slots),
+            text_pass: Mutex::new(Repeated::New),
             compute,
+            intake,
             sizes,
             resample: plan.resample(),
             format,
@@ -197,8 +250,11 @@ impl<C: Compute> DeviceTowers<C> {
             text,
             memory,
             texts,
-            work: Mutex::new(work),
-            line: Line::default(),
+            pictures: work.pictures,
+            text_space: work.texts,
+            tokens: work.tokens,
+            cutting: Mutex::new(work.cutting),
+            line: Line::new(UNDER_WAY),
         })
     }
 
@@ -208,7 +264,7 @@ impl<C: Compute> DeviceTowers<C> {
         sizes: &ClipSizes,
         row: usize,
         options: EncodeOptions,
-    ) -> Result<(Option<Work<C::Memory>>, usize)> {
+    ) -> Result<(Option<Work<C>>, usize)> {
         let EncodeOptions { pictures, texts, max_pixels, .. } = options;
         let grid = sizes.grid();
         let input = pictures * grid * grid * row * 2;
@@ -217,15 +273,20 @@ impl<C: Compute> DeviceTowers<C> {
         let [rgb, resized] = frame_bytes(max_pixels, sizes.image);
         let (tokens, crops) = (texts * sizes.context * 4, pictures * sizes.image * sizes.image * 3);
         let mut total = 0;
-        let pictures = Space::new(compute, vision, &sizes.vision, sizes.projection, input, &mut total)?;
-        let texts = Space::new(compute, text, &sizes.text, sizes.projection, 0, &mut total)?;
+        let pictures = Space::new(compute, vision, &sizes.vision, sizes.projection, &mut total)?;
+        let texts = Space::new(compute, text, &sizes.text, sizes.projection, &mut total)?;
         let mut take = |bytes: usize| {
             total += bytes;
             compute.allocate(bytes)
         };
+        let inputs = (0..UNDER_WAY).map(|_| take(input)).collect::<Result<Vec<_>>>()?;
         let others = (take(tokens)?, take(crops)?, take(rgb)?, take(resized)?);
-        let (Some(pictures), Some(texts), (Some(tokens), Some(crops), Some(rgb), Some(resized))) =
-            (pictures, texts, others)
+        let (
+            Some(pictures),
+            Some(texts),
+            Some(inputs),
+            (Some(tokens), Some(crops), Some(rgb), Some(resized)),
+        ) = (pictures, texts, inputs.into_iter().collect::<Option<Vec<_>>>(), others)
         else {
             return Ok((None, total));
         };
@@ -233,7 +294,13 @@ impl<C: Compute> DeviceTowers<C> {
         let first: Vec<u32> = (0..vision.items).map(|item| (item * vision.per) as u32).collect();
         compute.upload(&words(&first), C::span(&pictures.wanted))?;
         let frames = FrameSpace { rgb: Some(rgb), rows: Some(resized), taps: HashMap::new() };
-        Ok((Some(Work { pictures, texts, tokens, crops, frames }), total))
+        let results = vision.items.max(text.items) * sizes.projection * 4;
+        let slot = |input| -> Result<Slot<C>> {
+            Ok(Slot { pass: Repeated::New, input, read: None, out: compute.landing(results)? })
+        };
+        let slots = inputs.into_iter().map(slot).collect::<Result<_>>()?;
+        let cutting = Cutting { crops, frames };
+        Ok((Some(Work { slots, pictures, texts, tokens, cutting }), total))
     }
 
     /// Memory taken.
@@ -241,19 +308,68 @@ impl<C: Compute> DeviceTowers<C> {
         self.memory
     }
 
-    fn working(&self) -> std::sync::MutexGuard<'_, Work<C::Memory>> {
+    /// The network's queue, for whoever asks something of it.
+    fn asking(&self) -> MutexGuard<'_, Repeated<C::Recording>> {
         // Every pass writes what it reads, so that one which broke off leaves nothing to the next.
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+        self.text_pass.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From the network's input, which lies in `work`, to embeddings of the first `wanted` pictures.
-    fn picture_pass(&self, work: &Work<C::Memory>, wanted: usize) -> Result<Vec<Vec<f32>>> {
-        let (kernels, space, vision) = (Kernels(&self.compute), &work.pictures, &self.vision);
+    /// Has `fill` write the input of a slot, and gives the mark behind it. It is written once the pass that read it last is done.
+    fn fill(
+        &self,
+        slot: &Slot<C>,
+        fill: impl FnOnce(&mut Cutting<C::Memory>, Span<'_>) -> Result<()>,
+    ) -> Result<C::Mark> {
+        let mut cutting = self.cutting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(read) = &slot.read {
+            self.intake.follow(read)?;
+        }
+        fill(&mut cutting, C::span(&slot.input))?;
+        self.intake.mark()
+    }
+
+    /// Has the device do what `launches` asks for, which is always the same: from the second time on as one recording. The first
+    /// time is none, because a device then loads and chooses what it needs.
+    fn repeat(
+        &self,
+        pass: &mut Repeated<C::Recording>,
+        mut launches: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
+        if let Repeated::Known = pass {
+            *pass = self.compute.record(&mut launches).map_or(Repeated::Unrecorded, Repeated::Recorded);
+        }
+        if let Repeated::Recorded(recording) = pass {
+            // SAFETY: what a pass launches reads and writes weights and working space, which live as long as `self`.
+            return unsafe { self.compute.replay(recording) };
+        }
+        launches()?;
+        if let Repeated::New = pass {
+            *pass = Repeated::Known;
+        }
+        Ok(())
+    }
+
+    /// Has a batch of pictures computed, `wanted` of which are wanted. What the slot holds is there behind `filled`.
+    fn picture_pass(&self, slot: &mut Slot<C>, filled: &C::Mark, wanted: usize) -> Result<()> {
+        let Slot { pass, input, read, out } = slot;
+        let asking = self.asking();
+        self.compute.follow(filled)?;
+        self.repeat(pass, || self.launch_pictures(C::span(input)))?;
+        *read = Some(self.compute.mark()?);
+        let from = self.embeddings(&self.vision.end, &self.pictures, wanted)?;
+        self.compute.land(from, out)?;
+        drop(asking);
+        Ok(())
+    }
+
+    /// Launches a pass over pictures.
+    fn launch_pictures(&self, input: Span<'_>) -> Result<()> {
+        let space = &self.pictures;
+        let (kernels, vision, rows) = (Kernels(&self.compute), &self.vision, space.rows);
         let grid = self.sizes.grid();
-        let rows = space.rows;
         kernels.product(&Product {
             format: self.format,
-            left: C::span(&space.inner),
+            left: input,
             right: C::span(&vision.patches),
             out: C::span(&space.product),
             wide: false,
@@ -273,78 +389,106 @@ impl<C: Compute> DeviceTowers<C> {
             &space.states::<C>(vision.tower.first_norm::<C>()?),
         )?;
         // SAFETY: the first row of each picture was put into `wanted` when the memory was taken.
-        unsafe { self.finish(&vision.tower, &vision.after, &vision.end, space, FULL[0], wanted) }
+        unsafe { self.launch_blocks(&vision.tower, &vision.after, &vision.end, space, FULL[0]) }
     }
 
-    /// The blocks, what comes behind them, and the embeddings of the first `wanted` items.
+    /// Launches a pass over texts.
+    ///
+    /// # Safety
+    /// `self.tokens` are below the vocabulary, and `wanted` of their space holds a row of each item.
+    unsafe fn launch_texts(&self) -> Result<()> {
+        let (text, space) = (&self.text, &self.text_space);
+        // SAFETY: handed on to the caller.
+        unsafe {
+            Kernels(&self.compute).embed_texts(
+                self.format,
+                C::span(&self.tokens),
+                (C::span(&text.table), self.sizes.vocabulary),
+                C::span(&text.positions),
+                &space.states::<C>(text.tower.first_norm::<C>()?),
+            )?;
+            self.launch_blocks(&text.tower, &text.after, &text.end, space, FULL[1])
+        }
+    }
+
+    /// Launches the blocks and what comes behind them.
     ///
     /// # Safety
     /// `space.wanted` holds a row of each item.
-    unsafe fn finish(
+    unsafe fn launch_blocks(
         &self,
         tower: &Tower<C::Memory>,
         after: &Norm<C::Memory>,
         end: &End<C::Memory>,
         space: &Space<C::Memory>,
         usual: usize,
-        wanted: usize,
-    ) -> Result<Vec<Vec<f32>>> {
+    ) -> Result<()> {
         let kernels = Kernels(&self.compute);
         let pass = Pass { kernels: &kernels, format: self.format, usual };
         // SAFETY: handed on to the caller.
         unsafe { pass.run(tower, space, after.spans::<C>()) }?;
-        let (width, columns) = (space.rows.width, self.sizes.projection);
-        let (out, bias) = match end {
-            End::Projection(weight, bias) => {
-                kernels.product(&Product {
-                    format: self.format,
-                    left: C::span(&space.h),
-                    right: C::span(weight),
-                    out: C::span(&space.out),
-                    wide: true,
-                    items: space.rows.items,
-                    usual,
-                    rows: 1,
-                    columns,
-                    depth: width,
-                })?;
-                (&space.out, bias.as_deref().unwrap_or_default())
-            }
-            End::Pooling(head) => {
-                head.run(&pass, space)?;
-                (&space.picked, [].as_slice())
-            }
-        };
-        let mut bytes = vec![0; wanted.min(space.rows.items) * columns * 4];
-        self.compute.download(C::span(out), &mut bytes)?;
-        let values: Vec<f32> =
-            bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
-        let mut rows: Vec<_> = values.chunks_exact(columns.max(1)).map(<[f32]>::to_vec).collect();
-        for row in &mut rows {
-            row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+        match end {
+            End::Projection(weight, _) => kernels.product(&Product {
+                format: self.format,
+                left: C::span(&space.h),
+                right: C::span(weight),
+                out: C::span(&space.out),
+                wide: true,
+                items: space.rows.items,
+                usual,
+                rows: 1,
+                columns: self.sizes.projection,
+                depth: space.rows.width,
+            }),
+            End::Pooling(head) => head.run(&pass, space),
         }
-        Ok(rows)
+    }
+
+    /// Where the embeddings of the first `wanted` items lie behind a pass.
+    fn embeddings<'a>(
+        &self,
+        end: &End<C::Memory>,
+        space: &'a Space<C::Memory>,
+        wanted: usize,
+    ) -> Result<Span<'a>> {
+        let out = match end {
+            End::Projection(..) => &space.out,
+            End::Pooling(_) => &space.picked,
+        };
+        let bytes = wanted.min(space.rows.items) * self.sizes.projection * 4;
+        C::span(out).part(0, bytes).ok_or_else(|| Error::Internal("a batch without embeddings".to_owned()))
     }
 
     /// Embeddings of the tiles of several clips' frames, clip by clip.
     fn embed_clips(&self, clips: &[Vec<(Frame, TileLayout)>]) -> Result<Vec<Vec<Vec<f32>>>> {
-        let mut work = self.working();
-        let mut rows = Vec::new();
-        let mut filled = 0;
-        for (frame, layout) in clips.iter().flatten() {
-            let tiles = layout.corners().count();
-            if filled + tiles > self.memory.pictures {
-                rows.extend(self.picture_pass(&work, filled)?);
-                filled = 0;
+        let tiles_of = |(_, layout): &(Frame, TileLayout)| layout.corners().count();
+        let mut batches: Vec<(Vec<&(Frame, TileLayout)>, usize)> = Vec::new();
+        for frame in clips.iter().flatten() {
+            let tiles = tiles_of(frame);
+            match batches.last_mut() {
+                Some((frames, filled)) if *filled + tiles <= self.memory.pictures => {
+                    frames.push(frame);
+                    *filled += tiles;
+                }
+                _ => batches.push((vec![frame], tiles)),
             }
-            self.cut(&mut work, frame, layout, filled)?;
-            filled += tiles;
         }
-        rows.extend(self.picture_pass(&work, filled)?);
-        let mut rows = rows.into_iter();
-        let count =
-            |clip: &Vec<(Frame, TileLayout)>| clip.iter().map(|(_, layout)| layout.corners().count()).sum();
-        Ok(clips.iter().map(|clip| rows.by_ref().take(count(clip)).collect()).collect())
+        let mut call = Call::new(self, &self.vision.end);
+        for (frames, tiles) in batches {
+            call.add(tiles, |slot| {
+                let filled = self.fill(slot, |cutting, input| {
+                    let mut at = 0;
+                    for frame in frames {
+                        self.cut(&mut cutting.frames, input, &frame.0, &frame.1, at)?;
+                        at += tiles_of(frame);
+                    }
+                    Ok(())
+                })?;
+                self.picture_pass(slot, &filled, tiles)
+            })?;
+        }
+        let mut rows = call.finish()?.into_iter();
+        Ok(clips.iter().map(|clip| rows.by_ref().take(clip.iter().map(tiles_of).sum()).collect()).collect())
     }
 
     /// How tiles lie in what the vision tower reads.
@@ -366,10 +510,16 @@ impl<C: Compute> DeviceTowers<C> {
         (resident.bytes() == frame.rgb.len()).then_some(C::span(memory))
     }
 
-    /// Cuts the tiles of a frame into the network's input, from tile `at` on.
-    fn cut(&self, work: &mut Work<C::Memory>, frame: &Frame, layout: &TileLayout, at: usize) -> Result<()> {
-        let (kernels, compute) = (Kernels(&self.compute), &self.compute);
-        let space = &mut work.frames;
+    /// Cuts the tiles of a frame into a network's input, from tile `at` on.
+    fn cut(
+        &self,
+        space: &mut FrameSpace<C::Memory>,
+        input: Span<'_>,
+        frame: &Frame,
+        layout: &TileLayout,
+        at: usize,
+    ) -> Result<()> {
+        let (kernels, compute) = (Kernels(&self.intake), &self.intake);
         let height = frame.height as usize;
         let bytes = rgb_bytes(frame);
         let rows = grown(compute, &mut space.rows, "a frame's rows", layout.width() as usize * height * 3)?;
@@ -398,7 +548,7 @@ impl<C: Compute> DeviceTowers<C> {
         let plan = self.tile_plan(layout.width(), layout.corners().collect())?;
         let grid = self.sizes.grid();
         let tile = grid * grid * self.vision.row * 2;
-        let to = C::span(&work.pictures.inner)
+        let to = input
             .part(at * tile, plan.corners.len() * tile)
             .ok_or_else(|| Error::Internal("a batch has no room for a frame's tiles".to_owned()))?;
         let (columns, levels) = (taps((frame.height, layout.height()))?, C::span(&self.vision.levels));
@@ -447,31 +597,34 @@ impl<C: Compute> Towers for DeviceTowers<C> {
             let what = format!("a picture of {} bytes", crop.rgb.len());
             return Err(Error::usage(what, format!("{bytes} bytes of RGB are expected")));
         }
-        let mut work = self.working();
         let plan = self.tile_plan(edge, vec![(0, 0)])?;
-        let sizes = (edge, edge);
-        if let Entry::Vacant(vacant) = work.frames.taps.entry(sizes) {
-            vacant.insert(DeviceTaps::upload(&self.compute, edge, edge, self.resample)?);
-        }
-        let mut out = Vec::with_capacity(crops.len());
+        let mut call = Call::new(self, &self.vision.end);
         for batch in crops.chunks(self.memory.pictures) {
             let pixels: Vec<&[u8]> = batch.iter().map(|crop| crop.rgb.as_slice()).collect();
-            let crops = C::span(&work.crops);
-            self.compute.upload_parts(&pixels, crops)?;
-            let taps =
-                work.frames.taps.get(&sizes).ok_or_else(|| Error::Internal("taps are gone".to_owned()))?;
-            Kernels(&self.compute).columns_to_input(
-                crops,
-                batch.len(),
-                taps,
-                &plan,
-                C::span(&self.vision.levels),
-                InputFormat::Short(self.format),
-                C::span(&work.pictures.inner),
-            )?;
-            out.extend(self.picture_pass(&work, batch.len())?);
+            call.add(batch.len(), |slot| {
+                let filled = self.fill(slot, |Cutting { crops, frames }, input| {
+                    let crops = C::span(crops);
+                    self.intake.upload_parts(&pixels, crops)?;
+                    let taps = match frames.taps.entry((edge, edge)) {
+                        Entry::Occupied(taps) => taps.into_mut(),
+                        Entry::Vacant(vacant) => {
+                            vacant.insert(DeviceTaps::upload(&self.intake, edge, edge, self.resample)?)
+                        }
+                    };
+                    Kernels(&self.intake).columns_to_input(
+                        crops,
+                        batch.len(),
+                        taps,
+                        &plan,
+                        C::span(&self.vision.levels),
+                        InputFormat::Short(self.format),
+                        input,
+                    )
+                })?;
+                self.picture_pass(slot, &filled, batch.len())
+            })?;
         }
-        Ok(out)
+        call.finish()
     }
 
     fn embed_tiles(&self, frames: &[Frame]) -> Result<Vec<Vec<f32>>, MediaFailure> {
@@ -498,9 +651,9 @@ impl<C: Compute> Towers for DeviceTowers<C> {
         let embed = |clips: Vec<_>| {
             let embedded = self.embed_clips(&clips);
             if embedded.is_err() {
-                // Results were waited for. Where there are none, kernels may still read pictures of the decoder's, whose memory
-                // may be written anew once these are let go of.
-                let _ = self.compute.download(C::span(&self.vision.levels), &mut []);
+                // Results were waited for. Where there are none, tiles may still be cut from pictures of the decoder's, whose
+                // memory may be written anew once these are let go of.
+                let _ = self.intake.download(C::span(&self.vision.levels), &mut []);
             }
             embedded
         };
@@ -520,9 +673,7 @@ impl<C: Compute> Towers for DeviceTowers<C> {
                 return Err(refuse(format!("no embedding of token {id}")));
             }
         }
-        let work = self.working();
-        let (kernels, space, text) = (Kernels(&self.compute), &work.texts, &self.text);
-        let mut out = Vec::with_capacity(sequences.len());
+        let mut call = Call::new(self, &self.text.end);
         for batch in sequences.chunks(self.texts) {
             // What stands behind a text in its place is seen by none of its rows.
             let mut tokens = vec![0_u32; self.texts * context];
@@ -531,22 +682,73 @@ impl<C: Compute> Towers for DeviceTowers<C> {
                 place.iter_mut().zip(ids).for_each(|(to, id)| *to = *id);
                 *last += ids.len() as u32 - 1;
             }
-            self.compute.upload(&words(&tokens), C::span(&work.tokens))?;
-            self.compute.upload(&words(&last), C::span(&space.wanted))?;
-            // SAFETY: every token was found to be below the vocabulary, and the last of a text is within it.
-            unsafe {
-                kernels.embed_texts(
-                    self.format,
-                    C::span(&work.tokens),
-                    (C::span(&text.table), vocabulary),
-                    C::span(&text.positions),
-                    &space.states::<C>(text.tower.first_norm::<C>()?),
-                )?;
-                out.extend(self.finish(&text.tower, &text.after, &text.end, space, FULL[1], batch.len())?);
-            }
+            call.add(batch.len(), |slot| {
+                let (compute, space) = (&self.compute, &self.text_space);
+                let mut text_pass = self.asking();
+                compute.upload(&words(&tokens), C::span(&self.tokens))?;
+                compute.upload(&words(&last), C::span(&space.wanted))?;
+                // SAFETY: every token was found to be below the vocabulary, and the last of a text is within it.
+                self.repeat(&mut text_pass, || unsafe { self.launch_texts() })?;
+                compute.land(self.embeddings(&self.text.end, space, batch.len())?, &mut slot.out)
+            })?;
         }
-        Ok(out)
+        call.finish()
     }
+}
+
+/// The batches of one call: those that are under way, and the embeddings of those before them.
+struct Call<'a, C: Compute> {
+    towers: &'a DeviceTowers<C>,
+    end: &'a End<C::Memory>,
+    under_way: VecDeque<Taken<'a, Slot<C>>>,
+    rows: Vec<Vec<f32>>,
+}
+
+impl<'a, C: Compute> Call<'a, C> {
+    const fn new(towers: &'a DeviceTowers<C>, end: &'a End<C::Memory>) -> Self {
+        Self { towers, end, under_way: VecDeque::new(), rows: Vec::new() }
+    }
+
+    /// Has `ask` ask for a batch of so many items in a slot. Where none is free, the first of this call's batches is waited for, and
+    /// where it has none, another call's.
+    fn add(&mut self, items: usize, ask: impl FnOnce(&mut Slot<C>) -> Result<()>) -> Result<()> {
+        self.rows.reserve(items);
+        let mut taken = match self.towers.slots.take(self.under_way.is_empty()) {
+            Some(taken) => taken,
+            None => self.next()?.ok_or_else(no_slot)?,
+        };
+        ask(taken.get().ok_or_else(no_slot)?)?;
+        self.under_way.push_back(taken);
+        Ok(())
+    }
+
+    /// Waits for the first batch under way, takes its embeddings, and hands its slot on.
+    fn next(&mut self) -> Result<Option<Taken<'a, Slot<C>>>> {
+        let Some(mut taken) = self.under_way.pop_front() else { return Ok(None) };
+        let bias = match self.end {
+            End::Projection(_, bias) => bias.as_deref().unwrap_or_default(),
+            End::Pooling(_) => &[],
+        };
+        let towers = self.towers;
+        let bytes = towers.compute.landed(&mut taken.get().ok_or_else(no_slot)?.out)?;
+        for row in bytes.chunks_exact((towers.sizes.projection * 4).max(1)) {
+            let values = row.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word));
+            let mut row: Vec<f32> = values.collect();
+            row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+            self.rows.push(row);
+        }
+        Ok(Some(taken))
+    }
+
+    /// Waits for all, and gives the embeddings in the order of the items.
+    fn finish(mut self) -> Result<Vec<Vec<f32>>> {
+        while self.next()?.is_some() {}
+        Ok(self.rows)
+    }
+}
+
+fn no_slot() -> Error {
+    Error::Internal("a batch without a slot".to_owned())
 }
 
 impl<M> Vision<M> {

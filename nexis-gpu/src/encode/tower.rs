@@ -126,8 +126,8 @@ pub(super) struct Space<M> {
     attended: M,
     /// What a product of the width gives.
     pub(super) product: M,
-    /// Inside of a feed-forward block; before the first block, the network's input.
-    pub(super) inner: M,
+    /// Inside of a feed-forward block.
+    inner: M,
     /// Number of the wanted row of each item.
     pub(super) wanted: M,
     /// The residual stream of one row of each item.
@@ -144,7 +144,6 @@ impl<M> Space<M> {
         rows: Rows,
         sizes: &TowerSizes,
         projection: usize,
-        input: usize,
         total: &mut usize,
     ) -> Result<Option<Self>> {
         let Rows { items, per, width } = rows;
@@ -155,7 +154,7 @@ impl<M> Space<M> {
         let states = items * per * width;
         let taken = (
             (take(states * 4)?, take(states * 2)?, take(states * 6)?, take(states * 2)?, take(states * 2)?),
-            (take((items * per * sizes.intermediate * 2).max(input))?, take(items * 4)?),
+            (take(items * per * sizes.intermediate * 2)?, take(items * 4)?),
             (take(items * width * 4)?, take(items * width * 2)?, take(items * projection * 4)?),
         );
         Ok(match taken {
