@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nexis_core::Result;
 
-/// Memory is taken in multiples of this: a driver has no smaller pieces of what is this large, and pictures of nearly one size
-/// share theirs.
+/// Memory is taken in multiples of this, the size of a device's pages, so that no more is taken than is counted; and pictures of
+/// nearly one size share theirs.
 const PIECE: usize = 2 << 20;
 
 /// Memory of one device for pictures, up to a bound.
@@ -73,13 +73,12 @@ impl<M> Pool<M> {
         // The last is the one that was used last.
         let idle = state.idle.iter().rposition(|(found, _)| *found == size);
         let memory = idle.map(|at| state.idle.remove(at).1);
-        let mut freed = Vec::new();
         if memory.is_none() {
             let lent = state.taken - state.idle();
             if lent.saturating_add(size) > self.bound {
                 return Ok(None);
             }
-            // Pieces of other sizes make room.
+            // Pieces of other sizes make room, before anybody takes it.
             let (mut over, state) = ((state.taken + size).saturating_sub(self.bound), &mut *state);
             let needed = state.idle.iter().take_while(|(other, _)| {
                 let more = over > 0;
@@ -87,12 +86,11 @@ impl<M> Pool<M> {
                 more
             });
             let needed = needed.count();
-            freed.extend(state.idle.drain(..needed));
-            state.taken = state.taken + size - freed.iter().map(|(other, _)| other).sum::<usize>();
+            let freed: usize = state.idle.drain(..needed).map(|(other, _)| other).sum();
+            state.taken = state.taken + size - freed;
         }
         drop(state);
-        // A driver takes its time for both; meanwhile others are served.
-        drop(freed);
+        // A driver takes its time; meanwhile others are served.
         let mut resident = Resident { pool: Arc::clone(self), size, bytes, memory };
         if resident.memory.is_none() {
             resident.memory = allocate(size)?;
