@@ -71,6 +71,7 @@ struct Machine {
     broken: Arc<AtomicBool>,
     fuse: Arc<AtomicUsize>,
     products: Arc<AtomicUsize>,
+    multiplied: Arc<AtomicUsize>,
     chosen: Arc<Mutex<BTreeSet<[usize; 3]>>>,
     allocations: AtomicUsize,
     uploaded: Arc<AtomicUsize>,
@@ -190,6 +191,11 @@ impl Emulated {
     /// How many products it has computed.
     pub fn products(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.machine.products)
+    }
+
+    /// How many rows these had in all.
+    pub fn multiplied(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.machine.multiplied)
     }
 
     /// What a library of products chose algorithms for: rows, columns and depth of each kind that it was asked for.
@@ -341,6 +347,7 @@ impl Machine {
         let kind = [product.usual * product.rows, columns, depth];
         self.chosen.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
         let rows = product.items * product.rows;
+        self.multiplied.fetch_add(rows, Ordering::SeqCst);
         let numbers = |span: Span<'_>, count: usize| -> Vec<f32> {
             // SAFETY: whoever asked for it has seen to it that there are as many.
             let bits = unsafe { std::slice::from_raw_parts(span.address() as *const u16, count) };

@@ -133,6 +133,39 @@ fn the_contract_of_models_holds<C: Compute>(open: impl Fn() -> C) {
     }
 }
 
+/// As many pictures as fill a batch, or a part of it, or one more or less, give the bits that each has among all.
+fn any_number_of_pictures_has_the_same_bits<C: Compute>(open: impl Fn() -> C) {
+    for name in EACH_KIND {
+        let options = EncodeOptions { pictures: 24, ..options(Format::Bf16) };
+        let model = load(open(), &models().join(name), options).unwrap();
+        let pictures = pictures(model.preprocess().size, 23);
+        let all = bits(&model.encode_image(&pictures).unwrap());
+        let row = all.len() / pictures.len();
+        // Three times, since a pass that comes again is another's recording.
+        for count in [1, 7, 8, 9, 16, 17, 24, 25].repeat(3) {
+            let found = bits(&model.encode_image(&pictures[..count]).unwrap());
+            assert!(found == all[..count * row], "{name}: {count} pictures");
+        }
+    }
+}
+
+#[test]
+fn few_pictures_take_a_part_of_a_batch() {
+    let device = Emulated::default();
+    let multiplied = device.multiplied();
+    let options = EncodeOptions { pictures: 24, ..options(Format::Bf16) };
+    let model = load(device, &models().join("quick_f32"), options).unwrap();
+    let pictures = pictures(model.preprocess().size, 22);
+    let rows = |count: usize| {
+        multiplied.store(0, Ordering::SeqCst);
+        model.encode_image(&pictures[..count]).unwrap();
+        multiplied.load(Ordering::SeqCst)
+    };
+    let eighth = rows(1);
+    let found = [1, 8, 9, 16, 17, 24].map(rows);
+    assert_eq!(found, [1, 1, 2, 2, 3, 3].map(|parts| parts * eighth));
+}
+
 fn tiles_cut_on_the_device_are_the_processors<C: Compute>(open: impl Fn() -> C) {
     for (name, resample) in EACH_KIND.into_iter().zip([Resample::Bicubic, Resample::Bilinear]) {
         let model = load(open(), &models().join(name), options(Format::F16)).unwrap();
@@ -700,6 +733,7 @@ device_tests!(
     the_sizes_of_the_largest_siglip_are_near_the_exact_ones,
     the_demonstration_model_is_near_the_exact_one,
     the_contract_of_models_holds,
+    any_number_of_pictures_has_the_same_bits,
     tiles_cut_on_the_device_are_the_processors,
     attention_is_that_of_the_formula,
 );

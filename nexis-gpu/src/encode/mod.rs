@@ -1,10 +1,10 @@
 //! Both towers of a CLIP or a SigLIP on a device.
 //!
-//! Weights are uploaded once and memory is taken once, when the model is loaded; a forward pass takes none. It always has the
-//! same shape: a batch of [`pictures`](EncodeOptions::pictures) or [`texts`](EncodeOptions::texts), the places that nobody
-//! asked for filled with what was there before. So every product has one shape and one algorithm, and what a picture
-//! gives depends on nothing beside it. Where the device lacks room for a batch beside that of frames, it is halved; how a row
-//! is added up stays as it was, because algorithms are chosen for a full batch, whatever the size of this one.
+//! Weights are uploaded once and memory is taken once, when the model is loaded; a forward pass takes none. It has one of a few
+//! shapes: as many eighths of a batch of [`pictures`](EncodeOptions::pictures) as were asked for, or a batch of
+//! [`texts`](EncodeOptions::texts); the places that nobody asked for are filled with what was there before. All shapes of a
+//! product have one algorithm, so that what a picture gives depends on nothing beside it. Where the device lacks room for a batch beside that of frames, it is halved; how a row is added up stays as it was,
+//! because algorithms are chosen for a full batch, whatever the size of this one.
 //!
 //! Texts run on the device like pictures: the tower is the same code, a caption of a few sentences would keep a
 //! processor busy for longer than the device needs for its frames, and one precision holds for both sides of a score.
@@ -46,6 +46,10 @@ const FULL: [usize; 2] = [64, 16];
 
 /// Batches that are under way at once: one is computed while the next one's pictures come.
 const UNDER_WAY: usize = 2;
+
+/// Parts of a full batch that there are passes for: a clip has fewer tiles than a batch, and a picture that somebody waits for
+/// comes alone.
+const SHAPES: usize = 8;
 
 /// Most sizes of frames whose taps are kept.
 const KEPT_TAPS: usize = 64;
@@ -130,8 +134,9 @@ enum Repeated<R> {
 
 /// What a batch has for itself, from its first byte until its embeddings were read.
 struct Slot<C: Compute> {
-    /// The pass over pictures that reads this input. A recording names memory, and so goes first.
-    pass: Repeated<C::Recording>,
+    /// The passes over pictures that read this input, one for each of [`DeviceTowers::shapes`]. Recordings name memory, and so
+    /// go first.
+    passes: Vec<Repeated<C::Recording>>,
     /// What the vision tower reads.
     input: C::Memory,
     /// Behind the last pass that read it.
@@ -189,6 +194,8 @@ pub struct DeviceTowers<C: Compute> {
     vision: Vision<C::Memory>,
     text: Text<C::Memory>,
     memory: MemoryUse,
+    /// Pictures of the passes that there are, ascending; the last is a full batch.
+    shapes: Vec<usize>,
     texts: usize,
     pictures: Space<C::Memory>,
     text_space: Space<C::Memory>,
@@ -238,7 +245,7 @@ impl<C: Compute> DeviceTowers<C> {
         let format = options.format;
         // What lies on the device by now, the intake may read.
         intake.follow(&compute.mark()?)?;
-        Ok(Self {
+        let mut towers = Self {
             slots: Slots::new(work.slots),
             text_pass: Mutex::new(Repeated::New),
             compute,
@@ -249,13 +256,40 @@ impl<C: Compute> DeviceTowers<C> {
             vision,
             text,
             memory,
+            shapes: vec![pictures],
             texts,
             pictures: work.pictures,
             text_space: work.texts,
             tokens: work.tokens,
             cutting: Mutex::new(work.cutting),
             line: Line::new(UNDER_WAY),
-        })
+        };
+        towers.try_shapes();
+        Ok(towers)
+    }
+
+    /// Finds the shapes of batches: a full one, and the parts of it that the device computes. A library of products may refuse
+    /// another number of rows for the algorithm of a full batch, and another algorithm may give other bits.
+    fn try_shapes(&mut self) {
+        let full = self.memory.pictures;
+        let step = (full / SHAPES).max(FEWEST_PICTURES);
+        let mut shapes: Vec<usize> = (step..full).step_by(step).collect();
+        if let Some(mut taken) = self.slots.take(false)
+            && let Some(slot) = taken.get()
+        {
+            // Whatever is in the input, it is numbers, and nobody looks at what comes of them.
+            let tried = |items: &usize| self.launch_pictures(C::span(&slot.input), *items).is_ok();
+            shapes.retain(tried);
+        }
+        // Whatever went wrong on the way does so again where it counts.
+        let _ = self.compute.download(C::span(&self.vision.levels), &mut []);
+        shapes.push(full);
+        self.shapes = shapes;
+    }
+
+    /// The least shape that so many pictures fit in, by its number.
+    fn shape(&self, wanted: usize) -> usize {
+        self.shapes.partition_point(|items| *items < wanted).min(self.shapes.len().saturating_sub(1))
     }
 
     /// Memory for batches of this size, `None` where there is no room, and how much that is.
@@ -296,7 +330,7 @@ impl<C: Compute> DeviceTowers<C> {
         let frames = FrameSpace { rgb: Some(rgb), rows: Some(resized), taps: HashMap::new() };
         let results = vision.items.max(text.items) * sizes.projection * 4;
         let slot = |input| -> Result<Slot<C>> {
-            Ok(Slot { pass: Repeated::New, input, read: None, out: compute.landing(results)? })
+            Ok(Slot { passes: Vec::new(), input, read: None, out: compute.landing(results)? })
         };
         let slots = inputs.into_iter().map(slot).collect::<Result<_>>()?;
         let cutting = Cutting { crops, frames };
@@ -351,10 +385,15 @@ impl<C: Compute> DeviceTowers<C> {
 
     /// Has a batch of pictures computed, `wanted` of which are wanted. What the slot holds is there behind `filled`.
     fn picture_pass(&self, slot: &mut Slot<C>, filled: &C::Mark, wanted: usize) -> Result<()> {
-        let Slot { pass, input, read, out } = slot;
+        let Slot { passes, input, read, out } = slot;
+        let shape = self.shape(wanted);
+        passes.resize_with(self.shapes.len(), || Repeated::New);
+        let (Some(pass), Some(items)) = (passes.get_mut(shape), self.shapes.get(shape)) else {
+            return Err(Error::Internal("a batch without a shape".to_owned()));
+        };
         let asking = self.asking();
         self.compute.follow(filled)?;
-        self.repeat(pass, || self.launch_pictures(C::span(input)))?;
+        self.repeat(pass, || self.launch_pictures(C::span(input), *items))?;
         *read = Some(self.compute.mark()?);
         let from = self.embeddings(&self.vision.end, &self.pictures, wanted)?;
         self.compute.land(from, out)?;
@@ -362,10 +401,11 @@ impl<C: Compute> DeviceTowers<C> {
         Ok(())
     }
 
-    /// Launches a pass over pictures.
-    fn launch_pictures(&self, input: Span<'_>) -> Result<()> {
+    /// Launches a pass over so many pictures.
+    fn launch_pictures(&self, input: Span<'_>, items: usize) -> Result<()> {
         let space = &self.pictures;
-        let (kernels, vision, rows) = (Kernels(&self.compute), &self.vision, space.rows);
+        let (kernels, vision) = (Kernels(&self.compute), &self.vision);
+        let rows = Rows { items, ..space.rows };
         let grid = self.sizes.grid();
         kernels.product(&Product {
             format: self.format,
@@ -386,10 +426,11 @@ impl<C: Compute> DeviceTowers<C> {
             vision.class.as_ref().map(C::span),
             C::span(&vision.positions),
             vision.before.as_ref().map(Norm::spans::<C>),
-            &space.states::<C>(vision.tower.first_norm::<C>()?),
+            &space.states::<C>(rows, vision.tower.first_norm::<C>()?),
         )?;
+        let pass = Pass { kernels: &kernels, format: self.format, rows, usual: FULL[0] };
         // SAFETY: the first row of each picture was put into `wanted` when the memory was taken.
-        unsafe { self.launch_blocks(&vision.tower, &vision.after, &vision.end, space, FULL[0]) }
+        unsafe { self.launch_blocks(&pass, &vision.tower, &vision.after, &vision.end, space) }
     }
 
     /// Launches a pass over texts.
@@ -397,17 +438,18 @@ impl<C: Compute> DeviceTowers<C> {
     /// # Safety
     /// `self.tokens` are below the vocabulary, and `wanted` of their space holds a row of each item.
     unsafe fn launch_texts(&self) -> Result<()> {
-        let (text, space) = (&self.text, &self.text_space);
+        let (text, space, kernels) = (&self.text, &self.text_space, Kernels(&self.compute));
+        let pass = Pass { kernels: &kernels, format: self.format, rows: space.rows, usual: FULL[1] };
         // SAFETY: handed on to the caller.
         unsafe {
-            Kernels(&self.compute).embed_texts(
+            kernels.embed_texts(
                 self.format,
                 C::span(&self.tokens),
                 (C::span(&text.table), self.sizes.vocabulary),
                 C::span(&text.positions),
-                &space.states::<C>(text.tower.first_norm::<C>()?),
+                &space.states::<C>(space.rows, text.tower.first_norm::<C>()?),
             )?;
-            self.launch_blocks(&text.tower, &text.after, &text.end, space, FULL[1])
+            self.launch_blocks(&pass, &text.tower, &text.after, &text.end, space)
         }
     }
 
@@ -417,30 +459,28 @@ impl<C: Compute> DeviceTowers<C> {
     /// `space.wanted` holds a row of each item.
     unsafe fn launch_blocks(
         &self,
+        pass: &Pass<'_, C>,
         tower: &Tower<C::Memory>,
         after: &Norm<C::Memory>,
         end: &End<C::Memory>,
         space: &Space<C::Memory>,
-        usual: usize,
     ) -> Result<()> {
-        let kernels = Kernels(&self.compute);
-        let pass = Pass { kernels: &kernels, format: self.format, usual };
         // SAFETY: handed on to the caller.
         unsafe { pass.run(tower, space, after.spans::<C>()) }?;
         match end {
-            End::Projection(weight, _) => kernels.product(&Product {
+            End::Projection(weight, _) => pass.kernels.product(&Product {
                 format: self.format,
                 left: C::span(&space.h),
                 right: C::span(weight),
                 out: C::span(&space.out),
                 wide: true,
-                items: space.rows.items,
-                usual,
+                items: pass.rows.items,
+                usual: pass.usual,
                 rows: 1,
                 columns: self.sizes.projection,
-                depth: space.rows.width,
+                depth: pass.rows.width,
             }),
-            End::Pooling(head) => head.run(&pass, space),
+            End::Pooling(head) => head.run(pass, space),
         }
     }
 

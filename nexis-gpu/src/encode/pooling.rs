@@ -51,7 +51,7 @@ impl<M> Pooling<M> {
 
     /// Makes one row in `space.picked` of the rows of each item in `space.h`.
     pub(super) fn run<C: Compute<Memory = M>>(&self, pass: &Pass<'_, C>, space: &Space<M>) -> Result<()> {
-        let rows = space.rows;
+        let rows = pass.rows;
         let one = Rows { per: 1, ..rows };
         let width = rows.width;
         pass.product(rows, &space.h, &self.key_value, &space.qkv, 2 * width, width)?;

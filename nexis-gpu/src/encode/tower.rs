@@ -116,6 +116,7 @@ impl<M> Tower<M> {
 
 /// What a pass over a batch writes.
 pub(super) struct Space<M> {
+    /// Those that there is room for.
     pub(super) rows: Rows,
     /// The residual stream, in 32 bits.
     pub(super) x: M,
@@ -171,9 +172,13 @@ impl<M> Space<M> {
 }
 
 impl<M> Space<M> {
-    /// What the first states are written to.
-    pub(super) fn states<'a, C: Compute<Memory = M>>(&'a self, norm: NormSpans<'a>) -> States<'a> {
-        States { rows: self.rows, norm, x: C::span(&self.x), h: C::span(&self.h) }
+    /// What the first states of so many rows are written to.
+    pub(super) fn states<'a, C: Compute<Memory = M>>(
+        &'a self,
+        rows: Rows,
+        norm: NormSpans<'a>,
+    ) -> States<'a> {
+        States { rows, norm, x: C::span(&self.x), h: C::span(&self.h) }
     }
 }
 
@@ -181,6 +186,8 @@ impl<M> Space<M> {
 pub(super) struct Pass<'a, C> {
     pub(super) kernels: &'a Kernels<'a, C>,
     pub(super) format: Format,
+    /// What is computed of a space, which may have room for more items.
+    pub(super) rows: Rows,
     /// Items that the algorithms of products are chosen for.
     pub(super) usual: usize,
 }
@@ -240,12 +247,12 @@ impl<C: Compute> Pass<'_, C> {
         space: &Space<C::Memory>,
         after: NormSpans<'_>,
     ) -> Result<()> {
-        let (width, format) = (space.rows.width, self.format);
+        let (width, format) = (self.rows.width, self.format);
         let span = |memory| -> Span<'_> { C::span(memory) };
         let asking = if tower.pool == Pool::OneCausal { Asking::Causal } else { Asking::Each };
         let mut norms = tower.blocks.iter().skip(1).map(|block| block.norm.spans::<C>());
         for (i, block) in tower.blocks.iter().enumerate() {
-            let mut rows = space.rows;
+            let mut rows = self.rows;
             let (mut x, mut attended) = (&space.x, &space.attended);
             self.product(rows, &space.h, &block.qkv, &space.qkv, 3 * width, width)?;
             let (qkv, bias) = (span(&space.qkv), span(&block.qkv_bias));
