@@ -160,8 +160,8 @@ pub struct Product<'a> {
     pub depth: usize,
 }
 
-/// A queue of a device that computes. What is asked of it is done in that order; only [`download`](Self::download) and
-/// [`landed`](Self::landed) wait.
+/// A queue of a device that computes. What is asked of it is done in that order; only [`download`](Self::download),
+/// [`fetch`](Self::fetch) and [`landed`](Self::landed) wait for it.
 pub trait Compute: Sized + Send + Sync + 'static {
     /// Memory of the device, freed when dropped.
     type Memory: Send + Sync;

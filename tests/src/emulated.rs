@@ -63,6 +63,7 @@ impl Clone for Emulated {
 struct Machine {
     backwards: bool,
     other_sums: bool,
+    other_sums_of: Option<usize>,
     room: usize,
     refuses_recordings: bool,
     /// Of the first queue and of those beside it: whether what is asked is done only once somebody waits for it.
@@ -157,6 +158,12 @@ impl Emulated {
     #[must_use]
     pub fn with_other_sums() -> Self {
         Self::of(Machine { other_sums: true, ..Machine::default() })
+    }
+
+    /// One that adds up so for batches of this many items alone.
+    #[must_use]
+    pub fn with_other_sums_of(items: usize) -> Self {
+        Self::of(Machine { other_sums_of: Some(items), ..Machine::default() })
     }
 
     /// One that has so many bytes, and no more once they were given.
@@ -354,9 +361,10 @@ impl Machine {
             bits.iter().map(|bits| format.value(*bits)).collect()
         };
         let (left, right) = (numbers(left, rows * depth), numbers(right, columns * depth));
+        let others = self.other_sums || self.other_sums_of == Some(product.items);
         let sum = |row: &[f32], column: &[f32]| -> f32 {
             let products = row.iter().zip(column).map(|(a, b)| a * b);
-            if self.other_sums { products.rev().sum() } else { products.sum() }
+            if others { products.rev().sum() } else { products.sum() }
         };
         let result: Vec<f32> = left
             .par_chunks_exact(depth)

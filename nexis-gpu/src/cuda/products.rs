@@ -9,9 +9,9 @@
 //! rows; algorithms with more than one part or with a scheme are not among the choices. Tile, stages, inner shape and cluster shape
 //! decide on it too, but are fixed with the algorithm; the swizzling of blocks decides only on which block computes which tile.
 //! The custom option is documented for no algorithm, and one that deals parts of sums out to the multiprocessors there
-//! are ("stream-K") would not have to show elsewhere. So that rows keep their bits among others is held by tests on a device; the
-//! library itself promises it on demand from CUDA 13.4 on (`CUBLASLT_MATMUL_DESC_BATCH_INVARIANCE_FLAGS`), which is more than is
-//! asked for here. All products run on one stream in memory of their own, outside of what the library excepts from giving the
+//! are ("stream-K") would not have to show elsewhere. The library promises that rows keep their bits among others only on demand and
+//! from CUDA 13.4 on (`CUBLASLT_MATMUL_DESC_BATCH_INVARIANCE_FLAGS`). So each number of rows is compared with a full batch when a
+//! model is loaded, and tests on a device look at the rest. All products run on one stream in memory of their own, outside of what the library excepts from giving the
 //! same bits in every run.
 
 use std::collections::HashMap;

@@ -107,8 +107,10 @@ impl Staging {
             result::event::synchronize(piece.copied).map_err(fail)?;
             let staged = std::slice::from_raw_parts_mut(piece.memory, length);
             fill(staged);
-            result::memcpy_htod_async(to, staged, context.stream).map_err(fail)?;
-            result::event::record(piece.copied, context.stream).map_err(fail)
+            let copied = result::memcpy_htod_async(to, staged, context.stream);
+            // Also behind a copy that failed, so that whatever was begun is waited for.
+            let marked = result::event::record(piece.copied, context.stream);
+            copied.and(marked).map_err(fail)
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Calls of several threads in one batch: while as many batches are computed as may be at once, those who come wait in a line, and
-//! whoever is free next computes for as many of them as fit. Nobody waits for a batch to fill up, and no result depends on who was beside it.
+//! Calls of several threads in one batch: while as many batches are computed as may be at once, those who come wait in a line,
+//! and whoever is free next computes for as many of them as fit. Nobody waits for a batch to fill up, and no result depends on
+//! who was beside it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -66,7 +67,8 @@ impl<T, R> Line<T, R> {
             if let Some(result) = state.done.remove(&number) {
                 return result;
             }
-            if state.busy == self.at_once {
+            // Where nothing waits, this work is in a batch of another's.
+            if state.busy == self.at_once || state.waiting.is_empty() {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
@@ -144,6 +146,7 @@ mod tests {
         let (line, together) = (Line::new(2), std::sync::Barrier::new(2));
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let compute = |batch: Vec<u32>| {
+            assert!(!batch.is_empty(), "a turn with nothing to do");
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             // The first waits for another beside it.
             if batch.iter().all(|x| *x < 2) {

@@ -120,23 +120,11 @@ enum End<M> {
     Pooling(Box<Pooling<M>>),
 }
 
-/// A pass that always asks the same of the device.
-enum Repeated<R> {
-    /// It was not asked for yet.
-    New,
-    /// It was, once, and is recorded when it comes again.
-    Known,
-    /// It was recorded.
-    Recorded(R),
-    /// It could not be recorded, and is launched step by step.
-    Unrecorded,
-}
-
 /// What a batch has for itself, from its first byte until its embeddings were read.
 struct Slot<C: Compute> {
-    /// The passes over pictures that read this input, one for each of [`DeviceTowers::shapes`]. Recordings name memory, and so
-    /// go first.
-    passes: Vec<Repeated<C::Recording>>,
+    /// The passes over pictures that read this input, one for each of [`DeviceTowers::shapes`], `None` where it could not be
+    /// recorded. Recordings name memory, and so go first.
+    passes: Vec<Option<C::Recording>>,
     /// What the vision tower reads.
     input: C::Memory,
     /// Behind the last pass that read it.
@@ -185,7 +173,7 @@ pub struct DeviceTowers<C: Compute> {
     // They hold recordings, which name memory, and so go first.
     slots: Slots<Slot<C>>,
     /// The pass over texts. Whoever asks the network's queue holds it, so that nothing slips into a recording.
-    text_pass: Mutex<Repeated<C::Recording>>,
+    text_pass: Mutex<Option<C::Recording>>,
     compute: C,
     intake: C,
     sizes: ClipSizes,
@@ -247,7 +235,7 @@ impl<C: Compute> DeviceTowers<C> {
         intake.follow(&compute.mark()?)?;
         let mut towers = Self {
             slots: Slots::new(work.slots),
-            text_pass: Mutex::new(Repeated::New),
+            text_pass: Mutex::new(None),
             compute,
             intake,
             sizes,
@@ -264,27 +252,47 @@ impl<C: Compute> DeviceTowers<C> {
             cutting: Mutex::new(work.cutting),
             line: Line::new(UNDER_WAY),
         };
-        towers.try_shapes();
+        towers.prepare()?;
         Ok(towers)
     }
 
-    /// Finds the shapes of batches: a full one, and the parts of it that the device computes. A library of products may refuse
-    /// another number of rows for the algorithm of a full batch, and another algorithm may give other bits.
-    fn try_shapes(&mut self) {
+    /// Launches each pass once, so that the device has loaded and chosen what it needs, keeps the shapes of batches whose rows have
+    /// the bits that they have in a full one, and records all passes. Nothing is recorded later on: whatever else in this
+    /// process waits for the whole device meanwhile would break a recording.
+    fn prepare(&mut self) -> Result<()> {
         let full = self.memory.pictures;
         let step = (full / SHAPES).max(FEWEST_PICTURES);
-        let mut shapes: Vec<usize> = (step..full).step_by(step).collect();
-        if let Some(mut taken) = self.slots.take(false)
-            && let Some(slot) = taken.get()
-        {
-            // Whatever is in the input, it is numbers, and nobody looks at what comes of them.
-            let tried = |items: &usize| self.launch_pictures(C::span(&slot.input), *items).is_ok();
-            shapes.retain(tried);
+        let shapes: Vec<usize> = (step..full).step_by(step).collect();
+        let mut slots: Vec<_> = std::iter::from_fn(|| self.slots.take(false)).collect();
+        let slot = slots.first_mut().and_then(Taken::get).ok_or_else(no_slot)?;
+        let input = C::span(&slot.input);
+        self.compute.upload(&pattern(self.format, input.bytes()), input)?;
+        let mut rows = |items| -> Result<Vec<u8>> {
+            self.launch_pictures(input, items)?;
+            self.compute.land(self.embeddings(&self.vision.end, &self.pictures, items)?, &mut slot.out)?;
+            self.compute.landed(&mut slot.out).map(<[u8]>::to_vec)
+        };
+        let whole = rows(full)?;
+        // A library of products may refuse another number of rows, or add them up otherwise, which it promises nothing about.
+        let same = |items: &usize| rows(*items).is_ok_and(|found| whole.starts_with(&found));
+        let shapes: Vec<usize> = shapes.into_iter().filter(same).chain([full]).collect();
+        for slot in slots.iter_mut().filter_map(Taken::get) {
+            let input = C::span(&slot.input);
+            let record = |items: &usize| self.compute.record(&mut || self.launch_pictures(input, *items));
+            slot.passes = shapes.iter().map(record).collect();
         }
-        // Whatever went wrong on the way does so again where it counts.
-        let _ = self.compute.download(C::span(&self.vision.levels), &mut []);
-        shapes.push(full);
+        drop(slots);
         self.shapes = shapes;
+        let ends: Vec<u32> = (0..self.texts).map(|item| (item * self.sizes.context) as u32).collect();
+        self.compute.upload(&vec![0; C::span(&self.tokens).bytes()], C::span(&self.tokens))?;
+        self.compute.upload(&words(&ends), C::span(&self.text_space.wanted))?;
+        // SAFETY: the tokens are zeros, and the first row of each text is wanted.
+        unsafe {
+            self.launch_texts()?;
+            *self.asking() = self.compute.record(&mut || self.launch_texts());
+        }
+        // Whatever went wrong on the way shows here.
+        self.compute.download(C::span(&self.vision.levels), &mut [])
     }
 
     /// The least shape that so many pictures fit in, by its number.
@@ -343,7 +351,7 @@ impl<C: Compute> DeviceTowers<C> {
     }
 
     /// The network's queue, for whoever asks something of it.
-    fn asking(&self) -> MutexGuard<'_, Repeated<C::Recording>> {
+    fn asking(&self) -> MutexGuard<'_, Option<C::Recording>> {
         // Every pass writes what it reads, so that one which broke off leaves nothing to the next.
         self.text_pass.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -362,38 +370,25 @@ impl<C: Compute> DeviceTowers<C> {
         self.intake.mark()
     }
 
-    /// Has the device do what `launches` asks for, which is always the same: from the second time on as one recording. The first
-    /// time is none, because a device then loads and chooses what it needs.
-    fn repeat(
-        &self,
-        pass: &mut Repeated<C::Recording>,
-        mut launches: impl FnMut() -> Result<()>,
-    ) -> Result<()> {
-        if let Repeated::Known = pass {
-            *pass = self.compute.record(&mut launches).map_or(Repeated::Unrecorded, Repeated::Recorded);
-        }
-        if let Repeated::Recorded(recording) = pass {
+    /// Has the device do what was recorded, or where it could not be, what `launches` asks for, which is the same.
+    fn repeat(&self, pass: Option<&C::Recording>, launches: impl FnOnce() -> Result<()>) -> Result<()> {
+        match pass {
             // SAFETY: what a pass launches reads and writes weights and working space, which live as long as `self`.
-            return unsafe { self.compute.replay(recording) };
+            Some(recording) => unsafe { self.compute.replay(recording) },
+            None => launches(),
         }
-        launches()?;
-        if let Repeated::New = pass {
-            *pass = Repeated::Known;
-        }
-        Ok(())
     }
 
     /// Has a batch of pictures computed, `wanted` of which are wanted. What the slot holds is there behind `filled`.
     fn picture_pass(&self, slot: &mut Slot<C>, filled: &C::Mark, wanted: usize) -> Result<()> {
         let Slot { passes, input, read, out } = slot;
         let shape = self.shape(wanted);
-        passes.resize_with(self.shapes.len(), || Repeated::New);
-        let (Some(pass), Some(items)) = (passes.get_mut(shape), self.shapes.get(shape)) else {
-            return Err(Error::Internal("a batch without a shape".to_owned()));
-        };
+        let items =
+            *self.shapes.get(shape).ok_or_else(|| Error::Internal("a batch without a shape".to_owned()))?;
+        let pass = passes.get(shape).and_then(Option::as_ref);
         let asking = self.asking();
         self.compute.follow(filled)?;
-        self.repeat(pass, || self.launch_pictures(C::span(input), *items))?;
+        self.repeat(pass, || self.launch_pictures(C::span(input), items))?;
         *read = Some(self.compute.mark()?);
         let from = self.embeddings(&self.vision.end, &self.pictures, wanted)?;
         self.compute.land(from, out)?;
@@ -601,6 +596,12 @@ const fn rgb_bytes(frame: &Frame) -> usize {
     (frame.width as usize).saturating_mul(frame.height as usize).saturating_mul(3)
 }
 
+/// So many bytes of numbers within one, which differ from picture to picture.
+fn pattern(format: Format, bytes: usize) -> Vec<u8> {
+    let one = |i: u32| format.rounded((i * 89 % 257) as f32 / 128.0 - 1.0).to_le_bytes();
+    (0..257).flat_map(one).cycle().take(bytes).collect()
+}
+
 fn words(values: &[u32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
@@ -724,11 +725,11 @@ impl<C: Compute> Towers for DeviceTowers<C> {
             }
             call.add(batch.len(), |slot| {
                 let (compute, space) = (&self.compute, &self.text_space);
-                let mut text_pass = self.asking();
+                let text_pass = self.asking();
                 compute.upload(&words(&tokens), C::span(&self.tokens))?;
                 compute.upload(&words(&last), C::span(&space.wanted))?;
                 // SAFETY: every token was found to be below the vocabulary, and the last of a text is within it.
-                self.repeat(&mut text_pass, || unsafe { self.launch_texts() })?;
+                self.repeat(text_pass.as_ref(), || unsafe { self.launch_texts() })?;
                 compute.land(self.embeddings(&self.text.end, space, batch.len())?, &mut slot.out)
             })?;
         }
@@ -749,13 +750,22 @@ impl<'a, C: Compute> Call<'a, C> {
         Self { towers, end, under_way: VecDeque::new(), rows: Vec::new() }
     }
 
-    /// Has `ask` ask for a batch of so many items in a slot. Where none is free, the first of this call's batches is waited for, and
-    /// where it has none, another call's.
+    /// Has `ask` ask for a batch of so many items in a slot. Where none is free, the first of this call's batches is waited for,
+    /// and where it has none, another call's.
     fn add(&mut self, items: usize, ask: impl FnOnce(&mut Slot<C>) -> Result<()>) -> Result<()> {
         self.rows.reserve(items);
-        let mut taken = match self.towers.slots.take(self.under_way.is_empty()) {
+        let slots = &self.towers.slots;
+        let mut taken = match slots.take(self.under_way.is_empty()) {
             Some(taken) => taken,
-            None => self.next()?.ok_or_else(no_slot)?,
+            None => {
+                let mut own = self.next()?;
+                if slots.are_waited_for() {
+                    // A call of many batches keeps none from whoever waits.
+                    drop(own);
+                    own = self.next()?;
+                }
+                own.or_else(|| slots.take(true)).ok_or_else(no_slot)?
+            }
         };
         ask(taken.get().ok_or_else(no_slot)?)?;
         self.under_way.push_back(taken);

@@ -4,8 +4,14 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Things of one kind that calls of several threads take and give back.
 pub(super) struct Slots<S> {
-    free: Mutex<Vec<S>>,
+    state: Mutex<State<S>>,
     back: Condvar,
+}
+
+struct State<S> {
+    free: Vec<S>,
+    /// How many wait for one.
+    waiting: usize,
 }
 
 /// One that was taken; given back when dropped.
@@ -16,24 +22,41 @@ pub(super) struct Taken<'a, S> {
 
 impl<S> Slots<S> {
     pub(super) const fn new(all: Vec<S>) -> Self {
-        Self { free: Mutex::new(all), back: Condvar::new() }
+        Self { state: Mutex::new(State { free: all, waiting: 0 }), back: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<S>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One that is free; where there is none, the next that comes back, or `None` without waiting. Who holds one does not wait for
-    /// another: the others might do the same.
+    /// One that is free. Where there is none, or others wait for one, the next that comes back, or `None` without waiting. Who
+    /// holds one does not wait for another: the others might do the same.
     pub(super) fn take(&self, waits: bool) -> Option<Taken<'_, S>> {
-        let mut free = self.lock();
-        loop {
-            match free.pop() {
-                Some(slot) => return Some(Taken { slots: self, slot: Some(slot) }),
-                None if waits => free = self.back.wait(free).unwrap_or_else(PoisonError::into_inner),
-                None => return None,
+        let mut state = self.lock();
+        if state.waiting > 0 || state.free.is_empty() {
+            if !waits {
+                return None;
             }
+            state.waiting += 1;
+            loop {
+                state = self.back.wait(state).unwrap_or_else(PoisonError::into_inner);
+                if !state.free.is_empty() {
+                    break;
+                }
+            }
+            state.waiting -= 1;
         }
+        let slot = state.free.pop();
+        if state.waiting > 0 && !state.free.is_empty() {
+            // It came back while the one that was woken for another was not awake yet.
+            self.back.notify_one();
+        }
+        Some(Taken { slots: self, slot })
+    }
+
+    /// Whether somebody waits for one.
+    pub(super) fn are_waited_for(&self) -> bool {
+        self.lock().waiting > 0
     }
 }
 
@@ -46,7 +69,7 @@ impl<S> Taken<'_, S> {
 
 impl<S> Drop for Taken<'_, S> {
     fn drop(&mut self) {
-        self.slots.lock().extend(self.slot.take());
+        self.slots.lock().free.extend(self.slot.take());
         self.slots.back.notify_one();
     }
 }
@@ -77,6 +100,22 @@ mod tests {
         assert!(both.iter().all(Option::is_some) && slots.take(false).is_none());
         drop(both);
         assert!(slots.take(false).is_some());
+    }
+
+    #[test]
+    fn whoever_waits_comes_before_those_who_have_one() {
+        let slots = Slots::new(vec![0, 1]);
+        let held = [slots.take(true), slots.take(true)];
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| slots.take(true).is_some());
+            while !slots.are_waited_for() {
+                std::thread::yield_now();
+            }
+            assert!(slots.take(false).is_none());
+            drop(held);
+            assert!(waiting.join().unwrap());
+        });
+        assert!(!slots.are_waited_for() && slots.take(false).is_some());
     }
 
     #[test]
