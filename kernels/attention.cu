@@ -23,8 +23,6 @@ enum Asking { EACH = 0, CAUSAL = 1, ONE = 2 };
 template <int SIZE> struct Plan {
     // Keys of a step.
     static constexpr int KEYS = SIZE <= 64 ? 64 : 32;
-    // Tiles of a warp: what it keeps of them has room in its registers. Mirrored in nexis-gpu/src/kernels/attention.rs.
-    static constexpr int TILES = SIZE <= 80 ? 2 : 1;
     // Products along the values of a head, and columns of eight of its values.
     static constexpr int STEPS = SIZE / 16, COLUMNS = SIZE / 8;
     typedef uint16_t Rows[KEYS][SIZE + PAD];
@@ -40,8 +38,8 @@ template <int SIZE> struct Tile {
 
 // Goes through the keys from `begin` on, of which there are `end`, for TILES tiles. What a query does not see is looked for
 // only where PARTIAL.
-template <typename T, int SIZE, int TILES, bool PARTIAL>
-__device__ inline void step(Tile<SIZE> (&tiles)[Plan<SIZE>::TILES], const typename Plan<SIZE>::Rows &keys,
+template <typename T, int SIZE, int TILES, bool PARTIAL, int ROOM>
+__device__ inline void step(Tile<SIZE> (&tiles)[ROOM], const typename Plan<SIZE>::Rows &keys,
                             const typename Plan<SIZE>::Rows &values, uint32_t begin, uint32_t end, bool causal,
                             float factor) {
     constexpr int KEYS = Plan<SIZE>::KEYS;
@@ -131,7 +129,10 @@ __device__ inline void step(Tile<SIZE> (&tiles)[Plan<SIZE>::TILES], const typena
 // row of a head begins and ends with a whole piece of 16 bytes. The result is `[sequences * length, heads * size]`. Of ONE,
 // the query is its bias alone: `qkv` holds keys and values, `[sequences * length, 2 * heads * size]`, and the result is
 // `[sequences, heads * size]`.
-template <typename T, int SIZE>
+//
+// A warp has up to TILES tiles: what it keeps of two has room in its registers where heads are small, and takes it from others
+// where there is no second one.
+template <typename T, int SIZE, int TILES>
 __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, uint32_t heads, uint32_t size, uint32_t asking,
                               uint32_t pieces, float scale, T *out) {
     using P = Plan<SIZE>;
@@ -181,10 +182,10 @@ __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, 
     const uint32_t all = (queries + 15) / 16;
     const uint32_t first = blockIdx.x * all / gridDim.x, behind = (blockIdx.x + 1) * all / gridDim.x;
     const uint32_t mine = first + warp;
-    const uint32_t count = mine >= behind ? 0 : P::TILES > 1 && mine + WARPS < behind ? 2 : 1;
-    Tile<SIZE> tiles[P::TILES];
+    const uint32_t count = mine >= behind ? 0 : TILES > 1 && mine + WARPS < behind ? 2 : 1;
+    Tile<SIZE> tiles[TILES];
 #pragma unroll
-    for (uint32_t t = 0; t < P::TILES; t++) {
+    for (uint32_t t = 0; t < TILES; t++) {
         Tile<SIZE> &tile = tiles[t];
         tile.rows[0] = (mine + t * WARPS) * 16 + group;
         tile.rows[1] = tile.rows[0] + 8;
@@ -226,11 +227,11 @@ __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, 
         __syncthreads();
         if (begin + P::KEYS < end) fill(half ^ 1, begin + P::KEYS);
         const bool partial = causal || begin + P::KEYS > end;
-        if (P::TILES > 1 && count == 2) {
+        if (TILES > 1 && count == 2) {
             if (partial)
-                step<T, SIZE, P::TILES, true>(tiles, keys[half], values[half], begin, end, causal, factor);
+                step<T, SIZE, TILES, true>(tiles, keys[half], values[half], begin, end, causal, factor);
             else
-                step<T, SIZE, P::TILES, false>(tiles, keys[half], values[half], begin, end, causal, factor);
+                step<T, SIZE, TILES, false>(tiles, keys[half], values[half], begin, end, causal, factor);
         } else if (count) {
             if (partial)
                 step<T, SIZE, 1, true>(tiles, keys[half], values[half], begin, end, causal, factor);
@@ -239,7 +240,7 @@ __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, 
         }
     }
 #pragma unroll
-    for (uint32_t t = 0; t < P::TILES; t++) {
+    for (uint32_t t = 0; t < TILES; t++) {
         if (t >= count) break;
         Tile<SIZE> &tile = tiles[t];
 #pragma unroll
@@ -260,20 +261,24 @@ __device__ inline void attend(const T *qkv, const float *bias, uint32_t length, 
     }
 }
 
-#define ATTEND(T, suffix, SIZE)                                                                                       \
-    KERNEL __launch_bounds__(WARPS *WARP) attend_##SIZE##_##suffix(const T *qkv, const float *bias, uint32_t length,  \
-                                                                   uint32_t heads, uint32_t size, uint32_t asking,    \
-                                                                   uint32_t pieces, float scale, T *out) {            \
-        attend<T, SIZE>(qkv, bias, length, heads, size, asking, pieces, scale, out);                                  \
+#define ATTEND(name, T, SIZE, TILES)                                                                                  \
+    KERNEL __launch_bounds__(WARPS *WARP) name(const T *qkv, const float *bias, uint32_t length, uint32_t heads,      \
+                                               uint32_t size, uint32_t asking, uint32_t pieces, float scale,          \
+                                               T *out) {                                                              \
+        attend<T, SIZE, TILES>(qkv, bias, length, heads, size, asking, pieces, scale, out);                           \
     }
+// Heads of which a warp takes two tiles, and the same for sequences with a block's tiles at most, of which it has one.
+#define ATTEND_TWO(SIZE)                                                                                              \
+    ATTEND(attend_##SIZE##_bf16, Bf16, SIZE, 2)                                                                       \
+    ATTEND(attend_##SIZE##_f16, Half, SIZE, 2)                                                                        \
+    ATTEND(attend_##SIZE##_short_bf16, Bf16, SIZE, 1)                                                                 \
+    ATTEND(attend_##SIZE##_short_f16, Half, SIZE, 1)
+#define ATTEND_ONE(SIZE)                                                                                              \
+    ATTEND(attend_##SIZE##_bf16, Bf16, SIZE, 1)                                                                       \
+    ATTEND(attend_##SIZE##_f16, Half, SIZE, 1)
 
-ATTEND(Bf16, bf16, 32)
-ATTEND(Bf16, bf16, 64)
-ATTEND(Bf16, bf16, 80)
-ATTEND(Bf16, bf16, 96)
-ATTEND(Bf16, bf16, 128)
-ATTEND(Half, f16, 32)
-ATTEND(Half, f16, 64)
-ATTEND(Half, f16, 80)
-ATTEND(Half, f16, 96)
-ATTEND(Half, f16, 128)
+ATTEND_TWO(32)
+ATTEND_TWO(64)
+ATTEND_TWO(80)
+ATTEND_ONE(96)
+ATTEND_ONE(128)

@@ -81,19 +81,32 @@ struct Taps {
 
 #define PRECISION_BITS 22
 
-// `SUMS` bytes of output `i`, each from the inputs that lie `step` bytes apart from where `lines` says for input 0 on: their
-// loads are on the way together, and share the weight.
+// Taps whose inputs are on the way together.
+#define TAPS_AT_ONCE 4
+
+// `SUMS` bytes of output `i`, each from the inputs that lie `step` bytes apart from where `lines` says for input 0 on: they share
+// the weights, and their loads are on the way together.
 template <int SUMS>
 __device__ inline void resized(const Taps &taps, uint32_t i, const uint8_t *const (&lines)[SUMS], uint64_t step,
                                uint8_t (&out)[SUMS]) {
     const uint32_t start = taps.starts[i], count = taps.counts[i];
-    const int32_t *weight = taps.weights + i;
-    uint64_t at = start * step;
     int sums[SUMS];
     for (int s = 0; s < SUMS; s++) sums[s] = 1 << (PRECISION_BITS - 1);
-    for (uint32_t k = 0; k < count; k++, weight += taps.outputs, at += step) {
+    for (uint32_t first = 0; first < count; first += TAPS_AT_ONCE) {
+        int bytes[TAPS_AT_ONCE][SUMS], weights[TAPS_AT_ONCE];
 #pragma unroll
-        for (int s = 0; s < SUMS; s++) sums[s] += (int)lines[s][at] * *weight;
+        for (uint32_t k = 0; k < TAPS_AT_ONCE; k++) {
+            // Behind the last, it is the last again, and adds nothing.
+            const uint32_t tap = first + k < count ? first + k : count - 1;
+            weights[k] = first + k < count ? taps.weights[(uint64_t)tap * taps.outputs + i] : 0;
+#pragma unroll
+            for (int s = 0; s < SUMS; s++) bytes[k][s] = lines[s][(start + tap) * step];
+        }
+#pragma unroll
+        for (uint32_t k = 0; k < TAPS_AT_ONCE; k++) {
+#pragma unroll
+            for (int s = 0; s < SUMS; s++) sums[s] += bytes[k][s] * weights[k];
+        }
     }
     for (int s = 0; s < SUMS; s++) out[s] = to_byte(sums[s] >> PRECISION_BITS);
 }
@@ -200,8 +213,9 @@ __device__ inline void patches_to_input(const uint8_t *rows, const Taps &taps, c
         const uint32_t vectors = (length + 15) / 16;
         for (uint32_t i = threadIdx.x; i < patch * vectors; i += blockDim.x) {
             const uint32_t line = i / vectors, at = i % vectors * 16;
-            write_sixteen(kept + line * tiles.kept + at, read_sixteen(from + (top + line) * step + at));
+            copy_later(kept + line * tiles.kept + at, from + (top + line) * step + at, true);
         }
+        copies_done();
     } else {
         for (uint32_t line = threadIdx.x / WARP; line < patch; line += blockDim.x / WARP) {
             for (uint32_t at = threadIdx.x % WARP; at < length; at += RESIZED_BYTES * WARP) {

@@ -239,7 +239,7 @@ template <Activation KIND> __device__ inline float activated(float x) {
     }
 }
 
-// Rows that a thread takes, whose values are all on their way before the first is used.
+// Rows that a thread takes: the values of several are on their way at once.
 #define ACTIVATED_ROWS 4
 
 template <typename T, bool WHOLE, Activation KIND>
@@ -273,23 +273,24 @@ __device__ inline void bias_and_activation(T *product, const float *bias, uint32
     }
 }
 
+// What a launch reads and nothing writes meanwhile, so that loads need not wait for what is written.
+#define FIXED const float *__restrict__
+
 // A number is that of the vectors of a lane, for widths that are a multiple of eight up to 256 times as many.
 #define SWEEPS(Row, number, T, suffix)                                                                                \
-    KERNEL embed_pictures##number##_##suffix(const T *patches, const float *patch_bias, const float *first,           \
-                                             const float *positions, const float *pre_weight, const float *pre_bias,  \
-                                             const float *weight, const float *bias, float eps, uint32_t rows,        \
-                                             uint32_t per, uint32_t width, float *x, T *h) {                          \
+    KERNEL embed_pictures##number##_##suffix(const T *patches, FIXED patch_bias, FIXED first, FIXED positions,        \
+                                             FIXED pre_weight, FIXED pre_bias, FIXED weight, FIXED bias, float eps,   \
+                                             uint32_t rows, uint32_t per, uint32_t width, float *x, T *h) {           \
         embed_pictures<Row>(patches, patch_bias, first, positions, pre_weight, pre_bias, weight, bias, eps, rows, per,\
                             width, x, h);                                                                             \
     }                                                                                                                 \
-    KERNEL embed_texts##number##_##suffix(const uint32_t *tokens, const T *table, const float *positions,             \
-                                          const float *weight, const float *bias, float eps, uint32_t rows,           \
-                                          uint32_t per, uint32_t width, float *x, T *h) {                             \
+    KERNEL embed_texts##number##_##suffix(const uint32_t *tokens, const T *table, FIXED positions, FIXED weight,      \
+                                          FIXED bias, float eps, uint32_t rows, uint32_t per, uint32_t width, float *x,\
+                                          T *h) {                                                                     \
         embed_texts<Row>(tokens, table, positions, weight, bias, eps, rows, per, width, x, h);                        \
     }                                                                                                                 \
-    KERNEL add_and_norm##number##_##suffix(const T *product, const float *product_bias, const float *weight,          \
-                                           const float *bias, float eps, uint32_t rows, uint32_t width, float *x,     \
-                                           T *h) {                                                                    \
+    KERNEL add_and_norm##number##_##suffix(const T *product, FIXED product_bias, FIXED weight, FIXED bias, float eps, \
+                                           uint32_t rows, uint32_t width, float *x, T *h) {                           \
         add_and_norm<Row>(product, product_bias, weight, bias, eps, rows, width, x, h);                               \
     }
 // An eight says that rows consist of whole vectors.
@@ -298,7 +299,7 @@ __device__ inline void bias_and_activation(T *product, const float *bias, uint32
                                    float *x_out, T *attended_out) {                                                   \
         pick<whole>(x, attended, wanted, width, x_out, attended_out);                                                 \
     }                                                                                                                 \
-    KERNEL bias_and_activation##number##_##suffix(T *product, const float *bias, uint32_t kind, uint32_t rows,        \
+    KERNEL bias_and_activation##number##_##suffix(T *product, FIXED bias, uint32_t kind, uint32_t rows,               \
                                                   uint32_t width) {                                                   \
         bias_and_activation<T, whole>(product, bias, kind, rows, width);                                              \
     }

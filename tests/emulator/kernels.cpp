@@ -277,8 +277,11 @@ const Entry entries[] = {
     BOTH(bias_and_activation, false),
     BOTH(bias_and_activation_8, false),
     BOTH(attend_32, true),
+    BOTH(attend_32_short, true),
     BOTH(attend_64, true),
+    BOTH(attend_64_short, true),
     BOTH(attend_80, true),
+    BOTH(attend_80_short, true),
     BOTH(attend_96, true),
     BOTH(attend_128, true),
 };

@@ -8,7 +8,7 @@ use crate::compute::{Argument, Compute, Format, Span};
 /// Queries of a tile, and warps of a block, which take one tile each or two: `attention.cu`.
 const TILE: usize = 16;
 const WARPS: usize = 4;
-/// Largest head of which a warp takes two tiles.
+/// Largest head of which a warp takes two tiles, where there are more than it has warps.
 const MAX_HEAD_OF_TWO: usize = 80;
 /// Largest head that `attention.cu` takes.
 pub const MAX_HEAD: usize = 128;
@@ -48,17 +48,24 @@ impl<C: Compute> Kernels<'_, C> {
             let why = format!("even heads of up to {MAX_HEAD} values are expected on a GPU");
             return Err(Error::usage(format!("{heads} heads of {width} values"), why));
         }
+        if !(qkv.address() | out.address()).is_multiple_of(4) {
+            return Err(Error::Internal(format!("{what}: its memory begins within a pair of values")));
+        }
+        let (parts, queries) = if asking == Asking::One { (2, per.min(1)) } else { (3, per) };
+        let short = queries <= TILE * WARPS;
         let kernel = match size {
+            ..=32 if short => named!(format, "attend_32_short"),
             ..=32 => named!(format, "attend_32"),
+            33..=64 if short => named!(format, "attend_64_short"),
             33..=64 => named!(format, "attend_64"),
+            65..=80 if short => named!(format, "attend_80_short"),
             65..=80 => named!(format, "attend_80"),
             81..=96 => named!(format, "attend_96"),
             _ => named!(format, "attend_128"),
         };
-        let tiles = if size <= MAX_HEAD_OF_TWO { 2 * WARPS } else { WARPS };
+        let tiles = if size <= MAX_HEAD_OF_TWO && !short { 2 * WARPS } else { WARPS };
         // Rows begin where the memory does and at multiples of a head.
         let pieces = size.is_multiple_of(8) && qkv.address().is_multiple_of(16);
-        let (parts, queries) = if asking == Asking::One { (2, per.min(1)) } else { (3, per) };
         let arguments = [
             holds(what, qkv, &[items, per, parts, width], 2)?,
             holds(what, bias, &[3, width], 4)?,

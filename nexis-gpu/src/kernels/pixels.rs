@@ -354,6 +354,8 @@ impl<C: Compute> Kernels<'_, C> {
             InputFormat::Short(format) if vectors => (named!(format, "patches_to_input"), 2, grid),
             InputFormat::Short(format) => (named!(format, "columns_to_input"), 2, grid * patch),
         };
+        // A frame's tiles have few lines of patches, and much to add up for each.
+        let threads = if vectors && tiles.as_is == 0 { 2 * THREADS } else { THREADS };
         let arguments = [
             holds("rows", rows, &[pictures, taps.inputs as usize, plan.width as usize, 3], 1)?,
             Argument::Taps(taps.argument::<C>()),
@@ -363,6 +365,6 @@ impl<C: Compute> Kernels<'_, C> {
         ];
         // SAFETY: the rows hold what the taps read, each tile lies within what comes out, and so do its patches; what a block
         // keeps has room, and vectors are read and written where they may be: one that a line begins, the line ends.
-        unsafe { self.launch(kernel, [blocks as usize, all, 1], THREADS, &arguments) }
+        unsafe { self.launch(kernel, [blocks as usize, all, 1], threads, &arguments) }
     }
 }
