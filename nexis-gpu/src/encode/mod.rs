@@ -11,30 +11,34 @@
 
 #![allow(unsafe_code)]
 
+mod around;
+mod call;
+mod cutting;
 mod line;
 mod pooling;
 mod slots;
 mod tower;
 mod weights;
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nexis_core::media::resize::Resample;
-use nexis_core::media::tiles::{MAX_TILES, TileLayout};
+use nexis_core::media::tiles::TileLayout;
 use nexis_core::media::{Frame, MediaFailure, MediaLimits};
 use nexis_core::model::Crop;
-use nexis_core::model::towers::{Architecture, Blueprint, ClipSizes, Towers};
+use nexis_core::model::towers::{Blueprint, ClipSizes, Towers};
 use nexis_core::{Error, Result};
 
 use crate::compute::{Compute, Format, Product, Span};
-use crate::kernels::{DeviceTaps, InputFormat, Kernels, MAX_HEAD, Rows, TilePlan, no_room};
-use crate::resident::Resident;
+use crate::kernels::{DeviceTaps, InputFormat, Kernels, MAX_HEAD, Rows, no_room};
+use around::{End, Text, Vision};
+use call::{Call, no_slot};
+use cutting::{Cutting, FrameSpace, frame_bytes, rgb_bytes};
 use line::Line;
-use pooling::Pooling;
 use slots::{Slots, Taken};
-use tower::{Pass, Pool, Space, Tower};
+use tower::{Pass, Space, Tower};
 use weights::{Norm, Uploader};
 
 /// Fewest pictures of a batch: a frame has up to seven tiles, which go together.
@@ -50,9 +54,6 @@ const UNDER_WAY: usize = 2;
 /// Parts of a full batch that there are passes for: a clip has fewer tiles than a batch, and a picture that somebody waits for
 /// comes alone.
 const SHAPES: usize = 8;
-
-/// Most sizes of frames whose taps are kept.
-const KEPT_TAPS: usize = 64;
 
 /// How to encode on a device.
 #[derive(Clone, Copy, Debug)]
@@ -86,40 +87,6 @@ pub struct MemoryUse {
     pub pictures: usize,
 }
 
-/// What stands before and after the blocks of the vision tower.
-struct Vision<M> {
-    patches: M,
-    patch_bias: Option<M>,
-    /// The first row, where there is one beside those of the patches.
-    class: Option<M>,
-    positions: M,
-    /// The normalisation before the tower, where there is one.
-    before: Option<Norm<M>>,
-    tower: Tower<M>,
-    after: Norm<M>,
-    end: End<M>,
-    levels: M,
-    /// Values from a patch to the next: a multiple of eight, so that products read whole vectors.
-    row: usize,
-}
-
-/// The same of the text tower.
-struct Text<M> {
-    table: M,
-    positions: M,
-    tower: Tower<M>,
-    after: Norm<M>,
-    end: End<M>,
-}
-
-/// What makes an embedding of the states behind a tower.
-enum End<M> {
-    /// A product with the wanted row, and what is added to it, where there is something, on the processor.
-    Projection(M, Option<Vec<f32>>),
-    /// Attention over all rows.
-    Pooling(Box<Pooling<M>>),
-}
-
 /// What a batch has for itself, from its first byte until its embeddings were read.
 struct Slot<C: Compute> {
     /// The passes over pictures that read this input, one for each of [`DeviceTowers::shapes`], `None` where it could not be
@@ -140,28 +107,6 @@ struct Work<C: Compute> {
     texts: Space<C::Memory>,
     tokens: C::Memory,
     cutting: Cutting<C::Memory>,
-}
-
-/// For what comes before the network's input. Whoever asks the intake holds it.
-struct Cutting<M> {
-    /// Pictures of one batch, as bytes.
-    crops: M,
-    frames: FrameSpace<M>,
-}
-
-/// For cutting tiles out of frames. It grows where a frame is larger than was expected.
-struct FrameSpace<M> {
-    rgb: Option<M>,
-    rows: Option<M>,
-    taps: HashMap<(u32, u32), DeviceTaps<M>>,
-}
-
-/// Bytes of the largest frame, and of what its rows are resized to.
-fn frame_bytes(max_pixels: u64, edge: usize) -> [usize; 2] {
-    // Rows come to no more than the longer edge of a frame times the edge of a tile, whichever way the frame lies.
-    let longest = max_pixels.saturating_mul(MAX_TILES.into()).isqrt();
-    let number = |x: u64| usize::try_from(x).unwrap_or(usize::MAX);
-    [number(max_pixels).saturating_mul(3), number(longest).saturating_mul(edge).saturating_mul(3)]
 }
 
 /// Both towers of a CLIP or a SigLIP on a device.
@@ -525,75 +470,6 @@ impl<C: Compute> DeviceTowers<C> {
         let mut rows = call.finish()?.into_iter();
         Ok(clips.iter().map(|clip| rows.by_ref().take(clip.iter().map(tiles_of).sum()).collect()).collect())
     }
-
-    /// How tiles lie in what the vision tower reads.
-    fn tile_plan(&self, width: u32, corners: Vec<(u32, u32)>) -> Result<TilePlan> {
-        let number = |x: usize| u32::try_from(x).map_err(|_| Error::Internal(format!("size {x}")));
-        Ok(TilePlan {
-            size: number(self.sizes.image)?,
-            patch: number(self.sizes.patch)?,
-            row: number(self.vision.row)?,
-            width,
-            corners,
-        })
-    }
-
-    /// Where this device has a frame's pixels already, from its decoder.
-    fn resident<'f>(&self, frame: &'f Frame) -> Option<Span<'f>> {
-        let resident = frame.rgb.copy::<Resident<C::Memory>>()?;
-        let memory = resident.memory().filter(|memory| self.compute.reaches(memory))?;
-        (resident.bytes() == frame.rgb.len()).then_some(C::span(memory))
-    }
-
-    /// Cuts the tiles of a frame into a network's input, from tile `at` on.
-    fn cut(
-        &self,
-        space: &mut FrameSpace<C::Memory>,
-        input: Span<'_>,
-        frame: &Frame,
-        layout: &TileLayout,
-        at: usize,
-    ) -> Result<()> {
-        let (kernels, compute) = (Kernels(&self.intake), &self.intake);
-        let height = frame.height as usize;
-        let bytes = rgb_bytes(frame);
-        let rows = grown(compute, &mut space.rows, "a frame's rows", layout.width() as usize * height * 3)?;
-        if space.taps.len() + 2 > KEPT_TAPS {
-            space.taps.clear();
-        }
-        for sizes in [(frame.width, layout.width()), (frame.height, layout.height())] {
-            if let Entry::Vacant(vacant) = space.taps.entry(sizes) {
-                vacant.insert(DeviceTaps::upload(compute, sizes.0, sizes.1, self.resample)?);
-            }
-        }
-        let taps = |sizes| space.taps.get(&sizes).ok_or_else(|| Error::Internal("taps are gone".to_owned()));
-        let rgb = match self.resident(frame) {
-            Some(rgb) => rgb,
-            None => {
-                let rgb = grown(compute, &mut space.rgb, "a frame", bytes)?;
-                let pixels = frame
-                    .rgb
-                    .get(..bytes)
-                    .ok_or_else(|| Error::Internal("a frame lost pixels".to_owned()))?;
-                compute.upload(pixels, rgb)?;
-                rgb
-            }
-        };
-        kernels.rows_from_rgb(rgb, height, taps((frame.width, layout.width()))?, rows)?;
-        let plan = self.tile_plan(layout.width(), layout.corners().collect())?;
-        let grid = self.sizes.grid();
-        let tile = grid * grid * self.vision.row * 2;
-        let to = input
-            .part(at * tile, plan.corners.len() * tile)
-            .ok_or_else(|| Error::Internal("a batch has no room for a frame's tiles".to_owned()))?;
-        let (columns, levels) = (taps((frame.height, layout.height()))?, C::span(&self.vision.levels));
-        kernels.columns_to_input(rows, 1, columns, &plan, levels, InputFormat::Short(self.format), to)
-    }
-}
-
-/// Bytes of a frame of this size.
-const fn rgb_bytes(frame: &Frame) -> usize {
-    (frame.width as usize).saturating_mul(frame.height as usize).saturating_mul(3)
 }
 
 /// So many bytes of numbers within one, which differ from picture to picture.
@@ -604,22 +480,6 @@ fn pattern(format: Format, bytes: usize) -> Vec<u8> {
 
 fn words(values: &[u32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
-/// Memory of at least this size.
-fn grown<'a, C: Compute>(
-    compute: &C,
-    memory: &'a mut Option<C::Memory>,
-    what: &str,
-    bytes: usize,
-) -> Result<Span<'a>> {
-    if memory.as_ref().is_none_or(|memory| C::span(memory).bytes() < bytes) {
-        // The old one goes first, so that both are never there at once.
-        *memory = None;
-        *memory = Some(self::memory(compute, what, bytes)?);
-    }
-    let memory = memory.as_ref().ok_or_else(|| no_room(what, bytes))?;
-    Ok(C::span(memory))
 }
 
 impl<C: Compute> Towers for DeviceTowers<C> {
@@ -737,149 +597,6 @@ impl<C: Compute> Towers for DeviceTowers<C> {
     }
 }
 
-/// The batches of one call: those that are under way, and the embeddings of those before them.
-struct Call<'a, C: Compute> {
-    towers: &'a DeviceTowers<C>,
-    end: &'a End<C::Memory>,
-    under_way: VecDeque<Taken<'a, Slot<C>>>,
-    rows: Vec<Vec<f32>>,
-}
-
-impl<'a, C: Compute> Call<'a, C> {
-    const fn new(towers: &'a DeviceTowers<C>, end: &'a End<C::Memory>) -> Self {
-        Self { towers, end, under_way: VecDeque::new(), rows: Vec::new() }
-    }
-
-    /// Has `ask` ask for a batch of so many items in a slot. Where none is free, the first of this call's batches is waited for,
-    /// and where it has none, another call's.
-    fn add(&mut self, items: usize, ask: impl FnOnce(&mut Slot<C>) -> Result<()>) -> Result<()> {
-        self.rows.reserve(items);
-        let slots = &self.towers.slots;
-        let mut taken = match slots.take(self.under_way.is_empty()) {
-            Some(taken) => taken,
-            None => {
-                let mut own = self.next()?;
-                if slots.are_waited_for() {
-                    // A call of many batches keeps none from whoever waits.
-                    drop(own);
-                    own = self.next()?;
-                }
-                own.or_else(|| slots.take(true)).ok_or_else(no_slot)?
-            }
-        };
-        ask(taken.get().ok_or_else(no_slot)?)?;
-        self.under_way.push_back(taken);
-        Ok(())
-    }
-
-    /// Waits for the first batch under way, takes its embeddings, and hands its slot on.
-    fn next(&mut self) -> Result<Option<Taken<'a, Slot<C>>>> {
-        let Some(mut taken) = self.under_way.pop_front() else { return Ok(None) };
-        let bias = match self.end {
-            End::Projection(_, bias) => bias.as_deref().unwrap_or_default(),
-            End::Pooling(_) => &[],
-        };
-        let towers = self.towers;
-        let bytes = towers.compute.landed(&mut taken.get().ok_or_else(no_slot)?.out)?;
-        for row in bytes.chunks_exact((towers.sizes.projection * 4).max(1)) {
-            let values = row.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word));
-            let mut row: Vec<f32> = values.collect();
-            row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
-            self.rows.push(row);
-        }
-        Ok(Some(taken))
-    }
-
-    /// Waits for all, and gives the embeddings in the order of the items.
-    fn finish(mut self) -> Result<Vec<Vec<f32>>> {
-        while self.next()?.is_some() {}
-        Ok(self.rows)
-    }
-}
-
-fn no_slot() -> Error {
-    Error::Internal("a batch without a slot".to_owned())
-}
-
-impl<M> Vision<M> {
-    fn load<C: Compute<Memory = M>>(uploader: &mut Uploader<'_, C>, sizes: &ClipSizes) -> Result<Self> {
-        let (tower, width) = (&sizes.vision, sizes.vision.width);
-        let inputs = 3 * sizes.patch * sizes.patch;
-        let row = inputs.next_multiple_of(8);
-        let embeddings = "vision_model.embeddings";
-        let one = |part: &str| format!("{embeddings}.{part}");
-        let blocks = "vision_model.encoder.layers";
-        let patches = uploader.padded(&one("patch_embedding.weight"), inputs, width, row)?;
-        let positions = uploader.wide(&one("position_embedding.weight"), &[sizes.rows(), width])?;
-        let after = Norm::load(uploader, "vision_model.post_layernorm", tower)?;
-        let levels = uploader.levels()?;
-        Ok(match sizes.architecture {
-            Architecture::Clip => Self {
-                patches,
-                patch_bias: None,
-                class: Some(uploader.wide(&one("class_embedding"), &[width])?),
-                positions,
-                // The name is spelt like this in every checkpoint.
-                before: Some(Norm::load(uploader, "vision_model.pre_layrnorm", tower)?),
-                tower: Tower::load(uploader, blocks, tower, Pool::One)?,
-                after,
-                end: End::projection(uploader, "visual_projection", sizes, width, false)?,
-                levels,
-                row,
-            },
-            Architecture::Siglip => Self {
-                patches,
-                patch_bias: Some(uploader.wide(&one("patch_embedding.bias"), &[width])?),
-                class: None,
-                positions,
-                before: None,
-                tower: Tower::load(uploader, blocks, tower, Pool::All)?,
-                after,
-                end: End::Pooling(Box::new(Pooling::load(uploader, "vision_model.head", tower)?)),
-                levels,
-                row,
-            },
-            other => return Err(no_tower(other)),
-        })
-    }
-}
-
-impl<M> Text<M> {
-    fn load<C: Compute<Memory = M>>(uploader: &mut Uploader<'_, C>, sizes: &ClipSizes) -> Result<Self> {
-        let width = sizes.text.width;
-        let embeddings = "text_model.embeddings";
-        let table = format!("{embeddings}.token_embedding.weight");
-        let positions = format!("{embeddings}.position_embedding.weight");
-        let (pool, head, has_bias) = match sizes.architecture {
-            Architecture::Clip => (Pool::OneCausal, "text_projection", false),
-            Architecture::Siglip => (Pool::One, "text_model.head", true),
-            other => return Err(no_tower(other)),
-        };
-        Ok(Self {
-            table: uploader.padded(&table, width, sizes.vocabulary, width)?,
-            positions: uploader.wide(&positions, &[sizes.context, width])?,
-            tower: Tower::load(uploader, "text_model.encoder.layers", &sizes.text, pool)?,
-            after: Norm::load(uploader, "text_model.final_layer_norm", &sizes.text)?,
-            end: End::projection(uploader, head, sizes, width, has_bias)?,
-        })
-    }
-}
-
-impl<M> End<M> {
-    fn projection<C: Compute<Memory = M>>(
-        uploader: &mut Uploader<'_, C>,
-        name: &str,
-        sizes: &ClipSizes,
-        width: usize,
-        has_bias: bool,
-    ) -> Result<Self> {
-        let columns = sizes.projection;
-        let weight = uploader.padded(&format!("{name}.weight"), width, columns, width)?;
-        let bias = if has_bias { Some(uploader.values(&format!("{name}.bias"), &[columns])?) } else { None };
-        Ok(Self::Projection(weight, bias))
-    }
-}
-
 /// Says that not even the smallest batch has room. What was there before may be another encoder, with a larger one.
 fn no_room_for_the_smallest(pictures: usize, weights: usize, workspace: usize) -> Error {
     Error::Unavailable {
@@ -892,9 +609,4 @@ fn no_room_for_the_smallest(pictures: usize, weights: usize, workspace: usize) -
               loaded before this one, or choose device cpu"
             .to_owned(),
     }
-}
-
-/// Says that nothing here computes a model of this architecture.
-fn no_tower(architecture: Architecture) -> Error {
-    Error::usage(format!("a {} on a GPU", architecture.name()), "there is no tower for it; choose device cpu")
 }
