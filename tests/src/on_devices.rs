@@ -8,7 +8,9 @@ macro_rules! device_tests {
         mod emulated {
             $(#[test]
             fn $name() {
-                super::$name($crate::emulated::Emulated::default);
+                // One device, opened as often as is asked for, as the GPU is.
+                let device = $crate::emulated::Emulated::default();
+                super::$name(|| device.clone());
             })*
         }
 

@@ -28,9 +28,9 @@ use nexis_gpu::encode::{DeviceTowers, EncodeOptions};
 use nexis_gpu::pictures::Pictures;
 use nexis_gpu::resident::{Pool, Resident};
 use nexis_tests::emulated::{Emulated, EmulatedMemory};
-use nexis_tests::fixture;
 use nexis_tests::opinion::{Opinion, opinionated};
 use nexis_tests::random_clip::models;
+use nexis_tests::{device_tests, fixture};
 
 /// Bytes of a pool that every picture here finds room in.
 const ROOMY: usize = 64 << 20;
@@ -243,28 +243,7 @@ fn threads_that_decode_and_encode_at_once_change_no_bit<C: Compute>(open: impl F
     assert_eq!(pool.lent(), 0);
 }
 
-macro_rules! on_one_device {
-    ($($name:ident),* $(,)?) => {
-        mod emulated {
-            $(#[test]
-            fn $name() {
-                let device = super::Emulated::default();
-                super::$name(|| device.clone());
-            })*
-        }
-
-        #[cfg(feature = "cuda")]
-        mod cuda {
-            $(#[test]
-            #[cfg_attr(not(nexis_require_gpu), ignore = "needs a GPU")]
-            fn $name() {
-                super::$name(|| nexis_gpu::cuda::Cuda::open(0).unwrap());
-            })*
-        }
-    };
-}
-
-on_one_device!(
+device_tests!(
     pixels_are_the_processors_in_both_places,
     the_encoder_reads_the_copy_and_gives_the_bits_of_the_host,
     threads_that_decode_and_encode_at_once_change_no_bit,
