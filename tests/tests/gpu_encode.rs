@@ -133,6 +133,30 @@ fn the_contract_of_models_holds<C: Compute>(open: impl Fn() -> C) {
     }
 }
 
+fn every_pass_is_recorded<C: Compute>(open: impl Fn() -> C) {
+    for name in EACH_KIND {
+        assert_eq!(recorded(open(), name), (2 * 3 + 1, 2 * 3 + 1), "{name}");
+    }
+}
+
+/// How many passes were recorded of a model with three shapes of pictures, and how many there are.
+fn recorded<C: Compute>(compute: C, name: &str) -> (usize, usize) {
+    let options = EncodeOptions { pictures: 24, ..options(Format::Bf16) };
+    let mut found = None;
+    ClipModel::load_on(models().join(name), None, |plan| {
+        let towers = DeviceTowers::load(compute, plan, options)?;
+        found = Some(towers.recorded());
+        Ok(Box::new(towers))
+    })
+    .unwrap();
+    found.unwrap()
+}
+
+#[test]
+fn a_device_that_records_nothing_says_so() {
+    assert_eq!(recorded(Emulated::without_recordings(), "quick_f32"), (0, 7));
+}
+
 /// As many pictures as fill a batch, or a part of it, or one more or less, give the bits that each has among all.
 fn any_number_of_pictures_has_the_same_bits<C: Compute>(open: impl Fn() -> C) {
     for name in EACH_KIND {
@@ -750,6 +774,7 @@ device_tests!(
     the_demonstration_model_is_near_the_exact_one,
     the_contract_of_models_holds,
     any_number_of_pictures_has_the_same_bits,
+    every_pass_is_recorded,
     tiles_cut_on_the_device_are_the_processors,
     attention_is_that_of_the_formula,
 );

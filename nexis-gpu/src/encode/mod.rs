@@ -94,8 +94,6 @@ struct Slot<C: Compute> {
     passes: Vec<Option<C::Recording>>,
     /// What the vision tower reads.
     input: C::Memory,
-    /// Behind the last pass that read it.
-    read: Option<C::Mark>,
     /// Where embeddings come in.
     out: C::Landing,
 }
@@ -127,6 +125,7 @@ pub struct DeviceTowers<C: Compute> {
     vision: Vision<C::Memory>,
     text: Text<C::Memory>,
     memory: MemoryUse,
+    recorded: (usize, usize),
     /// Pictures of the passes that there are, ascending; the last is a full batch.
     shapes: Vec<usize>,
     texts: usize,
@@ -189,6 +188,7 @@ impl<C: Compute> DeviceTowers<C> {
             vision,
             text,
             memory,
+            recorded: (0, 0),
             shapes: vec![pictures],
             texts,
             pictures: work.pictures,
@@ -225,6 +225,8 @@ impl<C: Compute> DeviceTowers<C> {
             let input = C::span(&slot.input);
             let record = |items: &usize| self.compute.record(&mut || self.launch_pictures(input, *items));
             slot.passes = shapes.iter().map(record).collect();
+            self.recorded.0 += slot.passes.iter().flatten().count();
+            self.recorded.1 += slot.passes.len();
         }
         drop(slots);
         self.shapes = shapes;
@@ -232,10 +234,13 @@ impl<C: Compute> DeviceTowers<C> {
         self.compute.upload(&vec![0; C::span(&self.tokens).bytes()], C::span(&self.tokens))?;
         self.compute.upload(&words(&ends), C::span(&self.text_space.wanted))?;
         // SAFETY: the tokens are zeros, and the first row of each text is wanted.
-        unsafe {
+        let text_pass = unsafe {
             self.launch_texts()?;
-            *self.asking() = self.compute.record(&mut || self.launch_texts());
-        }
+            self.compute.record(&mut || self.launch_texts())
+        };
+        self.recorded.0 += usize::from(text_pass.is_some());
+        self.recorded.1 += 1;
+        *self.asking() = text_pass;
         // Whatever went wrong on the way shows here.
         self.compute.download(C::span(&self.vision.levels), &mut [])
     }
@@ -283,11 +288,16 @@ impl<C: Compute> DeviceTowers<C> {
         let frames = FrameSpace { rgb: Some(rgb), rows: Some(resized), taps: HashMap::new() };
         let results = vision.items.max(text.items) * sizes.projection * 4;
         let slot = |input| -> Result<Slot<C>> {
-            Ok(Slot { passes: Vec::new(), input, read: None, out: compute.landing(results)? })
+            Ok(Slot { passes: Vec::new(), input, out: compute.landing(results)? })
         };
         let slots = inputs.into_iter().map(slot).collect::<Result<_>>()?;
         let cutting = Cutting { crops, frames };
         Ok((Some(Work { slots, pictures, texts, tokens, cutting }), total))
+    }
+
+    /// How many of its passes the device has recorded, and how many there are; one that is not recorded takes longer.
+    pub const fn recorded(&self) -> (usize, usize) {
+        self.recorded
     }
 
     /// Memory taken.
@@ -301,16 +311,14 @@ impl<C: Compute> DeviceTowers<C> {
         self.text_pass.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has `fill` write the input of a slot, and gives the mark behind it. It is written once the pass that read it last is done.
+    /// Has `fill` write the input of a slot, and gives the mark behind it. A pass that still reads it is one of a call that
+    /// failed: of any other, the embeddings were waited for before the slot was handed on.
     fn fill(
         &self,
         slot: &Slot<C>,
         fill: impl FnOnce(&mut Cutting<C::Memory>, Span<'_>) -> Result<()>,
     ) -> Result<C::Mark> {
         let mut cutting = self.cutting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(read) = &slot.read {
-            self.intake.follow(read)?;
-        }
         fill(&mut cutting, C::span(&slot.input))?;
         self.intake.mark()
     }
@@ -326,7 +334,7 @@ impl<C: Compute> DeviceTowers<C> {
 
     /// Has a batch of pictures computed, `wanted` of which are wanted. What the slot holds is there behind `filled`.
     fn picture_pass(&self, slot: &mut Slot<C>, filled: &C::Mark, wanted: usize) -> Result<()> {
-        let Slot { passes, input, read, out } = slot;
+        let Slot { passes, input, out } = slot;
         let shape = self.shape(wanted);
         let items =
             *self.shapes.get(shape).ok_or_else(|| Error::Internal("a batch without a shape".to_owned()))?;
@@ -334,7 +342,6 @@ impl<C: Compute> DeviceTowers<C> {
         let asking = self.asking();
         self.compute.follow(filled)?;
         self.repeat(pass, || self.launch_pictures(C::span(input), items))?;
-        *read = Some(self.compute.mark()?);
         let from = self.embeddings(&self.vision.end, &self.pictures, wanted)?;
         self.compute.land(from, out)?;
         drop(asking);
