@@ -159,18 +159,15 @@ template <> inline void multiply_add<Half>(float (&d)[4], const uint32_t (&a)[4]
 // multiple of 16 bytes. In the layout of `multiply_add`, the four as they lie are b[0] and b[1] of two right sides whose columns
 // are the lines; turned, of two whose rows are the lines.
 #ifdef __CUDACC__
-__device__ inline void load_matrices(uint32_t (&to)[2][2], const void *line) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(to[0][0]), "=r"(to[0][1]), "=r"(to[1][0]), "=r"(to[1][1])
-                 : "r"((uint32_t)__cvta_generic_to_shared(line))
-                 : "memory");
-}
-__device__ inline void load_turned_matrices(uint32_t (&to)[2][2], const void *line) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(to[0][0]), "=r"(to[0][1]), "=r"(to[1][0]), "=r"(to[1][1])
-                 : "r"((uint32_t)__cvta_generic_to_shared(line))
-                 : "memory");
-}
+#define LOAD(name, turned)                                                                                            \
+    __device__ inline void name(uint32_t (&to)[2][2], const void *line) {                                             \
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4" turned ".shared.b16 {%0,%1,%2,%3}, [%4];"                        \
+                     : "=r"(to[0][0]), "=r"(to[0][1]), "=r"(to[1][0]), "=r"(to[1][1])                                 \
+                     : "r"((uint32_t)__cvta_generic_to_shared(line))                                                  \
+                     : "memory");                                                                                     \
+    }
+LOAD(load_matrices, "")
+LOAD(load_turned_matrices, ".trans")
 #else
 inline void load_matrices(uint32_t (&to)[2][2], const void *line) { emulator::load_matrices(to, line, false); }
 inline void load_turned_matrices(uint32_t (&to)[2][2], const void *line) { emulator::load_matrices(to, line, true); }

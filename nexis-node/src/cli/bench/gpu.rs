@@ -300,7 +300,7 @@ impl Gpu {
     }
 }
 
-/// Milliseconds until a decoder of the device's has taken its first packet: a new device's, and one that was kept.
+/// Milliseconds until a decoder of the device's has taken its first packet: the first, and those after it, which FFmpeg may have kept.
 fn decoder_set_up(index: u32, clips: &[PathBuf]) -> anyhow::Result<Value> {
     let clip = clips.first().context("no clip")?;
     let found = (0..5)
@@ -388,7 +388,7 @@ fn show(found: &Found, out: &mut impl Write) -> io::Result<()> {
     match set_up.get("not_run") {
         Some(why) => line("set-up", "ms", "NVIDIA's decoder", why)?,
         None => {
-            for (what, key) in [("the first", "cold_ms"), ("a kept one", "warm_ms")] {
+            for (what, key) in [("the first", "cold_ms"), ("those after it", "warm_ms")] {
                 let who = format!("NVIDIA's decoder, {what}");
                 line("set-up", "ms", &who, set_up.get(key).unwrap_or(&Value::Null))?;
             }
