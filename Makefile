@@ -158,7 +158,7 @@ cuda-check: cuda-kernels
 
 # Beside the artefacts for the processor, never in their place.
 cuda: cuda-deps
-	$(call heading,FFmpeg that keeps NVIDIA's decoders)
+	$(call heading,FFmpeg that keeps decoders)
 	nexis-py/ffmpeg/check/run
 	$(call heading,Program with the CUDA path)
 	FFMPEG_DIR="$$(nexis-py/ffmpeg/build --nvdec)" CUDA_HOME="$$(.ci/cuda-deps)" CARGO_TARGET_DIR="$(TARGET)/cuda/build" \
