@@ -10,7 +10,7 @@ SHELL := bash
     cuda-deps cuda cuda-kernels cuda-check gpu-check
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-heading = @printf '\n== %s ==\n' '$(1)'
+heading = @printf '\n== %s ==\n' "$(1)"
 
 help:
 	@echo 'make demo    build, write and judge demonstration packages; leaves demo-out/report.html'
