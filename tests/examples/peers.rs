@@ -15,7 +15,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use nexis_core::media::tiles::clip_preprocess;
+use nexis_core::media::tiles::own_view;
 use nexis_core::media::{DecodedClip, FfmpegDecoder, FrameRequest, MediaDecoder, MediaLimits};
 use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions, Precision};
 use nexis_core::synth::{ClipStyle, Scene, render_clip};
@@ -64,7 +64,7 @@ fn main() {
         }
         ["squares", dir, clip, precision] => {
             let model = model(dir, precision);
-            let crops = squares(&six(&FfmpegDecoder::default(), clip), model.preprocess().size);
+            let crops = squares(&six(&FfmpegDecoder::default(), clip), &model);
             json!({ "embeddings": rows(&model, &crops) })
         }
         ["decode", clip, seconds, clips] => measure(seconds, clips, || {
@@ -73,7 +73,7 @@ fn main() {
         ["judge", dir, clip, precision, seconds, clips] => {
             let model = model(dir, precision);
             measure(seconds, clips, || {
-                let crops = squares(&six(&FfmpegDecoder::default(), clip), model.preprocess().size);
+                let crops = squares(&six(&FfmpegDecoder::default(), clip), &model);
                 model.encode_image(&crops).unwrap();
             })
         }
@@ -103,8 +103,9 @@ fn six(decoder: &FfmpegDecoder, clip: &str) -> DecodedClip {
     decoder.decode(Path::new(clip), &request, &MediaLimits::default()).unwrap()
 }
 
-fn squares(clip: &DecodedClip, size: u32) -> Vec<Crop> {
-    clip.frames.iter().map(|frame| clip_preprocess(frame, size).unwrap()).collect()
+/// What the model's own processor makes of the frames: their centre squares.
+fn squares(clip: &DecodedClip, model: &ClipModel) -> Vec<Crop> {
+    clip.frames.iter().map(|frame| own_view(frame, model.preprocess()).unwrap()).collect()
 }
 
 /// Runs work for about as long as asked, so many times side by side, and says how long each took on average.

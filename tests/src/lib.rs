@@ -6,8 +6,10 @@ pub mod judge;
 pub mod nvdec_pool;
 pub mod on_devices;
 pub mod opinion;
+pub mod packages;
 pub mod parity;
 pub mod random_clip;
+pub mod reference;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,8 +28,21 @@ pub fn root() -> PathBuf {
 }
 
 /// A file below `tests/fixtures`.
-pub fn fixture(path: &str) -> PathBuf {
+pub fn fixture(path: impl AsRef<Path>) -> PathBuf {
     root().join("tests/fixtures").join(path)
+}
+
+/// A copy of a folder's files, to be damaged.
+///
+/// # Panics
+/// Where it cannot be copied.
+pub fn copied(folder: impl AsRef<Path>) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
+    }
+    to
 }
 
 /// The demonstration model's folder.

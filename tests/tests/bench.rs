@@ -73,41 +73,115 @@ fn world(folder: &Path) -> PairSource {
     PairSource::open(&folder.join("pairs.jsonl"), &PairOptions::default()).unwrap()
 }
 
+/// Pairs, and what opens their files.
+struct Files<'a> {
+    source: &'a PairSource,
+    decoder: FfmpegDecoder,
+    limits: MediaLimits,
+}
+
+impl<'a> Files<'a> {
+    fn of(source: &'a PairSource) -> Self {
+        Self { source, decoder: FfmpegDecoder::default(), limits: MediaLimits::default() }
+    }
+
+    fn opener(&self) -> Opener<'_> {
+        let Self { source, decoder, limits } = self;
+        Opener { source, decoder, limits, still: StillLimits::default() }
+    }
+}
+
+/// A model as the bench takes it, under a card or under none.
+fn bench_model(name: &str, model: Arc<dyn ImageText>, card: Option<ModelCard>) -> BenchModel {
+    BenchModel::new(name, model, card.map(Arc::new), &FfmpegDecoder::default().name()).unwrap()
+}
+
+fn demo() -> ClipModel {
+    ClipModel::load(nexis_tests::demo_model(), &LoadOptions::default()).unwrap()
+}
+
+fn demo_card() -> ModelCard {
+    ModelCard::load(&nexis_tests::demo_model().join("card.toml")).unwrap()
+}
+
+fn align_options() -> AlignOptions {
+    AlignOptions { bootstrap: Bootstrap { seed: 3, resamples: 20 }, ..AlignOptions::default() }
+}
+
+/// The pairs by two random models.
 fn run(
     source: &PairSource,
     store: Option<&EmbeddingStore>,
     batch: usize,
     watch: &StopAfter,
 ) -> nexis_core::Result<(BenchReport, BenchScores)> {
-    let decoder = FfmpegDecoder::default();
-    let limits = MediaLimits::default();
-    let opener = Opener { source, decoder: &decoder, limits: &limits, still: StillLimits::default() };
-    let models: Vec<BenchModel> = ["quick_f32", "gelu_f16_legacy"]
-        .into_iter()
-        .map(|name| {
-            let folder = nexis_tests::fixture("models").join(name);
-            let model = Arc::new(ClipModel::load(&folder, &LoadOptions::default()).unwrap());
-            BenchModel::new(name, model, None, &decoder.name()).unwrap()
-        })
-        .collect();
-    let survey = Survey::of(source)?;
-    let options =
-        AlignOptions { batch, bootstrap: Bootstrap { seed: 3, resamples: 20 }, ..AlignOptions::default() };
-    align(&models, &opener, store, &survey, &options, watch)
+    let models = ["quick_f32", "gelu_f16_legacy"].map(|name| {
+        let folder = nexis_tests::fixture("models").join(name);
+        bench_model(name, Arc::new(ClipModel::load(&folder, &LoadOptions::default()).unwrap()), None)
+    });
+    let options = AlignOptions { batch, ..align_options() };
+    align(&models, &Files::of(source).opener(), store, &Survey::of(source)?, &options, watch)
 }
 
 /// The pairs by these models.
 fn judged(
     source: &PairSource,
     models: &[BenchModel],
-    decoder: &dyn MediaDecoder,
     store: Option<&EmbeddingStore>,
 ) -> (BenchReport, BenchScores) {
-    let limits = MediaLimits::default();
-    let opener = Opener { source, decoder, limits: &limits, still: StillLimits::default() };
-    let options = AlignOptions { bootstrap: Bootstrap { seed: 3, resamples: 20 }, ..AlignOptions::default() };
-    let never = StopAfter::new(u64::MAX);
-    align(models, &opener, store, &Survey::of(source).unwrap(), &options, &never).unwrap()
+    let (survey, never) = (Survey::of(source).unwrap(), StopAfter::new(u64::MAX));
+    align(models, &Files::of(source).opener(), store, &survey, &align_options(), &never).unwrap()
+}
+
+/// The demonstration model with other forward passes.
+struct Passes<P, T> {
+    own: ClipModel,
+    pictures: P,
+    texts: T,
+}
+
+impl<P, T> Passes<P, T>
+where
+    P: Fn(&ClipModel, &[Crop]) -> nexis_core::Result<Array2<f32>> + Send + Sync + 'static,
+    T: Fn(&ClipModel, &[&str]) -> nexis_core::Result<Array2<f32>> + Send + Sync + 'static,
+{
+    fn of(pictures: P, texts: T) -> Arc<dyn ImageText> {
+        Arc::new(Self { own: demo(), pictures, texts })
+    }
+}
+
+impl<P, T> ImageText for Passes<P, T>
+where
+    P: Fn(&ClipModel, &[Crop]) -> nexis_core::Result<Array2<f32>> + Send + Sync,
+    T: Fn(&ClipModel, &[&str]) -> nexis_core::Result<Array2<f32>> + Send + Sync,
+{
+    fn identity(&self) -> &ModelIdentity {
+        self.own.identity()
+    }
+
+    fn preprocess(&self) -> &PreprocessSpec {
+        self.own.preprocess()
+    }
+
+    fn context_length(&self) -> usize {
+        self.own.context_length()
+    }
+
+    fn logit_scale(&self) -> f32 {
+        self.own.logit_scale()
+    }
+
+    fn tokenize(&self, text: &str) -> nexis_core::Result<Vec<u32>> {
+        self.own.tokenize(text)
+    }
+
+    fn encode_text(&self, texts: &[&str]) -> nexis_core::Result<Array2<f32>> {
+        (self.texts)(&self.own, texts)
+    }
+
+    fn encode_image(&self, crops: &[Crop]) -> nexis_core::Result<Array2<f32>> {
+        (self.pictures)(&self.own, crops)
+    }
 }
 
 /// Without what says how it was worked out.
@@ -149,60 +223,25 @@ fn a_run_that_was_stopped_goes_on_and_ends_with_the_same_bits() {
     assert_eq!(changed.data.survey.sha256, report.data.survey.sha256);
 }
 
-/// A model that counts the pictures that it embeds.
-struct Counting {
-    model: ClipModel,
-    pictures: AtomicU64,
-}
-
-impl ImageText for Counting {
-    fn identity(&self) -> &ModelIdentity {
-        self.model.identity()
-    }
-
-    fn preprocess(&self) -> &PreprocessSpec {
-        self.model.preprocess()
-    }
-
-    fn context_length(&self) -> usize {
-        self.model.context_length()
-    }
-
-    fn logit_scale(&self) -> f32 {
-        self.model.logit_scale()
-    }
-
-    fn tokenize(&self, text: &str) -> nexis_core::Result<Vec<u32>> {
-        self.model.tokenize(text)
-    }
-
-    fn encode_text(&self, texts: &[&str]) -> nexis_core::Result<Array2<f32>> {
-        self.model.encode_text(texts)
-    }
-
-    fn encode_image(&self, crops: &[Crop]) -> nexis_core::Result<Array2<f32>> {
-        self.pictures.fetch_add(crops.len() as u64, Ordering::SeqCst);
-        self.model.encode_image(crops)
-    }
-}
-
 #[test]
 fn a_model_under_two_cards_sees_every_picture_once() {
     let folder = tempfile::tempdir().unwrap();
     let source = world(folder.path());
-    let decoder = FfmpegDecoder::default();
-    let model = ClipModel::load(nexis_tests::demo_model(), &LoadOptions::default()).unwrap();
-    let model = Arc::new(Counting { model, pictures: AtomicU64::new(0) });
-    let own = ModelCard::load(&nexis_tests::demo_model().join("card.toml")).unwrap();
+    let embedded = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&embedded);
+    let counting = move |own: &ClipModel, crops: &[Crop]| {
+        counter.fetch_add(crops.len() as u64, Ordering::SeqCst);
+        own.encode_image(crops)
+    };
+    let model = Passes::of(counting, |own: &ClipModel, texts: &[&str]| own.encode_text(texts));
+    let own = demo_card();
     let mut other = own.clone();
     other.alignment.distractors.truncate(1);
-    let under = |name: &str, card: &ModelCard| {
-        BenchModel::new(name, model.clone(), Some(Arc::new(card.clone())), &decoder.name()).unwrap()
-    };
+    let under = |name: &str, card: &ModelCard| bench_model(name, model.clone(), Some(card.clone()));
     let pictures = |models: &[BenchModel], store| {
-        model.pictures.store(0, Ordering::SeqCst);
-        let (report, scores) = judged(&source, models, &decoder, store);
-        (model.pictures.load(Ordering::SeqCst), report, scores)
+        embedded.store(0, Ordering::SeqCst);
+        let (report, scores) = judged(&source, models, store);
+        (embedded.load(Ordering::SeqCst), report, scores)
     };
     let (once, _, of_own) = pictures(&[under("own", &own)], None);
     let (_, _, of_other) = pictures(&[under("other", &other)], None);
@@ -221,69 +260,36 @@ fn a_model_under_two_cards_sees_every_picture_once() {
     assert_eq!(cost(&report, 0).clips, cost(&report, 1).clips);
 }
 
-/// A model whose every cosine is stated: the nth picture is of the shade n, and a caption has one with each picture.
-struct Stated {
-    model: ClipModel,
-    captions: BTreeMap<String, Vec<f32>>,
-    pictures: usize,
-}
-
-impl Stated {
-    /// Captions with their cosines; pictures `0.png` and so on of as many as there are.
-    fn new(folder: &Path, captions: impl IntoIterator<Item = (String, Vec<f32>)>) -> Arc<Self> {
-        let captions: BTreeMap<_, _> = captions.into_iter().collect();
-        let pictures = captions.values().map(Vec::len).max().unwrap();
-        for i in 0..pictures {
-            let shade = image::Rgb([u8::try_from(i).unwrap(); 3]);
-            image::RgbImage::from_pixel(32, 32, shade).save(folder.join(format!("{i}.png"))).unwrap();
-        }
-        let model = ClipModel::load(nexis_tests::demo_model(), &LoadOptions::default()).unwrap();
-        Arc::new(Self { model, captions, pictures })
+/// A model whose every cosine is stated: a caption has one with each picture. Pictures are `0.png` and so on, of as many
+/// as there are; the nth is of the shade n.
+fn stated(folder: &Path, captions: impl IntoIterator<Item = (String, Vec<f32>)>) -> Arc<dyn ImageText> {
+    let captions: BTreeMap<_, _> = captions.into_iter().collect();
+    let pictures = captions.values().map(Vec::len).max().unwrap();
+    for i in 0..pictures {
+        let shade = image::Rgb([u8::try_from(i).unwrap(); 3]);
+        image::RgbImage::from_pixel(32, 32, shade).save(folder.join(format!("{i}.png"))).unwrap();
     }
-}
-
-impl ImageText for Stated {
-    fn identity(&self) -> &ModelIdentity {
-        self.model.identity()
-    }
-
-    fn preprocess(&self) -> &PreprocessSpec {
-        self.model.preprocess()
-    }
-
-    fn context_length(&self) -> usize {
-        self.model.context_length()
-    }
-
-    fn logit_scale(&self) -> f32 {
-        self.model.logit_scale()
-    }
-
-    fn tokenize(&self, text: &str) -> nexis_core::Result<Vec<u32>> {
-        self.model.tokenize(text)
-    }
-
-    fn encode_image(&self, crops: &[Crop]) -> nexis_core::Result<Array2<f32>> {
+    let of_pictures = move |_: &ClipModel, crops: &[Crop]| {
         let one = |(row, i): (usize, usize)| f32::from(u8::from(i == usize::from(crops[row].rgb[0])));
-        Ok(Array2::from_shape_fn((crops.len(), self.pictures + 1), one))
-    }
-
-    fn encode_text(&self, texts: &[&str]) -> nexis_core::Result<Array2<f32>> {
-        let mut rows = Array2::zeros((texts.len(), self.pictures + 1));
+        Ok(Array2::from_shape_fn((crops.len(), pictures + 1), one))
+    };
+    let of_texts = move |_: &ClipModel, texts: &[&str]| {
+        let mut rows = Array2::zeros((texts.len(), pictures + 1));
         for (text, mut row) in texts.iter().zip(rows.rows_mut()) {
-            let cosines = self.captions.get(*text).cloned().unwrap_or_default();
+            let cosines = captions.get(*text).cloned().unwrap_or_default();
             let rest = 1.0 - cosines.iter().map(|x| x * x).sum::<f32>();
             assert!(rest >= 0.0, "{text}");
             row.iter_mut().zip(&cosines).for_each(|(x, cosine)| *x = *cosine);
-            row[self.pictures] = rest.sqrt();
+            row[pictures] = rest.sqrt();
         }
         Ok(rows)
-    }
+    };
+    Passes::of(of_pictures, of_texts)
 }
 
 /// Examples of Winoground: the similarities of the right pairs, of the first picture with the second caption, and of
 /// the second picture with the first.
-fn winoground(folder: &Path, examples: &[[f32; 4]]) -> (PairSource, Arc<Stated>) {
+fn winoground(folder: &Path, examples: &[[f32; 4]]) -> (PairSource, Arc<dyn ImageText>) {
     let pictures = 2 * examples.len();
     let captions = examples.iter().enumerate().flat_map(|(i, [first, second, first_wrong, second_wrong])| {
         let cosines = |of_first: f32, of_second: f32| {
@@ -293,7 +299,7 @@ fn winoground(folder: &Path, examples: &[[f32; 4]]) -> (PairSource, Arc<Stated>)
         };
         [(format!("a{i}"), cosines(*first, *second_wrong)), (format!("b{i}"), cosines(*first_wrong, *second))]
     });
-    let model = Stated::new(folder, captions);
+    let model = stated(folder, captions);
     let line = |i: usize| {
         format!(
             "{{\"id\": {i}, \"image_0\": \"{}\", \"image_1\": \"{}\", \"caption_0\": \"a{i}\", \
@@ -325,9 +331,8 @@ fn three_examples_of_winoground() {
         [0.4, 0.7, 0.5, 0.3],
     ];
     let (source, model) = winoground(folder.path(), &examples);
-    let decoder = FfmpegDecoder::default();
-    let models = [BenchModel::new("stated", model, None, &decoder.name()).unwrap()];
-    let (report, scores) = judged(&source, &models, &decoder, None);
+    let (report, scores) = judged(&source, &[bench_model("stated", model, None)], None);
+    assert_eq!(scores.raw[0].len(), 4 * examples.len());
     for (score, stated) in scores.raw[0].iter().zip(examples.concat()) {
         assert!((score - f64::from(stated)).abs() < 1e-6, "{score} is not {stated}");
     }
@@ -342,20 +347,17 @@ fn a_fit_resamples_only_the_examples_of_winoground_that_it_scored() {
     let examples: Vec<[f32; 4]> =
         (0..20).map(|i| [some(i, 0) + 0.05, some(i, 1) + 0.05, some(i, 2), some(i, 3)]).collect();
     let (source, model) = winoground(folder.path(), &examples);
-    let model: Arc<dyn ImageText> = model;
-    let decoder = FfmpegDecoder::default();
-    let limits = MediaLimits::default();
-    let opener =
-        Opener { source: &source, decoder: &decoder, limits: &limits, still: StillLimits::default() };
+    let files = Files::of(&source);
     let distractors = Distractors::choose(&source, &TextEncoder::new(Arc::clone(&model))).unwrap();
-    let mut draft = ModelCard::load(&nexis_tests::demo_model().join("card.toml")).unwrap();
+    let mut draft = demo_card();
     draft.alignment.distractors.clone_from(&distractors.captions);
     let bootstrap = Bootstrap { seed: 3, resamples: 100 };
     let report = AlignOptions { bootstrap, ..AlignOptions::default() };
     let options = FitOptions { features: vec![Feature::Whole], report, ..FitOptions::default() };
     let survey = Survey::of(&source).unwrap();
     let never = StopAfter::new(u64::MAX);
-    let fitted = fit_pairs(&model, &draft, &distractors, &opener, None, &survey, &options, &never).unwrap();
+    let fitted =
+        fit_pairs(&model, &draft, &distractors, &files.opener(), None, &survey, &options, &never).unwrap();
 
     let raw = &fitted.scores.raw[0];
     assert_eq!((raw.len(), fitted.facts.held_out), (18 * 4, 2 * 4));
@@ -374,23 +376,21 @@ fn a_mistake_is_of_one_kind_and_the_worst_come_first() {
     // The two errors are equally frequent at 0.5, the very score of a caption that does not fit.
     let pairs = [("a", 0.3, 1), ("b", 0.8, 1), ("c", 0.5, 0), ("d", 0.1, 0)];
     let captions = pairs.iter().map(|(caption, cosine, _)| ((*caption).to_owned(), vec![*cosine]));
-    let model = Stated::new(folder.path(), captions);
+    let model = stated(folder.path(), captions);
     let line = |(caption, _, label): &(&str, f32, i32)| {
         format!("{{\"frames\": [\"0.png\"], \"caption\": \"{caption}\", \"label\": {label}}}\n")
     };
     let path = folder.path().join("pairs.jsonl");
     fs::write(&path, pairs.iter().map(line).collect::<String>()).unwrap();
     let source = PairSource::open(&path, &PairOptions::default()).unwrap();
-    let decoder = FfmpegDecoder::default();
     let mistakes = |card: Option<ModelCard>| -> Vec<(u64, MistakeKind)> {
-        let model = BenchModel::new("stated", model.clone(), card.map(Arc::new), &decoder.name()).unwrap();
-        let (report, _) = judged(&source, &[model], &decoder, None);
+        let (report, _) = judged(&source, &[bench_model("stated", model.clone(), card)], None);
         report.models[0].mistakes.iter().map(|mistake| (mistake.index, mistake.kind)).collect()
     };
     assert_eq!(mistakes(None), [(2, MistakeKind::FalseAccept), (0, MistakeKind::FalseReject)]);
 
     // A threshold that no score reaches: both that fit are rejected, and the lower score is the worse.
-    let mut card = ModelCard::load(&nexis_tests::demo_model().join("card.toml")).unwrap();
+    let mut card = demo_card();
     card.alignment.features.retain(|term| term.name == Feature::Whole);
     card.alignment.features[0].coefficient = -1.0;
     card.alignment.threshold = 1.0 - f64::EPSILON;
@@ -401,10 +401,8 @@ fn a_mistake_is_of_one_kind_and_the_worst_come_first() {
 fn pictures_of_one_pair_are_opened_one_after_another() {
     let folder = tempfile::tempdir().unwrap();
     let source = world(folder.path());
-    let decoder = FfmpegDecoder::default();
-    let limits = MediaLimits::default();
-    let opener =
-        Opener { source: &source, decoder: &decoder, limits: &limits, still: StillLimits::default() };
+    let files = Files::of(&source);
+    let opener = files.opener();
     let shown = Shown::Frames(vec!["0.png".into(), "1.png".into()]);
     assert_eq!(opener.frames(&shown).unwrap().len(), 2);
     let mut seen = 0;
@@ -450,13 +448,9 @@ fn a_file_that_changes_while_it_is_read_gives_no_figures() {
     let folder = tempfile::tempdir().unwrap();
     let source = world(folder.path());
     let survey = Survey::of(&source).unwrap();
-    let decoder = FfmpegDecoder::default();
-    let limits = MediaLimits::default();
-    let opener =
-        Opener { source: &source, decoder: &decoder, limits: &limits, still: StillLimits::default() };
-    let model: Arc<dyn ImageText> =
-        Arc::new(ClipModel::load(nexis_tests::demo_model(), &LoadOptions::default()).unwrap());
-    let own = ModelCard::load(&nexis_tests::demo_model().join("card.toml")).unwrap();
+    let files = Files::of(&source);
+    let opener = files.opener();
+    let (model, own): (Arc<dyn ImageText>, _) = (Arc::new(demo()), demo_card());
     let before = Distractors::choose(&source, &TextEncoder::new(Arc::clone(&model))).unwrap();
     let changed = |result: nexis_core::Result<()>| {
         let error = result.unwrap_err().to_string();
@@ -468,7 +462,7 @@ fn a_file_that_changes_while_it_is_read_gives_no_figures() {
 
     let never = StopAfter::new(u64::MAX);
     let options = FitOptions::default();
-    let models = [BenchModel::new("demo", Arc::clone(&model), None, &decoder.name()).unwrap()];
+    let models = [bench_model("demo", Arc::clone(&model), None)];
     changed(align(&models, &opener, None, &survey, &options.report, &never).map(|_| ()));
     changed(pairs_at(&source, &survey, &BTreeSet::from([3])).map(|_| ()));
     for distractors in [&before, &after] {
@@ -494,6 +488,7 @@ fn parts_share_no_group_and_leave_nothing_out() {
         rows
     };
     let (first, second) = (rows(Some("1/2".parse().unwrap())), rows(Some("2/2".parse().unwrap())));
+    assert!(!first.is_empty() && !second.is_empty());
     assert!(first.iter().all(|(_, shown)| second.iter().all(|(_, other)| shown != other)));
     let mut both = [first, second].concat();
     both.sort();

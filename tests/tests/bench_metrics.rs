@@ -5,16 +5,14 @@ use nexis_core::score::bootstrap::Bootstrap;
 use nexis_core::score::curves::{Ranking, Rates};
 use nexis_core::score::rank::RankPair;
 use nexis_core::score::reliability::{cohen_kappa, reliability};
+use nexis_tests::reference::{expected, list, numbers};
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-9;
 
-fn fixture() -> Value {
-    serde_json::from_slice(&std::fs::read(nexis_tests::fixture("score/bench.json")).unwrap()).unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+/// The cases of one kind.
+fn cases(kind: &str) -> Vec<Value> {
+    list(&expected("score/bench.json"), kind).to_vec()
 }
 
 fn truths(value: &Value) -> Vec<bool> {
@@ -36,7 +34,7 @@ fn all_close(what: &str, got: &[f64], want: &Value) {
 
 #[test]
 fn curves_agree_with_scikit_learn() {
-    for case in fixture()["curves"].as_array().unwrap() {
+    for case in cases("curves") {
         let (scores, truth) = (numbers(&case["scores"]), truths(&case["truth"]));
         let sweep = Ranking::new(&scores, &truth).unwrap().sweep().unwrap();
         close("area", sweep.area(), &case["auc"]);
@@ -52,7 +50,7 @@ fn curves_agree_with_scikit_learn() {
         all_close("precision", &rising(|r| r.precision), &case["pr"][1]);
         all_close("recall", &rising(|r| r.true_accepts), &case["pr"][2]);
         all_close("F1", &rising(|r| r.f1), &case["pr"][3]);
-        for limit in case["true_accepts_at"].as_array().unwrap() {
+        for limit in list(&case, "true_accepts_at") {
             close("true accepts at a rate", sweep.true_accepts_at(limit[0].as_f64().unwrap()), &limit[1]);
         }
     }
@@ -60,7 +58,7 @@ fn curves_agree_with_scikit_learn() {
 
 #[test]
 fn reliability_agrees_with_scikit_learn() {
-    for case in fixture()["curves"].as_array().unwrap() {
+    for case in cases("curves") {
         let got = reliability(&numbers(&case["scores"]), &truths(&case["truth"])).unwrap();
         close("error", got.expected_calibration_error, &case["ece"]);
         close("Brier", got.brier, &case["brier"]);
@@ -82,7 +80,7 @@ fn reliability_agrees_with_scikit_learn() {
 
 #[test]
 fn taus_agree_with_scipy() {
-    for case in fixture()["ranks"].as_array().unwrap() {
+    for case in cases("ranks") {
         let ranks = RankPair::new(&numbers(&case["scores"]), &numbers(&case["ratings"])).unwrap();
         let got = ranks.kendall().unwrap();
         close("tau-b", got.tau_b, &case["tau_b"]);
@@ -92,14 +90,14 @@ fn taus_agree_with_scipy() {
 
 #[test]
 fn kappa_agrees_with_scikit_learn() {
-    for case in fixture()["kappa"].as_array().unwrap() {
+    for case in cases("kappa") {
         close("kappa", cohen_kappa(&truths(&case["a"]), &truths(&case["b"])).unwrap(), &case["kappa"]);
     }
 }
 
 #[test]
 fn intervals_by_group_are_those_of_the_same_resamples_in_numpy() {
-    for case in fixture()["curves"].as_array().unwrap() {
+    for case in cases("curves") {
         let ranking = Ranking::new(&numbers(&case["scores"]), &truths(&case["truth"])).unwrap();
         let groups: Vec<usize> = numbers(&case["groups"]).iter().map(|g| *g as usize).collect();
         let bootstrap = Bootstrap { seed: 77, resamples: 200 };

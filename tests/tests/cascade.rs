@@ -1,11 +1,10 @@
 //! A judge behind the encoder: what it decides, what it costs, and that nobody can tell threads or order from it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use chrono::{DateTime, Utc};
 use nexis_core::check::Policy;
 use nexis_core::evidence::{Evidence, to_canonical_json};
 use nexis_core::hash::Digest;
@@ -14,26 +13,17 @@ use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaL
 use nexis_core::model::judge::{
     Answer, Ask, FRAME_LIMIT, Judge, JudgeIdentity, JudgeOptions, Question, Qwen3Vl,
 };
-use nexis_core::package::{DirectorySource, ExpectedMiner};
-use nexis_core::protocol::{Category, Hotkey, IntervalId};
+use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::{CascadeReport, Decider, Report, RowReport, Verdict};
-use nexis_core::synth::{Attack, ClipStyle, PackagePlan, RowPlan};
+use nexis_core::synth::Attack;
 use nexis_core::verifier::{
     FrameFiles, Observer, RowJudge, Submission, Unobserved, Verifier, VerifierOptions, YES, replay,
 };
 use nexis_core::{Error, Result};
+use nexis_tests::packages::{ALICE, BOB, CAROL, draw, interval_folder, now, plan, submission, timeless};
 use nexis_tests::{doubtful_judge, fixture, judge};
 
-const INTERVAL: IntervalId = IntervalId::new(7_756_900);
-const MINERS: [&str; 3] = [
-    "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY",
-    "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty",
-    "5FLSigC9HGRKVhB9FiEo4Y3koPsNmBmLJbpXg2mp1hXcS59Y",
-];
-
-fn now() -> DateTime<Utc> {
-    "2026-04-10T13:00:00Z".parse().unwrap()
-}
+const MINERS: [&str; 3] = [ALICE, BOB, CAROL];
 
 /// The small random Qwen3-VL: its answers mean nothing, and depend on every pixel and word.
 fn random() -> Arc<Qwen3Vl> {
@@ -73,26 +63,7 @@ fn packages() -> &'static Path {
 }
 
 fn write(root: &Path, hotkey: &str, seed: u64, attack: Option<Attack>) {
-    let hotkey = Hotkey::new(hotkey);
-    let plan = PackagePlan {
-        interval: INTERVAL,
-        created_at: "2026-04-10T12:00:00Z".parse().unwrap(),
-        rows: (seed..seed + 3).map(|seed| RowPlan::new(seed, Category::Nature)).collect(),
-        style: ClipStyle { fps: 6, ..ClipStyle::default() },
-        attack,
-        hotkey: hotkey.clone(),
-    };
-    plan.write(&root.join(hotkey.bucket_name()), None, &|| {}).unwrap();
-}
-
-fn submission(root: &Path, hotkey: &str) -> Submission {
-    let hotkey = Hotkey::new(hotkey);
-    Submission {
-        miner: ExpectedMiner::Bucket(hotkey.bucket_name()),
-        interval: INTERVAL,
-        label: hotkey.to_string(),
-        source: Arc::new(DirectorySource::new(root.join(hotkey.bucket_name()))),
-    }
+    draw(&plan(hotkey, seed..seed + 3, attack), root);
 }
 
 fn submissions() -> Vec<Submission> {
@@ -130,17 +101,6 @@ fn rows(report: &Report) -> impl Iterator<Item = &RowReport> {
 
 fn captions(report: &Report) -> Vec<CascadeReport> {
     rows(report).map(|row| row.alignment.as_ref().unwrap().cascade.unwrap()).collect()
-}
-
-/// The report without what varies from run to run.
-fn timeless(report: &Report) -> serde_json::Value {
-    let mut value = serde_json::to_value(report).unwrap();
-    for submission in value["submissions"].as_array_mut().unwrap() {
-        for row in submission["rows"].as_array_mut().unwrap() {
-            assert!(row.as_object_mut().unwrap().remove("timings_ms").is_some());
-        }
-    }
-    value
 }
 
 #[test]
@@ -207,6 +167,7 @@ fn what_is_clear_costs_nothing() {
     // The card's own band, which is as wide as devices differ.
     let (report, _) = verify(&judge(16).with_judge(counted.clone(), 1000), &submissions());
     let (alone, _) = verify(&judge(16), &submissions());
+    assert_eq!((rows(&report).count(), rows(&alone).count()), (9, 9));
     for (row, before) in rows(&report).zip(rows(&alone)) {
         let (alignment, category) = (row.alignment.as_ref().unwrap(), row.category.as_ref().unwrap());
         for cascade in [alignment.cascade.unwrap(), category.cascade.unwrap()] {
@@ -294,7 +255,7 @@ fn single_clips_and_frames_are_asked_about_too() {
     let (report, _) = verify(&judge(16), &submissions()[..1]);
     let row = rows(&report).next().unwrap();
     let caption = row.caption.as_str();
-    let folder = packages().join(Hotkey::new(MINERS[0]).bucket_name()).join(INTERVAL.get().to_string());
+    let folder = interval_folder(&packages().join(Hotkey::new(MINERS[0]).bucket_name()));
     let clip = folder.join("clips").join(format!("{}.mp4", row.clip_id));
     let with = doubtful_judge(0.9).with_judge(random(), 0);
     let scores = with.score(&clip, caption).unwrap();
@@ -381,12 +342,12 @@ fn random_identity() -> &'static JudgeIdentity {
 }
 
 /// Pictures of nature in files, without times, and the same as frames.
-fn stills(folder: &Path, count: u16) -> (Vec<std::path::PathBuf>, Vec<Frame>) {
+fn stills(folder: &Path, count: u16) -> (Vec<PathBuf>, Vec<Frame>) {
     static DECODED: OnceLock<Vec<Frame>> = OnceLock::new();
     let decoded = DECODED.get_or_init(|| {
         let (report, _) = verify(&judge(16), &submissions()[..1]);
         let id = &rows(&report).next().unwrap().clip_id;
-        let package = packages().join(Hotkey::new(MINERS[0]).bucket_name()).join(INTERVAL.get().to_string());
+        let package = interval_folder(&packages().join(Hotkey::new(MINERS[0]).bucket_name()));
         let request = FrameRequest::Spread { count: FRAME_LIMIT + 1, first: false };
         let clip = package.join("clips").join(format!("{id}.mp4"));
         FfmpegDecoder::default().decode(&clip, &request, &MediaLimits::default()).unwrap().frames

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use chrono::{DateTime, Utc};
 use nexis_core::check::Policy;
 use nexis_core::evidence::{Evidence, to_canonical_json};
 use nexis_core::media::jpeg::{StillLimits, read_still};
@@ -14,21 +13,14 @@ use nexis_core::media::{
 use nexis_core::model::card::DoubtBand;
 use nexis_core::model::judge::{Answer, Ask, Judge, JudgeIdentity};
 use nexis_core::model::{ClipModel, LoadOptions, ModelIdentity};
-use nexis_core::package::{DirectorySource, ExpectedMiner};
-use nexis_core::protocol::{Category, Hotkey, IntervalId};
+use nexis_core::protocol::Hotkey;
 use nexis_core::report::{AlignmentReport, CategoryReport, Decider, Report, RowReport, Verdict};
-use nexis_core::synth::{Attack, ClipStyle, PackagePlan, RowPlan};
-use nexis_core::verifier::{FrameFiles, Observer, RowJudge, Submission, Verifier, VerifierOptions, replay};
+use nexis_core::synth::{Attack, ClipStyle, PackagePlan};
+use nexis_core::verifier::{FrameFiles, Observer, RowJudge, Verifier, VerifierOptions, replay};
 use nexis_core::{Error, Result};
 use nexis_tests::opinion::{Opinion, THRESHOLD, judge_with_opinion, opinionated};
+use nexis_tests::packages::{ALICE, draw, interval_folder, now, plan, submission};
 use nexis_tests::{demo_model, judge};
-
-const INTERVAL: IntervalId = IntervalId::new(7_756_900);
-const MINER: &str = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY";
-
-fn now() -> DateTime<Utc> {
-    "2026-04-10T13:00:00Z".parse().unwrap()
-}
 
 /// A decoder that counts the clips that it decodes.
 #[derive(Default)]
@@ -109,26 +101,8 @@ fn package() -> &'static Path {
 }
 
 fn write(root: &Path, attack: Option<Attack>) {
-    let hotkey = Hotkey::new(MINER);
-    let plan = PackagePlan {
-        interval: INTERVAL,
-        created_at: "2026-04-10T12:00:00Z".parse().unwrap(),
-        rows: (620_000..620_003).map(|seed| RowPlan::new(seed, Category::Nature)).collect(),
-        style: ClipStyle { fps: 4, ..ClipStyle::default() },
-        attack,
-        hotkey: hotkey.clone(),
-    };
-    plan.write(&root.join(hotkey.bucket_name()), None, &|| {}).unwrap();
-}
-
-fn submission(root: &Path) -> Submission {
-    let hotkey = Hotkey::new(MINER);
-    Submission {
-        miner: ExpectedMiner::Bucket(hotkey.bucket_name()),
-        interval: INTERVAL,
-        label: hotkey.to_string(),
-        source: Arc::new(DirectorySource::new(root.join(hotkey.bucket_name()))),
-    }
+    let style = ClipStyle { fps: 4, ..ClipStyle::default() };
+    draw(&PackagePlan { style, ..plan(ALICE, 620_000..620_003, attack) }, root);
 }
 
 /// Keeps evidence.
@@ -145,7 +119,8 @@ impl Observer for Kept {
 fn verify(judge: &RowJudge, root: &Path) -> (Report, Vec<Evidence>) {
     let kept = Kept::default();
     let options = VerifierOptions { policy: Policy::Network, ..VerifierOptions::default() };
-    let report = Verifier::new(judge.clone(), options).verify(&[submission(root)], now(), &kept).unwrap();
+    let report =
+        Verifier::new(judge.clone(), options).verify(&[submission(root, ALICE)], now(), &kept).unwrap();
     (report, kept.0.into_inner().unwrap())
 }
 
@@ -160,7 +135,7 @@ fn clip() -> (PathBuf, String) {
     CLIP.get_or_init(|| {
         let (report, _) = verify(&both(Opinion::YES, Opinion::YES), package());
         let row = &report.submissions[0].rows[0];
-        let folder = package().join(Hotkey::new(MINER).bucket_name()).join(INTERVAL.get().to_string());
+        let folder = interval_folder(&package().join(Hotkey::new(ALICE).bucket_name()));
         (folder.join("clips").join(format!("{}.mp4", row.clip_id)), row.caption.clone())
     })
     .clone()
@@ -220,10 +195,11 @@ fn two_that_agree_decide_and_the_record_has_both() {
         let notice = report.environment.notice.as_deref().unwrap();
         assert_eq!(notice, "Random: siglip_f32. Random: quick_f32.");
 
+        assert_eq!(records.len(), 3);
         for record in records {
             let text = to_canonical_json(&record).unwrap();
             assert_eq!(Evidence::parse("again", text.as_bytes()).unwrap(), record);
-            let again = |judge: &RowJudge| replay(judge, submission(package()).source, &record, now());
+            let again = |judge: &RowJudge| replay(judge, submission(package(), ALICE).source, &record, now());
             assert_eq!(record.differences(&again(&with).unwrap()).unwrap(), []);
             let without = again(&alone).unwrap_err();
             assert!(matches!(without, Error::Missing { .. }), "{without}");
@@ -246,7 +222,7 @@ fn nothing_of_it_is_written_where_there_is_one() {
     // A record of one is recomputed by one, whatever there is.
     let (model, card) = opinionated("siglip_f32", Opinion::NO, |_| {});
     let with = judge(16).with_ensemble(model, card).unwrap();
-    let again = replay(&with, submission(package()).source, &records[0], now()).unwrap();
+    let again = replay(&with, submission(package(), ALICE).source, &records[0], now()).unwrap();
     assert_eq!(records[0].differences(&again).unwrap(), []);
     assert_eq!(with.without_ensemble().environment(), judge(16).environment());
 }
@@ -419,8 +395,12 @@ fn a_judge_decides_between_two_and_its_budget_holds() {
             assert_eq!(alignment.ensemble.as_ref().unwrap().second.verdict, Verdict::Reject);
         }
         for record in records {
-            let again =
-                replay(&with.with_judge(judge.clone(), 3), submission(package()).source, &record, now());
+            let again = replay(
+                &with.with_judge(judge.clone(), 3),
+                submission(package(), ALICE).source,
+                &record,
+                now(),
+            );
             assert_eq!(record.differences(&again.unwrap()).unwrap(), []);
         }
     }
@@ -449,8 +429,12 @@ fn a_judge_decides_between_two_and_its_budget_holds() {
         }
         assert_eq!(spent, 6 - budget as usize);
         for record in records {
-            let again =
-                replay(&with.with_judge(judge.clone(), 9), submission(package()).source, &record, now());
+            let again = replay(
+                &with.with_judge(judge.clone(), 9),
+                submission(package(), ALICE).source,
+                &record,
+                now(),
+            );
             assert_eq!(record.differences(&again.unwrap()).unwrap(), []);
         }
     }

@@ -1,27 +1,24 @@
 //! Whole packages through the whole verifier, with the demonstration model.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use chrono::{DateTime, Utc};
 use nexis_core::check::{Policy, Violation, ViolationKind};
 use nexis_core::evidence::{Evidence, to_canonical_json};
 use nexis_core::media::{
     ClipProbe, DecodedClip, FfmpegDecoder, FrameRequest, MediaDecoder, MediaFailure, MediaLimits,
 };
-use nexis_core::package::{DirectorySource, ExpectedMiner, RefusedSource, dataset_key, manifest_key};
-use nexis_core::protocol::{Category, Hotkey, IntervalId};
+use nexis_core::package::{RefusedSource, dataset_key, manifest_key};
+use nexis_core::protocol::{Category, Hotkey};
 use nexis_core::report::{Report, Verdict};
-use nexis_core::synth::{Attack, ClipStyle, PackagePlan, RowPlan};
+use nexis_core::synth::{Attack, PackagePlan, RowPlan};
 use nexis_core::verifier::{Observer, Submission, Unobserved, Verifier, VerifierOptions, replay};
 use nexis_core::{Error, Result};
+use nexis_tests::packages::{ALICE, BOB, INTERVAL, now, plan, submission, timeless};
 use nexis_tests::{judge, judge_with};
 
-const ALICE: &str = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY";
-const BOB: &str = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty";
-const INTERVAL: IntervalId = IntervalId::new(7_756_900);
 /// Scenes of two honest miners, apart from every seed that the model was trained or calibrated on.
 const ALICES: [u64; 3] = [600_000, 600_001, 600_002];
 const BOBS: [u64; 3] = [600_003, 600_004, 600_005];
@@ -32,43 +29,18 @@ fn clips() -> &'static Path {
     FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path()
 }
 
-fn now() -> DateTime<Utc> {
-    "2026-04-10T13:00:00Z".parse().unwrap()
-}
-
-fn plan_of(seeds: [u64; 3], hotkey: &str, attack: Option<Attack>) -> PackagePlan {
-    PackagePlan {
-        hotkey: Hotkey::new(hotkey),
-        interval: INTERVAL,
-        created_at: "2026-04-10T12:00:00Z".parse().unwrap(),
-        rows: seeds.map(|seed| RowPlan::new(seed, Category::Nature)).to_vec(),
-        style: ClipStyle { fps: 6, ..ClipStyle::default() },
-        attack,
-    }
-}
-
 fn alice(attack: Option<Attack>) -> PackagePlan {
-    plan_of(ALICES, ALICE, attack)
+    plan(ALICE, ALICES, attack)
 }
 
 /// Another miner with clips of its own.
 fn bob(attack: Option<Attack>) -> PackagePlan {
-    plan_of(BOBS, BOB, attack)
+    plan(BOB, BOBS, attack)
 }
 
 fn write(plan: &PackagePlan, root: &Path) -> Submission {
-    let bucket = root.join(plan.hotkey.bucket_name());
-    plan.write(&bucket, Some(clips()), &|| {}).unwrap();
-    submission(&plan.hotkey, bucket)
-}
-
-fn submission(hotkey: &Hotkey, bucket: PathBuf) -> Submission {
-    Submission {
-        miner: ExpectedMiner::Bucket(hotkey.bucket_name()),
-        interval: INTERVAL,
-        label: hotkey.to_string(),
-        source: Arc::new(DirectorySource::new(bucket)),
-    }
+    plan.write(&root.join(plan.hotkey.bucket_name()), Some(clips()), &|| {}).unwrap();
+    submission(root, plan.hotkey.as_str())
 }
 
 fn verifier(options: VerifierOptions, batch: usize) -> Verifier {
@@ -81,17 +53,6 @@ fn verify(submissions: &[Submission], options: VerifierOptions) -> Report {
 
 fn strict() -> VerifierOptions {
     VerifierOptions { policy: Policy::Strict, ..VerifierOptions::default() }
-}
-
-/// The report without what varies from run to run.
-fn timeless(report: &Report) -> serde_json::Value {
-    let mut value = serde_json::to_value(report).unwrap();
-    for submission in value["submissions"].as_array_mut().unwrap() {
-        for row in submission["rows"].as_array_mut().unwrap() {
-            assert!(row.as_object_mut().unwrap().remove("timings_ms").is_some());
-        }
-    }
-    value
 }
 
 #[test]
@@ -134,7 +95,7 @@ fn every_attack_earns_its_code_and_nobody_elses() {
 fn the_later_of_two_equal_packages_loses_its_rows_and_nothing_else() {
     let root = tempfile::tempdir().unwrap();
     let first = write(&alice(None), root.path());
-    let mut copy = plan_of(ALICES, BOB, None);
+    let mut copy = plan(BOB, ALICES, None);
     copy.created_at += chrono::Duration::minutes(5);
     let report = verify(&[write(&copy, root.path()), first], VerifierOptions::default());
     let of = |hotkey: &str| report.submissions.iter().find(|s| s.miner_hotkey.as_str() == hotkey).unwrap();
@@ -299,7 +260,7 @@ fn a_plan_names_exactly_the_files_that_judging_reads() {
             carry(&bucket(far.path(), hotkey), &bucket(near.path(), hotkey), &key);
         }
     }
-    let fetched: Vec<_> = hotkeys.iter().map(|h| submission(h, bucket(near.path(), h))).collect();
+    let fetched: Vec<_> = hotkeys.iter().map(|h| submission(near.path(), h.as_str())).collect();
     let planned = verifier.plan(&fetched, now());
     assert_eq!(planned.sampled_rows(), 5, "two of six rows, and all of three");
     let assets = planned.assets();
@@ -324,10 +285,7 @@ fn a_plan_names_exactly_the_files_that_judging_reads() {
 #[test]
 fn a_package_that_its_miner_withholds_has_that_code() {
     let code = Violation::new(ViolationKind::MissingCommittedReadCredentials);
-    let submission = Submission {
-        source: Arc::new(RefusedSource(code)),
-        ..submission(&Hotkey::new(ALICE), PathBuf::new())
-    };
+    let submission = Submission { source: Arc::new(RefusedSource(code)), ..submission(Path::new(""), ALICE) };
     let report = verify(&[submission], VerifierOptions::default());
     assert_eq!(report.submissions[0].failures, ["missing_committed_read_credentials"]);
     assert_eq!(report.submissions[0].verdict, Verdict::Reject);

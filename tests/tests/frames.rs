@@ -1,20 +1,16 @@
 //! Phases 6 and 7 on picture files, held against what the whole verifier says of the same packages.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use nexis_core::Error;
 use nexis_core::check::Policy;
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits};
-use nexis_core::package::{DirectorySource, ExpectedIdentity, ExpectedMiner, Opened, Package, PackageRules};
-use nexis_core::protocol::{Category, Hotkey, IntervalId};
 use nexis_core::report::{SubmissionReport, Verdict};
-use nexis_core::synth::{Attack, ClipStyle, PackagePlan, RowPlan};
-use nexis_core::verifier::{FrameFiles, RowJudge, Submission, Unobserved, Verifier, VerifierOptions};
+use nexis_core::synth::Attack;
+use nexis_core::verifier::{FrameFiles, RowJudge, Unobserved, Verifier, VerifierOptions};
 use nexis_tests::judge;
-
-const ALICE: &str = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY";
-const INTERVAL: IntervalId = IntervalId::new(7_756_900);
+use nexis_tests::packages::{ALICE, draw, interval_folder, now, opened, plan, submission};
 
 /// One judge for all tests of this file.
 fn shared() -> &'static RowJudge {
@@ -23,40 +19,13 @@ fn shared() -> &'static RowJudge {
 }
 
 fn write(attack: Option<Attack>, root: &Path) -> PathBuf {
-    let plan = PackagePlan {
-        hotkey: Hotkey::new(ALICE),
-        interval: INTERVAL,
-        created_at: "2026-04-10T12:00:00Z".parse().unwrap(),
-        rows: [600_000, 600_001, 600_003].map(|seed| RowPlan::new(seed, Category::Nature)).to_vec(),
-        style: ClipStyle { fps: 6, ..ClipStyle::default() },
-        attack,
-    };
-    let bucket = root.join(plan.hotkey.bucket_name());
-    plan.write(&bucket, None, &|| {}).unwrap();
-    bucket
+    draw(&plan(ALICE, [600_000, 600_001, 600_003], attack), root)
 }
 
-fn open(bucket: &Path) -> Package {
-    let miner = ExpectedMiner::Anyone;
-    let source = Arc::new(DirectorySource::new(bucket));
-    let now = "2026-04-10T13:00:00Z".parse().unwrap();
-    let rules = PackageRules::default();
-    match Package::open(source, &ExpectedIdentity { miner, interval: INTERVAL }, &rules, now).unwrap() {
-        Opened::Package(package) => *package,
-        Opened::Rejected { violation, .. } => panic!("{}", violation.code()),
-    }
-}
-
-fn verified(bucket: &Path) -> SubmissionReport {
+fn verified(root: &Path) -> SubmissionReport {
     let options = VerifierOptions { policy: Policy::Network, all_rows: true, ..VerifierOptions::default() };
-    let submission = Submission {
-        miner: ExpectedMiner::Anyone,
-        interval: INTERVAL,
-        label: ALICE.into(),
-        source: Arc::new(DirectorySource::new(bucket)),
-    };
-    let now = "2026-04-10T13:00:00Z".parse().unwrap();
-    let report = Verifier::new(judge(16), options).verify(&[submission], now, &Unobserved).unwrap();
+    let submissions = [submission(root, ALICE)];
+    let report = Verifier::new(judge(16), options).verify(&submissions, now(), &Unobserved).unwrap();
     report.submissions.into_iter().next().unwrap()
 }
 
@@ -104,10 +73,10 @@ fn pictures_of_a_package_earn_the_codes_that_its_clips_earn() {
     for attack in attacks {
         let root = tempfile::tempdir().unwrap();
         let bucket = write(attack, root.path());
-        let folder = bucket.join(INTERVAL.to_string());
-        let report = verified(&bucket);
+        let folder = interval_folder(&bucket);
+        let report = verified(root.path());
         let mut codes = Vec::new();
-        for row in &open(&bucket).rows {
+        for row in &opened(&bucket).rows {
             let taken = root.path().join("taken").join(&row.clip_id);
             let mut paths: Vec<PathBuf> = six(&folder.join(&row.clip_uri))
                 .iter()
@@ -132,8 +101,8 @@ fn pictures_of_a_package_earn_the_codes_that_its_clips_earn() {
 fn a_clips_own_frames_give_its_scores_to_the_bit() {
     let root = tempfile::tempdir().unwrap();
     let bucket = write(None, root.path());
-    let row = open(&bucket).rows.into_iter().next().unwrap();
-    let clip = bucket.join(INTERVAL.to_string()).join(&row.clip_uri);
+    let row = opened(&bucket).rows.into_iter().next().unwrap();
+    let clip = interval_folder(&bucket).join(&row.clip_uri);
     let of_clip = shared().score(&clip, &row.caption).unwrap();
     let of_frames = shared().score_frames(&six(&clip), &row.caption).unwrap();
     assert_eq!(of_frames.alignment, of_clip.alignment);
@@ -163,8 +132,8 @@ fn frames_that_make_no_clip_are_the_callers_mistake() {
 fn missing_and_damaged_pictures_are_told_apart_by_whose_they_are() {
     let root = tempfile::tempdir().unwrap();
     let bucket = write(None, root.path());
-    let row = open(&bucket).rows.into_iter().next().unwrap();
-    let frames = six(&bucket.join(INTERVAL.to_string()).join(&row.clip_uri));
+    let row = opened(&bucket).rows.into_iter().next().unwrap();
+    let frames = six(&interval_folder(&bucket).join(&row.clip_uri));
     let at = |name: &str| root.path().join(name);
     let good: Vec<PathBuf> =
         frames.iter().enumerate().map(|(i, frame)| write_png(frame, &at(&format!("{i}.png")))).collect();

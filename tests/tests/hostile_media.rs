@@ -11,7 +11,7 @@ use nexis_core::media::{
 const SIX: FrameRequest = FrameRequest::Spread { count: 6, first: true };
 
 fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/media").join(name)
+    nexis_tests::fixture("media").join(name)
 }
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -76,19 +76,49 @@ fn a_playlist_never_opens_what_it_names() {
     }
 }
 
+/// A clip whose samples are said to be in another file: the `url ` entry of `dref`, "in this file", becomes an alias with
+/// this path, as QuickTime writes one.
+fn with_samples_elsewhere(mut file: Vec<u8>, path: &str) -> Vec<u8> {
+    let mut alias = b"alis\0\0\0\0".to_vec();
+    // Volume and name of the file, then how many folders up and down it is from here.
+    alias.extend([0; 10 + 28 + 12 + 64 + 16]);
+    alias.extend([0, 1, 0, 1]);
+    alias.extend([0; 16]);
+    let padded = format!("{path}{}", if path.len() % 2 == 0 { "" } else { "\0" });
+    alias.extend(2_u16.to_be_bytes());
+    alias.extend(u16::try_from(path.len()).unwrap().to_be_bytes());
+    alias.extend(padded.bytes());
+    alias.extend([0xff, 0xff, 0, 0]);
+    let at = find(&file, b"url ");
+    let grown = u32::try_from(alias.len() - 8).unwrap();
+    file.splice(at..at + 8, alias);
+    let add = |file: &mut [u8], at: usize| {
+        let size = u32::from_be_bytes(file[at..at + 4].try_into().unwrap()) + grown;
+        file[at..at + 4].copy_from_slice(&size.to_be_bytes());
+    };
+    add(&mut file, at - 4);
+    for kind in [b"dref", b"dinf", b"minf", b"mdia", b"trak", b"moov"] {
+        let at = find(&file, kind) - 4;
+        add(&mut file, at);
+    }
+    // Where the samples are: behind all this.
+    let at = find(&file, b"stco") + 12;
+    add(&mut file, at);
+    file
+}
+
 #[test]
 fn an_external_data_reference_is_not_followed() {
-    // The samples of this file are said to be in another one: the `url ` entry of `dref` loses its
-    // "self-contained" flag and becomes an alias with a path.
-    let mut file = bytes("hostile/small-faststart.mp4");
-    let at = find(&file, b"url ");
-    file[at..at + 4].copy_from_slice(b"alis");
-    file[at + 7] = 0;
-    let (_folder, path) = written(&file, "elsewhere.mp4");
-    for result in both(&path, &MediaLimits::default()) {
-        // Whether the flag alone keeps FFmpeg from the samples or it reads those in the file itself, it opens
-        // nothing else; what must not happen is that it is taken for our fault.
-        assert!(!matches!(result, Err(MediaFailure::Ours(_))), "{result:?}");
+    let whole = bytes("hostile/small-faststart.mp4");
+    let folder = tempfile::tempdir().unwrap();
+    let samples = folder.path().join("samples.mp4");
+    for path in [samples.display().to_string(), "/samples.mp4".to_owned(), "samples.mp4".to_owned()] {
+        let file = with_samples_elsewhere(whole.clone(), &path);
+        // What it names has the samples at the same places, so that whoever follows it gets a clip.
+        std::fs::write(&samples, &file).unwrap();
+        let clip = folder.path().join("elsewhere.mp4");
+        std::fs::write(&clip, &file).unwrap();
+        refused(&clip, &MediaLimits::default());
     }
 }
 

@@ -22,12 +22,7 @@ fn load_open_clip(dir: &Path) -> Result<OpenClipModel, Error> {
 
 /// A copy of a tiny model, to be spoilt.
 fn copy(name: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let files = if name.starts_with("mobileclip") { &OPEN_CLIP[..] } else { &FILES };
-    for file in files {
-        std::fs::copy(models().join(name).join(file), dir.path().join(file)).unwrap();
-    }
-    dir
+    nexis_tests::copied(models().join(name))
 }
 
 /// That loading fails as a fault of the model, with all these words in the message.
@@ -51,7 +46,7 @@ fn said(error: Option<Error>, words: &[&str]) {
 
 #[test]
 fn committed_registry_names_the_demonstration_model() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let root = nexis_tests::root().join("models");
     let listed = nexis_core::model::registry::list(&vec![root].into()).unwrap();
     let demo = listed.iter().find(|location| location.id == "demo").unwrap();
     let mobile = listed.iter().find(|location| location.kind == ModelKind::Mobileclip).unwrap();

@@ -8,15 +8,17 @@ use nexis_core::media::demux::Demuxed;
 use nexis_core::media::resize::{Resample, resample_rgb, resize_rgb};
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits, tiles};
 use nexis_core::model::{Fit, PreprocessSpec};
+use nexis_tests::reference::expected;
 use serde_json::Value;
 
 fn fixtures() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/media")
+    nexis_tests::fixture("media")
 }
 
 fn cases(name: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(fixtures().join(name)).unwrap();
-    serde_json::from_str(&text).unwrap()
+    let cases = expected(fixtures().join(name)).as_array().unwrap().clone();
+    assert!(!cases.is_empty(), "{name} has no cases");
+    cases
 }
 
 fn number(value: &Value) -> u32 {
@@ -61,22 +63,9 @@ fn resizing_refuses_sizes_that_make_no_sense() {
     assert!(resize_rgb(&[0; 4], 1, 1, 1, 1).is_err());
 }
 
-#[test]
-fn the_centre_square_is_transformers() {
-    for case in cases("crops.json") {
-        let [width, height] = [0, 1].map(|i| number(&case["from"][i]));
-        let rgb = noise(width, height, case["seed"].as_u64().unwrap()).into();
-        let frame = Frame { width, height, pts_seconds: 0.0, rgb };
-        let size = number(&case["size"]);
-        let centre = tiles::clip_preprocess(&frame, size).unwrap();
-        assert_eq!(
-            Digest::of(&centre.rgb).to_string(),
-            case["sha256"].as_str().unwrap(),
-            "{width}x{height} at {size}"
-        );
-        let all = tiles::tiles(&frame, size, Resample::Bicubic).unwrap();
-        assert_eq!(all[all.len() / 2], centre);
-    }
+/// A specification of this view.
+fn view_of(size: u32, resample: Resample, fit: Fit) -> PreprocessSpec {
+    PreprocessSpec { size, resample, fit, mean: [0.5; 3], std: [0.5; 3], rescale: 1.0 / 255.0 }
 }
 
 #[test]
@@ -85,17 +74,18 @@ fn each_models_own_view_is_transformers() {
         let [width, height] = [0, 1].map(|i| number(&case["from"][i]));
         let rgb = noise(width, height, case["seed"].as_u64().unwrap()).into();
         let frame = Frame { width, height, pts_seconds: 0.0, rgb };
+        let size = number(&case["size"]);
         for (key, resample, fit) in [
             ("sha256", Resample::Bicubic, Fit::Centre),
             ("siglip", Resample::Bicubic, Fit::Squeeze),
             ("siglip2", Resample::Bilinear, Fit::Squeeze),
         ] {
-            let size = number(&case["size"]);
-            let spec =
-                PreprocessSpec { size, resample, fit, mean: [0.5; 3], std: [0.5; 3], rescale: 1.0 / 255.0 };
-            let view = tiles::own_view(&frame, &spec).unwrap();
+            let view = tiles::own_view(&frame, &view_of(size, resample, fit)).unwrap();
             let digest = Digest::of(&view.rgb).to_string();
             assert_eq!(digest, case[key].as_str().unwrap(), "{width}x{height} at {size}, {key}");
+            // The middle one of the squares that cover the frame is the centre.
+            let all = tiles::tiles(&frame, size, resample).unwrap();
+            assert_eq!(all[all.len() / 2] == view, fit == Fit::Centre || width == height, "{width}x{height}");
         }
     }
 }
@@ -139,7 +129,9 @@ fn squares_cover_the_whole_frame() {
 fn a_frame_too_long_for_squares_is_the_clips_fault() {
     let frame = Frame { width: 1569, height: 224, pts_seconds: 0.0, rgb: vec![0; 1569 * 224 * 3].into() };
     assert!(matches!(tiles::tiles(&frame, 224, Resample::Bicubic), Err(MediaFailure::Clip(_))));
-    assert!(matches!(tiles::clip_preprocess(&frame, 224), Err(MediaFailure::Clip(_))));
+    let centre = view_of(224, Resample::Bicubic, Fit::Centre);
+    assert!(matches!(tiles::own_view(&frame, &centre), Err(MediaFailure::Clip(_))));
+    tiles::own_view(&frame, &view_of(224, Resample::Bicubic, Fit::Squeeze)).unwrap();
 }
 
 #[test]

@@ -2,23 +2,20 @@
 //! model asked by itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
+use nexis_core::Error;
 use nexis_core::check::{FrameScores, category_decision, middle_three};
-use nexis_core::media::tiles::clip_preprocess;
+use nexis_core::media::tiles::own_view;
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits};
 use nexis_core::model::{ClipModel, ImageText, LoadOptions};
-use nexis_core::package::{
-    AssetSource, DirectorySource, ExpectedIdentity, ExpectedMiner, IntervalFolder, Opened, Package,
-    PackageRules,
-};
-use nexis_core::protocol::{Category, Hotkey, IntervalId};
+use nexis_core::package::{AssetSource, IntervalFolder};
+use nexis_core::protocol::Category;
 use nexis_core::report::{FrameCategoryReport, RowReport, Verdict};
-use nexis_core::synth::{Attack, ClipStyle, PackagePlan, RowPlan};
-use nexis_core::verifier::{RowJudge, Submission, Unobserved, Verifier, VerifierOptions};
+use nexis_core::synth::Attack;
+use nexis_core::verifier::{RowJudge, Unobserved, Verifier, VerifierOptions};
+use nexis_tests::packages::{ALICE, INTERVAL, draw, interval_folder, now, opened, plan, submission};
 use nexis_tests::{demo_model, judge};
-
-const INTERVAL: IntervalId = IntervalId::new(7_756_900);
 
 fn shared() -> &'static RowJudge {
     static JUDGE: OnceLock<RowJudge> = OnceLock::new();
@@ -26,27 +23,7 @@ fn shared() -> &'static RowJudge {
 }
 
 fn write(attack: Option<Attack>, root: &Path) -> PathBuf {
-    let plan = PackagePlan {
-        hotkey: Hotkey::new("5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"),
-        interval: INTERVAL,
-        created_at: "2026-04-10T12:00:00Z".parse().unwrap(),
-        rows: [600_000, 600_001].map(|seed| RowPlan::new(seed, Category::Nature)).to_vec(),
-        style: ClipStyle { fps: 6, ..ClipStyle::default() },
-        attack,
-    };
-    let bucket = root.join(plan.hotkey.bucket_name());
-    plan.write(&bucket, None, &|| {}).unwrap();
-    bucket
-}
-
-fn package(bucket: &Path) -> Package {
-    let expected = ExpectedIdentity { miner: ExpectedMiner::Anyone, interval: INTERVAL };
-    let now = "2026-04-10T13:00:00Z".parse().unwrap();
-    let source = Arc::new(DirectorySource::new(bucket));
-    match Package::open(source, &expected, &PackageRules::default(), now).unwrap() {
-        Opened::Package(package) => *package,
-        Opened::Rejected { violation, .. } => panic!("{}", violation.code()),
-    }
+    draw(&plan(ALICE, [600_000, 600_001], attack), root)
 }
 
 /// What does not depend on the package around the row.
@@ -61,18 +38,12 @@ fn a_row_by_itself_is_judged_as_in_its_package() {
     for attack in [None, Some(Attack::WrongClipDigest), Some(Attack::MissingClip), Some(Attack::UnsafeUri)] {
         let root = tempfile::tempdir().unwrap();
         let bucket = write(attack, root.path());
-        let package = package(&bucket);
+        let package = opened(&bucket);
         let options = VerifierOptions { all_rows: true, ..VerifierOptions::default() };
-        let submission = Submission {
-            miner: ExpectedMiner::Anyone,
-            interval: INTERVAL,
-            label: "a miner".into(),
-            source: Arc::clone(&package.source),
-        };
-        let now = "2026-04-10T13:00:00Z".parse().unwrap();
-        let report = Verifier::new(judge(16), options).verify(&[submission], now, &Unobserved).unwrap();
+        let submissions = [submission(root.path(), ALICE)];
+        let report = Verifier::new(judge(16), options).verify(&submissions, now(), &Unobserved).unwrap();
         let inside: Vec<String> = report.submissions[0].rows.iter().cloned().map(of_the_row).collect();
-        let folder = IntervalFolder::new(bucket.join(INTERVAL.to_string()), INTERVAL);
+        let folder = IntervalFolder::new(interval_folder(&bucket), INTERVAL);
         let outside: Vec<String> = package
             .rows
             .iter()
@@ -132,8 +103,8 @@ fn for_the_rule(label: &FrameCategoryReport) -> FrameScores {
 fn a_clip_is_classified_by_the_labels_that_its_scores_have() {
     let root = tempfile::tempdir().unwrap();
     let bucket = write(None, root.path());
-    for row in package(&bucket).rows {
-        let clip = bucket.join(INTERVAL.to_string()).join(&row.clip_uri);
+    for row in opened(&bucket).rows {
+        let clip = interval_folder(&bucket).join(&row.clip_uri);
         let found = shared().classify(&clip).unwrap();
         let inspected = shared().inspect(&clip, None).unwrap();
         assert_eq!(found.labels, inspected.categories);
@@ -149,7 +120,7 @@ fn a_clip_is_classified_by_the_labels_that_its_scores_have() {
         assert_eq!(of_frames.labels, found.labels);
         assert_eq!(of_frames.decision, found.decision);
     }
-    let two = &six(&bucket.join(INTERVAL.to_string()).join(&package(&bucket).rows[0].clip_uri))[..2];
+    let two = &six(&interval_folder(&bucket).join(&opened(&bucket).rows[0].clip_uri))[..2];
     let few = shared().classify_frames(two).unwrap();
     assert_eq!((few.labels.len(), few.decision, few.nature_score), (2, Verdict::Reject, None));
 }
@@ -165,8 +136,7 @@ fn embeddings_are_the_models_own() {
             Frame { width, height, pts_seconds: 0.0, rgb: rgb.into() }
         })
         .collect();
-    let size = model.preprocess().size;
-    let crops: Vec<_> = frames.iter().map(|frame| clip_preprocess(frame, size).unwrap()).collect();
+    let crops: Vec<_> = frames.iter().map(|frame| own_view(frame, model.preprocess()).unwrap()).collect();
     assert_eq!(shared().encode_image(&frames).unwrap(), model.encode_image(&crops).unwrap());
 
     let short = ["a lake", "a mountain under clouds", "a lake"].map(String::from);
@@ -188,6 +158,7 @@ fn a_long_caption_is_embedded_whole() {
     // The last sentence counts: nothing was cut off.
     assert_ne!(rows.row(0), rows.row(1));
     for refused in ["", "  ", &"x".repeat(20_000)] {
-        assert!(shared().encode_text(&[refused.to_owned()]).is_err());
+        let error = shared().encode_text(&[refused.to_owned()]).unwrap_err();
+        assert!(matches!(error, Error::Usage { .. }), "{error}");
     }
 }

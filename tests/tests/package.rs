@@ -1,7 +1,7 @@
 //! Packages and datasets as pyarrow writes them (`tests/fixtures/package/make_fixtures.py`).
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -18,7 +18,7 @@ const HOTKEY: &str = "5YjBQN2gFHFger1DeShFK8ZnYeE4EWBFjGyBSBdckDE1fHpz";
 const INTERVAL: IntervalId = IntervalId::new(7_756_900);
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/package").join(format!("{name}.parquet"))
+    nexis_tests::fixture(format!("package/{name}.parquet"))
 }
 
 fn rules() -> RowRules {

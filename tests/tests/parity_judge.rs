@@ -6,8 +6,9 @@ use nexis_core::Error;
 use nexis_core::media::Frame;
 use nexis_core::model::judge::{Answer, Ask, Judge, JudgeOptions, QUESTION_LIMIT, Question, Qwen3Vl};
 use nexis_core::model::{ClipModel, LoadOptions, ModelDevice};
-use nexis_tests::fixture;
 use nexis_tests::judge::{clip, contract, lcg_frame, order_and_times_matter, over_threads};
+use nexis_tests::reference::{expected, ids, largest_difference, list, numbers, worst};
+use nexis_tests::{copied, fixture};
 use serde_json::Value;
 
 const VARIANTS: [&str; 2] = ["qwen3_vl_tied_bf16", "qwen3_vl_sharded_f16"];
@@ -21,16 +22,7 @@ fn directory(name: &str) -> PathBuf {
 
 fn load(name: &str) -> (Qwen3Vl, Value) {
     let judge = Qwen3Vl::load(&directory(name), &JudgeOptions::default()).unwrap();
-    let expected = std::fs::read(directory(name).join("expected.json")).unwrap();
-    (judge, serde_json::from_slice(&expected).unwrap())
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
-}
-
-fn ids(value: &Value) -> Vec<u32> {
-    numbers(value).into_iter().map(|x| x as u32).collect()
+    (judge, expected(directory(name).join("expected.json")))
 }
 
 /// The frames of a case.
@@ -56,8 +48,8 @@ fn pixels_tokens_logits_and_answers_are_those_of_transformers() {
         let (judge, expected) = load(name);
         assert_eq!(judge.words().yes, ids(&expected["yes"]));
         assert_eq!(judge.words().no, ids(&expected["no"]));
-        let cases = expected["cases"].as_array().unwrap();
-        let (mut worst_logit, mut worst_answer) = (0.0_f64, 0.0_f64);
+        let cases = list(&expected, "cases");
+        let (mut of_logits, mut of_answers) = (Vec::new(), Vec::new());
         for case in cases {
             let frames = frames(case);
             let (pixels, grid) = judge.pixel_values(&frames).unwrap();
@@ -77,16 +69,12 @@ fn pixels_tokens_logits_and_answers_are_those_of_transformers() {
             let ask = Ask { frames: &frames, question: question(case) };
             assert_eq!(ask.question.text(), case["question"].as_str().unwrap());
             assert_eq!(judge.prompt(&ask).unwrap(), ids(&case["ids"]), "{name}: {}", case["question"]);
-            let logits = judge.logits(&ask).unwrap();
-            let reference = numbers(&case["logits"]);
-            assert_eq!(logits.len(), reference.len());
-            for (found, expected) in logits.iter().zip(&reference) {
-                worst_logit = worst_logit.max((f64::from(*found) - expected).abs());
-            }
+            of_logits.push(largest_difference(&judge.logits(&ask).unwrap(), &numbers(&case["logits"])));
             let answer = judge.answer(&[ask]).unwrap();
             let [Answer::Yes(found)] = answer[..] else { panic!("{answer:?}") };
-            worst_answer = worst_answer.max((found - case["p_yes"].as_f64().unwrap()).abs());
+            of_answers.push((found - case["p_yes"].as_f64().unwrap()).abs());
         }
+        let (worst_logit, worst_answer) = (worst(of_logits), worst(of_answers));
         assert!(cases.len() >= 6);
         println!("{name}: logits within {worst_logit:.1e}, P(yes) within {worst_answer:.1e}");
         assert!(worst_logit < LOGIT_TOLERANCE, "{name}: {worst_logit}");
@@ -99,7 +87,7 @@ fn sizes_are_those_of_transformers() {
     for name in VARIANTS {
         let (judge, expected) = load(name);
         let patch = if name.ends_with("bf16") { 16 } else { 8 };
-        for size in expected["sizes"].as_array().unwrap() {
+        for size in list(&expected, "sizes") {
             let (height, width) =
                 (size["height"].as_u64().unwrap() as u32, size["width"].as_u64().unwrap() as u32);
             let fit = numbers(&size["fit"]);
@@ -231,7 +219,7 @@ fn whatever_a_caption_says_is_no_failure() {
     let endless = "a".repeat(200_000);
     assert!(matches!(answer(&judge, &endless), Answer::TooLong { tokens } if tokens > 200_000));
     // A model that reads fewer tokens than a question may have.
-    let dir = copy(VARIANTS[0]);
+    let dir = copied(directory(VARIANTS[0]));
     edit(dir.path(), "config.json", "\"max_position_embeddings\": 4096", "\"max_position_embeddings\": 300");
     let short = Qwen3Vl::load(dir.path(), &JudgeOptions::default()).unwrap();
     assert!(matches!(answer(&short, "a river"), Answer::Yes(_)));
@@ -272,7 +260,7 @@ fn a_model_that_asks_for_too_much_is_refused_before_its_weights_are_read() {
             "an attention over tokens",
         ),
     ] {
-        let dir = copy(name);
+        let dir = copied(directory(name));
         edit(dir.path(), "config.json", from, to);
         for entry in std::fs::read_dir(dir.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -287,7 +275,7 @@ fn a_model_that_asks_for_too_much_is_refused_before_its_weights_are_read() {
 
 #[test]
 fn files_of_weights_are_bounded_together() {
-    let dir = copy(VARIANTS[1]);
+    let dir = copied(directory(VARIANTS[1]));
     for i in 1..=3 {
         let name = format!("model-0000{i}-of-00003.safetensors");
         // Holes, of which nothing is on disk.
@@ -301,7 +289,7 @@ fn files_of_weights_are_bounded_together() {
 #[test]
 fn a_pipe_in_a_models_place_is_refused_and_not_waited_for() {
     for file in ["config.json", "tokenizer.json", "model.safetensors"] {
-        let dir = copy(VARIANTS[0]);
+        let dir = copied(directory(VARIANTS[0]));
         let path = dir.path().join(file);
         std::fs::remove_file(&path).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
@@ -311,16 +299,6 @@ fn a_pipe_in_a_models_place_is_refused_and_not_waited_for() {
             assert!(error.contains("config.json is not a file"), "{error}");
         }
     }
-}
-
-/// A copy of a model to damage.
-fn copy(name: &str) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(directory(name)).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
-    }
-    to
 }
 
 fn refusal(dir: &std::path::Path) -> String {
@@ -354,7 +332,7 @@ fn models_that_do_not_fit_together_are_refused_with_the_place() {
         ("tokenizer.json", "<|video_pad|>", "<|film_pad|>", "<|video_pad|>"),
         ("tokenizer.json", "{", "[", "cannot be read"),
     ] {
-        let dir = copy(VARIANTS[0]);
+        let dir = copied(directory(VARIANTS[0]));
         let path = dir.path().join(file);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{file}: {from}");
@@ -363,13 +341,13 @@ fn models_that_do_not_fit_together_are_refused_with_the_place() {
         assert!(error.contains(says) && error.starts_with("model tiny"), "{from} -> {to}: {error}");
     }
     for file in ["config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"] {
-        let dir = copy(VARIANTS[0]);
+        let dir = copied(directory(VARIANTS[0]));
         std::fs::remove_file(dir.path().join(file)).unwrap();
         assert!(refusal(dir.path()).contains(file));
         std::fs::create_dir(dir.path().join(file)).unwrap();
         assert!(refusal(dir.path()).contains("is not a file"));
     }
-    let dir = copy(VARIANTS[0]);
+    let dir = copied(directory(VARIANTS[0]));
     let weights = dir.path().join("model.safetensors");
     let bytes = std::fs::read(&weights).unwrap();
     std::fs::write(&weights, &bytes[..bytes.len() - 2]).unwrap();
@@ -395,13 +373,13 @@ fn shards_are_plain_files_of_the_directory() {
         ("model-00001", "/model-00001"),
         ("f-00003.safetensors", "f-00003.bin"),
     ] {
-        let dir = copy(name);
+        let dir = copied(directory(name));
         let path = dir.path().join(index);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
         assert!(refusal(dir.path()).contains(index), "{to}");
     }
-    let dir = copy(name);
+    let dir = copied(directory(name));
     std::fs::remove_file(dir.path().join("model-00002-of-00003.safetensors")).unwrap();
     assert!(refusal(dir.path()).contains("model-00002-of-00003.safetensors is missing"));
 }

@@ -8,8 +8,9 @@ use nexis_core::media::Frame;
 use nexis_core::model::ModelDevice;
 use nexis_core::model::judge::{Answer, Ask, Judge, JudgeOptions, Moondream, QUESTION_LIMIT, Question};
 use nexis_core::model::registry::{ModelKind, ModelPlaces, Removal, import, kind_of, resolve};
-use nexis_tests::fixture;
 use nexis_tests::judge::{clip, contract, lcg_frame, over_threads};
+use nexis_tests::reference::{expected, ids, largest_difference, list, numbers, worst};
+use nexis_tests::{copied, fixture};
 use serde_json::Value;
 
 const VARIANTS: [&str; 3] = ["moondream_f32", "moondream_f16_usual", "moondream_q4_0"];
@@ -23,18 +24,6 @@ fn directory(name: &str) -> PathBuf {
 
 fn judge(name: &str) -> Moondream {
     Moondream::load(&directory(name), &JudgeOptions::default()).unwrap()
-}
-
-fn expected(name: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(directory(name).join("expected.json")).unwrap()).unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
-}
-
-fn ids(value: &Value) -> Vec<u32> {
-    numbers(value).into_iter().map(|x| x as u32).collect()
 }
 
 fn frames(case: &Value) -> Vec<Frame> {
@@ -54,10 +43,10 @@ fn question(case: &Value) -> Question<'_> {
 #[test]
 fn pixels_tokens_logits_and_answers_are_those_of_others() {
     for name in VARIANTS {
-        let (judge, expected) = (judge(name), expected(name));
+        let (judge, expected) = (judge(name), expected(directory(name).join("expected.json")));
         assert_eq!(judge.words().yes, ids(&expected["yes"]));
         assert_eq!(judge.words().no, ids(&expected["no"]));
-        let cases = expected["cases"].as_array().unwrap();
+        let cases = list(&expected, "cases");
         assert!(cases.len() >= 6);
         let (mut of_logits, mut of_answers) = (Vec::new(), Vec::new());
         for case in cases {
@@ -79,10 +68,7 @@ fn pixels_tokens_logits_and_answers_are_those_of_others() {
             assert_eq!(question.text_of_picture(), case["question"].as_str().unwrap());
             assert_eq!(judge.prompt(&question).unwrap(), ids(&case["ids"]), "{name}: {}", case["question"]);
             let logits = judge.logits(last, &question).unwrap();
-            let reference = numbers(&case["logits"]);
-            assert_eq!(logits.len(), reference.len());
-            let differences = logits.iter().zip(&reference).map(|(found, r)| (f64::from(*found) - r).abs());
-            of_logits.push(differences.fold(0.0, f64::max));
+            of_logits.push(largest_difference(&logits, &numbers(&case["logits"])));
             // Each frame by itself, and the mean of them all.
             let answer = |frames: &[Frame]| {
                 let [answer] = judge.answer(&[Ask { frames, question: question.clone() }]).unwrap()[..]
@@ -93,7 +79,9 @@ fn pixels_tokens_logits_and_answers_are_those_of_others() {
                 p
             };
             let mut own = Vec::new();
-            for (frame, expected) in seen.iter().zip(numbers(&case["frames"])) {
+            let of_frames = numbers(&case["frames"]);
+            assert_eq!(seen.len(), of_frames.len());
+            for (frame, expected) in seen.iter().zip(of_frames) {
                 own.push(answer(std::slice::from_ref(*frame)));
                 of_answers.push((own.last().unwrap() - expected).abs());
             }
@@ -103,7 +91,7 @@ fn pixels_tokens_logits_and_answers_are_those_of_others() {
                 assert!((mean - case["p_yes"].as_f64().unwrap()).abs() < TOLERANCE);
             }
         }
-        let worst = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
+        let worst = |of: &[f64]| worst(of.iter().copied());
         let near = |of: &[f64]| of.iter().filter(|difference| **difference < TOLERANCE).count();
         println!(
             "{name}: logits within {:.1e}, P(yes) within {:.1e}; {} of {} passes with logits within {TOLERANCE:.0e}",
@@ -227,16 +215,6 @@ fn whatever_a_caption_spells_is_ordinary_text_in_one_line_and_all_of_it_is_read(
     assert!(matches!(judge.answer(&asks[..1]).unwrap()[..], [Answer::TooLong { .. }]));
 }
 
-/// A copy of a model to damage.
-fn copy(name: &str) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(directory(name)).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
-    }
-    to
-}
-
 fn refusal(dir: &Path) -> String {
     match Moondream::load(dir, &JudgeOptions { device: ModelDevice::Cpu, id: Some("tiny".into()) }) {
         Ok(_) => panic!("it loads"),
@@ -247,7 +225,7 @@ fn refusal(dir: &Path) -> String {
 
 /// That a damaged file of weights is refused, with these words.
 fn refused(name: &str, bytes: &[u8], says: &str) {
-    let dir = copy(name);
+    let dir = copied(directory(name));
     let file = format!(
         "model-{}.gguf",
         name.rsplit_once("_usual").map_or(name, |(n, _)| n).split_once('_').unwrap().1
@@ -478,21 +456,21 @@ fn sizes_that_make_no_moondream_are_refused() {
 
 #[test]
 fn a_folder_has_one_file_of_weights_and_its_tokenizer() {
-    let dir = copy("moondream_q4_0");
+    let dir = copied(directory("moondream_q4_0"));
     std::fs::copy(dir.path().join("model-q4_0.gguf"), dir.path().join("another.gguf")).unwrap();
     assert!(refusal(dir.path()).contains("another.gguf and model-q4_0.gguf are both there"));
     for file in ["model-q4_0.gguf", "tokenizer.json"] {
-        let dir = copy("moondream_q4_0");
+        let dir = copied(directory("moondream_q4_0"));
         std::fs::remove_file(dir.path().join(file)).unwrap();
         assert!(refusal(dir.path()).contains("is missing from"), "{file}");
         std::fs::create_dir(dir.path().join(file)).unwrap();
         assert!(refusal(dir.path()).contains(&format!("{file} is not a file")), "{file}");
     }
     // Holes, of which nothing is on disk.
-    let dir = copy("moondream_q4_0");
+    let dir = copied(directory("moondream_q4_0"));
     std::fs::File::create(dir.path().join("model-q4_0.gguf")).unwrap().set_len(5 << 30).unwrap();
     assert!(refusal(dir.path()).contains("at most 4294967296 are read"));
-    let dir = copy("moondream_q4_0");
+    let dir = copied(directory("moondream_q4_0"));
     let tokenizer = dir.path().join("tokenizer.json");
     let text = std::fs::read_to_string(&tokenizer).unwrap();
     std::fs::write(&tokenizer, text.replace("<|endoftext|>", "<|end|>")).unwrap();
@@ -518,7 +496,7 @@ fn a_folder_without_a_configuration_is_known_by_its_weights_and_can_be_imported(
     }
 
     // A second file of weights, which no loading would know what to do with: beside the first, or in its place.
-    let two = copy("moondream_q4_0");
+    let two = copied(directory("moondream_q4_0"));
     let (first, second) = (two.path().join("model-q4_0.gguf"), two.path().join("other.gguf"));
     std::fs::copy(&first, &second).unwrap();
     for id in ["own/moondream", "own/two"] {

@@ -10,14 +10,9 @@ use nexis_core::python;
 use nexis_core::sample::{SamplePlan, select_miners, select_row_indices};
 use nexis_core::spec::{DatasetSpec, VideoSpec};
 use nexis_core::weights::dense_weights;
+use nexis_tests::reference::{expected, list};
 use proptest::prelude::*;
-use serde_json::{Value, json};
-
-fn fixture(name: &str) -> Value {
-    let path = format!("{}/fixtures/protocol/{name}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
+use serde_json::json;
 
 /// Collects every difference, so that one run shows them all.
 fn report(differences: &[String], cases: usize) {
@@ -28,7 +23,7 @@ fn report(differences: &[String], cases: usize) {
 
 #[test]
 fn manifests_are_judged_as_pydantic_judges_them() {
-    let fixture = fixture("manifests.json");
+    let fixture = expected("protocol/manifests.json");
     let now: DateTime<Utc> = "2026-04-11T00:00:00Z".parse().unwrap();
     let cases = fixture["cases"].as_array().unwrap();
     let mut differences = Vec::new();
@@ -49,7 +44,7 @@ fn manifests_are_judged_as_pydantic_judges_them() {
 
 #[test]
 fn rows_are_judged_as_pydantic_judges_them() {
-    let fixture = fixture("rows.json");
+    let fixture = expected("protocol/rows.json");
     let rules = VideoSpec::default().row_rules();
     let cases = fixture["cases"].as_array().unwrap();
     let mut differences = Vec::new();
@@ -70,7 +65,7 @@ fn rows_are_judged_as_pydantic_judges_them() {
 
 #[test]
 fn source_urls_are_taken_apart_as_urllib_does() {
-    let cases = fixture("urls.json");
+    let cases = expected("protocol/urls.json");
     let cases = cases.as_array().unwrap();
     let mut differences = Vec::new();
     for case in cases {
@@ -85,7 +80,7 @@ fn source_urls_are_taken_apart_as_urllib_does() {
 
 #[test]
 fn the_generator_is_cpythons() {
-    let fixture = fixture("python.json");
+    let fixture = expected("protocol/python.json");
     let cases = fixture["shuffles"].as_array().unwrap();
     assert!(cases.len() > 40);
     for case in cases {
@@ -102,7 +97,7 @@ fn the_generator_is_cpythons() {
 
 #[test]
 fn row_plans_are_cpythons() {
-    let fixture = fixture("python.json");
+    let fixture = expected("protocol/python.json");
     let cases = fixture["plans"].as_array().unwrap();
     assert!(cases.len() >= 60);
     for case in cases {
@@ -116,16 +111,15 @@ fn row_plans_are_cpythons() {
             "{case}"
         );
         let interval = IntervalId::new(case["total"].as_u64().unwrap() * 100);
+        assert_eq!(interval.seed(), seed, "{case}");
         let plan = SamplePlan::new(interval, &miner, validator.as_ref(), total);
-        if interval.seed() == seed {
-            assert_eq!(json!(plan.indices), case["indices"], "{case}");
-        }
+        assert_eq!(json!(plan.indices), case["indices"], "{case}");
     }
 }
 
 #[test]
 fn characters_are_classed_as_python_classes_them() {
-    let fixture = fixture("python.json");
+    let fixture = expected("protocol/python.json");
     let set = |name: &str| -> std::collections::BTreeSet<u32> {
         let ranges: Vec<[u32; 2]> = serde_json::from_value(fixture[name].clone()).unwrap();
         ranges.into_iter().flat_map(|[first, last]| first..=last).collect()
@@ -141,8 +135,8 @@ fn characters_are_classed_as_python_classes_them() {
 
 #[test]
 fn three_decimals_are_pythons() {
-    let fixture = fixture("python.json");
-    for case in fixture["three_decimals"].as_array().unwrap() {
+    let fixture = expected("protocol/python.json");
+    for case in list(&fixture, "three_decimals") {
         let x: f64 = case[0].as_str().unwrap().parse().unwrap();
         let index: OverlapIndex = [("k", vec![x])].into_iter().collect();
         let shown = case[1].as_str().unwrap();

@@ -5,21 +5,14 @@ use nexis_core::model::card::{CardModel, ModelCard};
 use nexis_core::protocol::Category;
 use nexis_core::score::calibrate::{LabelledFeatures, RankedFeatures, fit};
 use nexis_core::score::category::{posterior, score_of};
+use nexis_core::score::curves::Ranking;
 use nexis_core::score::features::{AlignmentFeatures, Feature};
-use nexis_core::score::metrics::{area_under_curve, equal_error_rate};
+use nexis_core::score::metrics::equal_error_rate;
 use nexis_core::score::softmax::{LabelledCosines, fit_softmax};
 use nexis_core::score::swaps::{Attribute, SwapBudget, swaps};
 use nexis_core::score::units::caption_units;
+use nexis_tests::reference::{expected, list, numbers};
 use serde_json::Value;
-
-fn fixture(name: &str) -> Value {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/score").join(name);
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
-}
 
 fn rows(value: &Value) -> Vec<Vec<f64>> {
     value.as_array().unwrap().iter().map(numbers).collect()
@@ -35,7 +28,7 @@ fn features_of(names: &[Feature], row: &[f64]) -> AlignmentFeatures {
 
 #[test]
 fn logistic_regression_agrees_with_scikit_learn() {
-    let data = fixture("logistic.json");
+    let data = expected("score/logistic.json");
     let names: Vec<Feature> =
         data["features"].as_array().unwrap().iter().map(|n| n.as_str().unwrap().parse().unwrap()).collect();
     let samples: Vec<LabelledFeatures> = rows(&data["x"])
@@ -51,16 +44,18 @@ fn logistic_regression_agrees_with_scikit_learn() {
     let check = |case: &Value, pairs: &[RankedFeatures]| {
         let fitted = fit(&names, &samples, pairs, case["c"].as_f64().unwrap()).unwrap();
         close("intercept", fitted.intercept, case["intercept"].as_f64().unwrap(), 1e-6);
-        for (term, want) in fitted.features.iter().zip(numbers(&case["coefficients"])) {
+        let coefficients = numbers(&case["coefficients"]);
+        assert_eq!(fitted.features.len(), coefficients.len());
+        for (term, want) in fitted.features.iter().zip(coefficients) {
             close(term.name.name(), term.coefficient, want, 1e-6);
         }
         fitted
     };
-    for case in data["cases"].as_array().unwrap() {
+    for case in list(&data, "cases") {
         let fitted = check(case, &[]);
-        for ((term, mean), scale) in
-            fitted.features.iter().zip(numbers(&data["means"])).zip(numbers(&data["scales"]))
-        {
+        let (means, scales) = (numbers(&data["means"]), numbers(&data["scales"]));
+        assert_eq!((means.len(), scales.len()), (fitted.features.len(), fitted.features.len()));
+        for ((term, mean), scale) in fitted.features.iter().zip(means).zip(scales) {
             close("mean", term.mean, mean, 1e-12);
             close("scale", term.scale, scale, 1e-12);
         }
@@ -80,7 +75,7 @@ fn logistic_regression_agrees_with_scikit_learn() {
 
 #[test]
 fn the_softmax_fit_agrees_with_scipy() {
-    let data = fixture("softmax.json");
+    let data = expected("score/softmax.json");
     let observations: Vec<LabelledCosines> = rows(&data["cosines"])
         .into_iter()
         .zip(data["labels"].as_array().unwrap())
@@ -94,7 +89,9 @@ fn the_softmax_fit_agrees_with_scipy() {
     let (prior, ridge) = (data["prior"].as_f64().unwrap(), data["ridge"].as_f64().unwrap());
     let fitted = fit_softmax(&observations, prior, ridge).unwrap();
     close("temperature", fitted.temperature, data["temperature"].as_f64().unwrap(), 1e-4);
-    for (bias, want) in fitted.biases.iter().zip(numbers(&data["biases"])) {
+    let biases = numbers(&data["biases"]);
+    assert_eq!(fitted.biases.len(), biases.len());
+    for (bias, want) in fitted.biases.iter().zip(biases) {
         close("bias", *bias, want, 1e-5);
     }
     // The loss at the fit, from the posterior itself, is scipy's minimum.
@@ -111,12 +108,15 @@ fn the_softmax_fit_agrees_with_scipy() {
 
 #[test]
 fn error_rates_and_areas_agree_with_scikit_learn() {
-    let cases = fixture("metrics.json");
+    let cases = expected("score/metrics.json");
+    assert!(cases.as_array().unwrap().len() > 5);
     for case in cases.as_array().unwrap() {
         let (positives, negatives) = (numbers(&case["positives"]), numbers(&case["negatives"]));
         let rate = equal_error_rate(&positives, &negatives).unwrap();
         close("equal error rate", rate, case["equal_error_rate"].as_f64().unwrap(), 1e-10);
-        let area = area_under_curve(&positives, &negatives).unwrap();
+        let truth: Vec<bool> =
+            positives.iter().map(|_| true).chain(negatives.iter().map(|_| false)).collect();
+        let area = Ranking::new(&[positives, negatives].concat(), &truth).unwrap().sweep().unwrap().area();
         close("area", area, case["area_under_curve"].as_f64().unwrap(), 1e-12);
     }
 }

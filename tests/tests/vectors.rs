@@ -14,12 +14,11 @@ use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::sample::{select_miners, select_row_indices};
 use nexis_core::spec::{DatasetSpec, VideoSpec};
 use nexis_core::weights::{IntervalScore, dense_weights, interval_score, normalized_weights};
+use nexis_tests::reference::expected;
 use serde_json::{Map, Value, json};
 
 fn vector(name: &str) -> Value {
-    let path = format!("{}/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"))
+    expected(nexis_tests::root().join(format!("tests/vectors/{name}.json")))
 }
 
 fn cases(name: &str) -> Vec<Value> {
@@ -286,7 +285,7 @@ fn commitments() {
 
 #[test]
 fn every_vector_file_has_its_test() {
-    let folder = format!("{}/vectors", env!("CARGO_MANIFEST_DIR"));
+    let folder = nexis_tests::root().join("tests/vectors");
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace(".json", ""))
