@@ -2,29 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod program;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
+use program::{nexis, repository};
 use serde_json::Value;
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(1).unwrap().to_path_buf()
-}
 
 /// A tiny model with random weights and without a card.
 fn random_model() -> String {
     repository().join("tests/fixtures/models/quick_f32").display().to_string()
-}
-
-fn nexis(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_nexis"))
-        .args(arguments)
-        .env("NEXIS_MODELS", repository().join("models"))
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap()
 }
 
 fn done(arguments: &[&str]) -> String {

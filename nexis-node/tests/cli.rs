@@ -2,32 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::OnceLock;
 
+use program::{command, json, nexis, repository, text};
 use serde_json::Value;
 
 fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
-}
-
-fn nexis(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_nexis"))
-        .args(arguments)
-        .env("NEXIS_MODELS", models())
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap()
+    repository().join("models")
 }
 
 fn status(output: &Output) -> i32 {
     output.status.code().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 struct Made {
@@ -63,10 +53,6 @@ fn made() -> &'static Made {
         ]);
         Made { _folder: folder, root, honest, cheat }
     })
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output.stdout)))
 }
 
 /// JSON without what varies by run.
@@ -248,12 +234,9 @@ fn doctor_and_models_tell_what_is_here() {
 fn a_siglip_is_imported_calibrated_and_judges() {
     let home = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_nexis"))
-            .args(arguments)
-            .env("NEXIS_MODELS", models())
+        command(arguments)
             .env("NEXIS_HOME", home.path())
             .env("HF_HUB_CACHE", home.path().join("hub"))
-            .env("NO_COLOR", "1")
             .output()
             .unwrap()
     };
@@ -282,7 +265,9 @@ fn a_siglip_is_imported_calibrated_and_judges() {
     let report = json(&verified);
     assert_eq!(report["environment"]["model"]["architecture"], "siglip");
     assert_eq!(report["environment"]["model"]["precision"], "exact-f32");
-    for row in report["submissions"][0]["rows"].as_array().unwrap() {
+    let rows = report["submissions"][0]["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
         let probability = row["alignment"]["probability"].as_f64().unwrap();
         assert!((0.0..=1.0).contains(&probability), "{row}");
     }

@@ -2,45 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod program;
 mod second;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
-use serde_json::Value;
-
+use program::{json, nexis, package, repository, text};
 use second::tiny;
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn nexis(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_nexis"))
-        .args(arguments)
-        .env("NEXIS_MODELS", repository().join("models"))
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output.stderr)))
-}
-
-/// A package of two rows.
-fn package(folder: &Path) -> String {
-    let out = folder.join("packages");
-    let made =
-        nexis(&["synth", "package", "--out", out.to_str().unwrap(), "--seed", "610002", "--rows", "2"]);
-    assert!(made.status.success(), "{}", text(&made.stderr));
-    text(&made.stdout).trim().to_owned()
-}
+use serde_json::Value;
 
 #[test]
 fn verify_and_replay_name_both_and_what_decided() {

@@ -2,36 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod program;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
-use serde_json::Value;
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
+use program::{command, json, nexis, package, repository, text};
 
 fn judge(name: &str) -> String {
     repository().join("tests/fixtures/judges").join(name).to_str().unwrap().to_owned()
-}
-
-fn nexis(arguments: &[&str]) -> Output {
-    nexis_in(Path::new("."), arguments)
-}
-
-fn nexis_in(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_nexis"))
-        .current_dir(folder)
-        .args(arguments)
-        .env("NEXIS_MODELS", repository().join("models"))
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 fn copy_files(from: &Path, to: &Path) {
@@ -61,19 +40,14 @@ fn doubtful(folder: &Path) -> String {
 #[test]
 fn verify_and_replay_name_what_decided() {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("packages");
-    let made =
-        nexis(&["synth", "package", "--out", out.to_str().unwrap(), "--seed", "610002", "--rows", "2"]);
-    let package = text(&made.stdout).trim().to_owned();
-    assert!(made.status.success(), "{}", text(&made.stderr));
+    let package = package(folder.path());
     let (model, tied) = (doubtful(folder.path()), judge("qwen3_vl_tied_bf16"));
     let evidence = folder.path().join("evidence");
 
     let verify =
         |more: &[&str]| nexis(&[&["verify", &package, "--model", &model, "--judge", &tied], more].concat());
     let found = verify(&["--json", "--evidence", evidence.to_str().unwrap()]);
-    let report: Value =
-        serde_json::from_slice(&found.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&found.stderr)));
+    let report = json(&found);
     let used = &report["environment"]["judge"];
     assert_eq!((used["budget"].as_u64(), used["threshold"].as_f64()), (Some(35), Some(0.5)));
     assert_eq!(used["identity"]["model"]["architecture"], "qwen3-vl");
@@ -85,7 +59,7 @@ fn verify_and_replay_name_what_decided() {
         assert_eq!(row["alignment"]["verdict"] == "accept", cascade["yes"].as_f64().unwrap() >= 0.5);
     }
     let spent = verify(&["--json", "--judge-budget", "0"]);
-    let spent: Value = serde_json::from_slice(&spent.stdout).unwrap();
+    let spent = json(&spent);
     assert_eq!(spent["submissions"][0]["rows"][0]["alignment"]["cascade"]["decided_by"], "budget-spent");
     let page = folder.path().join("report.html");
     let said = verify(&["--html", page.to_str().unwrap()]);
@@ -108,10 +82,10 @@ fn verify_and_replay_name_what_decided() {
     assert!(text(&missing.stderr).contains("qwen3_vl_tied_bf16"), "{}", text(&missing.stderr));
     assert!(text(&missing.stderr).contains("--judge"), "{}", text(&missing.stderr));
     // A record is somebody else's: a folder of that name is not loaded for its sake.
-    let planted = nexis_in(
-        &repository().join("tests/fixtures/judges"),
-        &["replay", record.to_str().unwrap(), &package, "--model", &model],
-    );
+    let planted = command(&["replay", record.to_str().unwrap(), &package, "--model", &model])
+        .current_dir(repository().join("tests/fixtures/judges"))
+        .output()
+        .unwrap();
     assert_eq!(planted.status.code(), Some(2), "{}", text(&planted.stdout));
     assert!(text(&planted.stderr).contains("--judge"), "{}", text(&planted.stderr));
     // An id of the registry is, where every file of it is held to a digest.
@@ -175,15 +149,13 @@ fn score_asks_the_judge_and_wrong_uses_are_refused() {
         nexis(&[&always, more].concat())
     };
     let found = score(&["--model", &model, "--judge", &tied, "--json"]);
-    let report: Value =
-        serde_json::from_slice(&found.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&found.stderr)));
+    let report = json(&found);
     assert_eq!(report["alignment"]["cascade"]["decided_by"], "judge");
     assert_eq!(report["category"]["cascade"]["decided_by"], "encoder", "one frame has no category");
 
     // A folder with a GGUF file and its tokenizer is a judge too, which sees one picture at a time.
     let quantised = score(&["--model", &model, "--judge", &judge("moondream_q4_0"), "--json"]);
-    let report: Value = serde_json::from_slice(&quantised.stdout)
-        .unwrap_or_else(|e| panic!("{e}: {}", text(&quantised.stderr)));
+    let report = json(&quantised);
     assert_eq!(report["alignment"]["cascade"]["decided_by"], "judge");
     let used = &report["environment"]["judge"]["identity"]["model"];
     assert_eq!(

@@ -1,29 +1,24 @@
 //! Uploading, committing, and what a miner is told of both.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::ops::Range;
+mod bucket;
+
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
+use bucket::{INTERVAL, Watched, files, manifest, record, spend};
 use nexis_core::commitment::Credentials;
 use nexis_core::hash::Digest;
-use nexis_core::package::{ClipRecord, Manifest, Timestamp, clip_id, rows_to_bytes};
-use nexis_core::protocol::{Hotkey, IntervalId};
+use nexis_core::package::{ClipRecord, rows_to_bytes};
+use nexis_core::protocol::Hotkey;
 use nexis_node::chain::sim::{SimulatedChain, SubmitFault, SubnetConfig};
 use nexis_node::chain::{Chain, HotkeyPair};
 use nexis_node::miner::{
     CommitOptions, CommitOutcome, Committed, MinerError, Upload, UploadOptions, bucket_status, chain_status,
     commit,
 };
-use nexis_node::store::local::LocalStore;
-use nexis_node::store::{
-    ObjectBody, ObjectMeta, ObjectStore, Result as StoreResult, StoreError, StoreErrorKind,
-};
-
-const INTERVAL: IntervalId = IntervalId::new(7_756_900);
+use nexis_node::store::{ObjectStore, Result as StoreResult};
 
 fn hotkey() -> Hotkey {
     Hotkey::new("5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY")
@@ -35,117 +30,39 @@ fn write_package(bucket: &Path, rows: usize) {
     for part in ["clips", "frames"] {
         std::fs::create_dir_all(folder.join(part)).unwrap();
     }
-    let records: Vec<ClipRecord> = (0..rows).map(|row| record(&folder, row)).collect();
+    let records: Vec<ClipRecord> = (0..rows).map(|row| record(&format!("source{row:05}"), 10.0)).collect();
+    for (uri, content) in records.iter().flat_map(files) {
+        std::fs::write(folder.join(uri), content).unwrap();
+    }
     let dataset = rows_to_bytes(&records).unwrap();
-    let manifest = Manifest {
-        protocol_version: "1.0.0".into(),
-        schema_version: "1.0.0".into(),
-        spec_id: "video_v1".into(),
-        category: Some("nature_landscape_scenery".into()),
-        netuid: 70,
-        miner_hotkey: hotkey(),
-        interval_id: INTERVAL,
-        created_at: Timestamp::from_utc("2026-04-10T12:00:00Z".parse().unwrap()),
-        record_count: rows as u64,
-        dataset_sha256: Digest::of(&dataset).to_string(),
-    };
+    let manifest = manifest(&hotkey(), rows as u64, Digest::of(&dataset));
     std::fs::write(folder.join("dataset.parquet"), dataset).unwrap();
     std::fs::write(folder.join("manifest.json"), manifest.to_json()).unwrap();
 }
 
-fn record(folder: &Path, row: usize) -> ClipRecord {
-    let source = format!("source{row:05}");
-    let id = clip_id(&source, 10.0, 5.0);
-    let (clip_uri, first_frame_uri) = (format!("clips/{id}.mp4"), format!("frames/{id}.jpg"));
-    let write = |uri: &str| {
-        std::fs::write(folder.join(uri), uri).unwrap();
-        Digest::of(uri).to_string()
-    };
-    ClipRecord {
-        clip_sha256: write(&clip_uri),
-        first_frame_sha256: write(&first_frame_uri),
-        clip_id: id,
-        clip_uri,
-        first_frame_uri,
-        source_video_url: format!("https://www.youtube.com/watch?v={source}"),
-        split_group_id: source.clone(),
-        source_video_id: source,
-        split: "train".into(),
-        clip_start_sec: 10.0,
-        duration_sec: 5.0,
-        width: 1280,
-        height: 720,
-        fps: 30.0,
-        num_frames: 150,
-        has_audio: false,
-        caption: "A long caption about a quiet lake".into(),
-        source_proof: Default::default(),
-    }
+/// What was written to a store, and how many more writes it takes before it fails.
+#[derive(Clone, Default)]
+struct Notes {
+    writes: Arc<Mutex<Vec<String>>>,
+    left: Arc<Mutex<Option<usize>>>,
 }
 
-/// A store that notes what is written, and fails when told to.
-struct Noting {
-    inner: LocalStore,
-    writes: Mutex<Vec<String>>,
-    fail_after: Mutex<Option<usize>>,
-}
-
-impl Noting {
-    fn new(root: &Path) -> Self {
-        std::fs::create_dir_all(root).unwrap();
-        Self { inner: LocalStore::new(root), writes: Mutex::default(), fail_after: Mutex::default() }
-    }
-
-    fn note(&self, key: &str) -> StoreResult<()> {
-        let mut left = self.fail_after.lock().unwrap();
-        if let Some(left) = left.as_mut() {
-            if *left == 0 {
-                let kind = StoreErrorKind::Unreachable;
-                return Err(StoreError { kind, store: "test".into(), what: "no route".into() });
-            }
-            *left -= 1;
-        }
-        self.writes.lock().unwrap().push(key.to_owned());
-        Ok(())
-    }
-
+impl Notes {
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.writes.lock().unwrap())
     }
 }
 
-#[async_trait::async_trait]
-impl ObjectStore for Noting {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    async fn head(&self, key: &str) -> StoreResult<Option<ObjectMeta>> {
-        self.inner.head(key).await
-    }
-
-    async fn get(&self, key: &str, range: Option<Range<u64>>) -> StoreResult<Option<ObjectBody>> {
-        self.inner.get(key, range).await
-    }
-
-    async fn put(&self, key: &str, bytes: Bytes, content_type: &str) -> StoreResult<()> {
-        self.note(key)?;
-        self.inner.put(key, bytes, content_type).await
-    }
-
-    async fn put_file(&self, key: &str, path: &Path, content_type: &str) -> StoreResult<()> {
-        self.note(key)?;
-        self.inner.put_file(key, path, content_type).await
-    }
-
-    fn list(&self, prefix: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn delete(&self, key: &str) -> StoreResult<()> {
-        self.note(&format!("delete {key}"))?;
-        self.inner.delete(key).await
-    }
+/// A store that notes what is written, and fails when told to.
+fn noting(root: &Path) -> (Notes, Watched<impl Fn(&str) -> StoreResult<()> + Send + Sync + use<>>) {
+    let notes = Notes::default();
+    let Notes { writes, left } = notes.clone();
+    let before = move |key: &str| {
+        spend(&mut left.lock().unwrap())?;
+        writes.lock().unwrap().push(key.to_owned());
+        Ok(())
+    };
+    (notes, Watched::new(root, before))
 }
 
 #[tokio::test]
@@ -153,20 +70,20 @@ async fn an_upload_goes_on_where_it_broke_off_and_ends_with_the_manifest() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = dir.path().join("bucket");
     write_package(&bucket, 5);
-    let store = Noting::new(&dir.path().join("store"));
+    let (notes, store) = noting(&dir.path().join("store"));
     let options = UploadOptions { concurrency: 2, replace: false };
     let upload = Upload::plan(&bucket, INTERVAL, &hotkey()).unwrap();
     assert_eq!(upload.objects(), 12);
 
-    *store.fail_after.lock().unwrap() = Some(4);
+    *notes.left.lock().unwrap() = Some(4);
     let error = upload.run(&store, &options, &|_, _| {}).await.unwrap_err();
     assert!(matches!(error, MinerError::Store(_)), "{error}");
-    assert_eq!(store.take().len(), 4);
+    assert_eq!(notes.take().len(), 4);
     let status = bucket_status(&store, INTERVAL, &hotkey()).await.unwrap();
     assert!(!status.is_whole() && status.problems[0].contains("no manifest.json"), "{status:?}");
 
     // A process that begins anew, as after a crash that also tore a line.
-    *store.fail_after.lock().unwrap() = None;
+    *notes.left.lock().unwrap() = None;
     let journal = bucket.join(format!(".{INTERVAL}-upload.jsonl"));
     let noted = std::fs::read_to_string(&journal).unwrap();
     let whole = noted.lines().filter(|line| !line.is_empty()).count();
@@ -176,7 +93,7 @@ async fn an_upload_goes_on_where_it_broke_off_and_ends_with_the_manifest() {
     // Two at once: of the four that were written before the failure, all that were noted are skipped.
     assert!((2..=4).contains(&whole), "{whole}");
     assert_eq!((done.skipped, done.sent), (whole, 12 - whole));
-    let writes = store.take();
+    let writes = notes.take();
     assert_eq!(writes.last().unwrap(), &format!("{INTERVAL}/manifest.json"));
     let status = bucket_status(&store, INTERVAL, &hotkey()).await.unwrap();
     assert!(status.is_whole(), "{status:?}");
@@ -186,27 +103,27 @@ async fn an_upload_goes_on_where_it_broke_off_and_ends_with_the_manifest() {
     // Nothing is left to do.
     let again = upload.run(&store, &options, &|_, _| {}).await.unwrap();
     assert_eq!((again.sent, again.skipped), (0, 12));
-    assert!(store.take().is_empty());
+    assert!(notes.take().is_empty());
 }
 
 #[tokio::test]
 async fn another_package_is_replaced_only_when_asked_for_and_its_manifest_goes_first() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = dir.path().join("bucket");
-    let store = Noting::new(&dir.path().join("store"));
+    let (notes, store) = noting(&dir.path().join("store"));
     let mut options = UploadOptions::default();
     write_package(&bucket, 2);
     Upload::plan(&bucket, INTERVAL, &hotkey()).unwrap().run(&store, &options, &|_, _| {}).await.unwrap();
-    store.take();
+    notes.take();
     write_package(&bucket, 3);
     let upload = Upload::plan(&bucket, INTERVAL, &hotkey()).unwrap();
     let error = upload.run(&store, &options, &|_, _| {}).await.unwrap_err();
     assert!(matches!(error, MinerError::Occupied { .. }), "{error}");
-    assert!(store.take().is_empty());
+    assert!(notes.take().is_empty());
 
     options.replace = true;
     upload.run(&store, &options, &|_, _| {}).await.unwrap();
-    let writes = store.take();
+    let writes = notes.take();
     assert_eq!(writes.first().unwrap(), &format!("delete {INTERVAL}/manifest.json"));
     assert_eq!(writes.last().unwrap(), &format!("{INTERVAL}/manifest.json"));
     // The third row's two files, the dataset and the manifest; what is the same is not sent again.
@@ -217,16 +134,16 @@ async fn another_package_is_replaced_only_when_asked_for_and_its_manifest_goes_f
 async fn an_object_that_was_replaced_in_the_bucket_is_sent_again() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = dir.path().join("bucket");
-    let store = Noting::new(&dir.path().join("store"));
+    let (notes, store) = noting(&dir.path().join("store"));
     write_package(&bucket, 1);
     let upload = Upload::plan(&bucket, INTERVAL, &hotkey()).unwrap();
     upload.run(&store, &UploadOptions::default(), &|_, _| {}).await.unwrap();
-    let key = store.take().into_iter().find(|key| key.ends_with(".mp4")).unwrap();
+    let key = notes.take().into_iter().find(|key| key.ends_with(".mp4")).unwrap();
     // Of the same length, so that only the version tells.
     let len = store.head(&key).await.unwrap().unwrap().len;
     store.inner.put(&key, vec![b'x'; len as usize].into(), "video/mp4").await.unwrap();
     let done = upload.run(&store, &UploadOptions::default(), &|_, _| {}).await.unwrap();
-    assert_eq!((done.sent, store.take()), (1, vec![key]));
+    assert_eq!((done.sent, notes.take()), (1, vec![key]));
 }
 
 #[test]
@@ -245,8 +162,15 @@ fn what_a_validator_would_refuse_is_not_uploaded() {
     refused("is missing");
     std::fs::write(folder.join("dataset.parquet"), "changed").unwrap();
     refused("dataset_sha256_mismatch");
+
+    // Whole, but another miner's, or of another interval.
+    let dir = tempfile::tempdir().unwrap();
+    write_package(dir.path(), 2);
+    Upload::plan(dir.path(), INTERVAL, &hotkey()).unwrap();
     let other = Hotkey::new("5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty");
-    assert!(Upload::plan(dir.path(), INTERVAL, &other).is_err());
+    let error = Upload::plan(dir.path(), INTERVAL, &other).unwrap_err();
+    assert!(matches!(error, MinerError::Package { .. }), "{error}");
+    assert!(error.to_string().contains("manifest_identity_mismatch"), "{error}");
 }
 
 fn credentials(secret: &str) -> Credentials {
@@ -288,6 +212,7 @@ async fn credentials_are_committed_once_whatever_the_answer_is() {
         assert_eq!(status(credentials("zz")).await, Committed::Different);
         let head = chain.finalized_head().await.unwrap();
         let on_chain = chain.commitments(netuid, &head).await.unwrap();
-        assert_eq!(format!("{:?}", on_chain.len()), "1");
+        assert_eq!(on_chain.keys().collect::<Vec<_>>(), [pair.hotkey()]);
+        assert_eq!(on_chain[pair.hotkey()].credentials().as_ref(), Some(&ours));
     }
 }

@@ -1,135 +1,39 @@
 //! What the owner publishes, and that it can stop anywhere.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod bucket;
+
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use bucket::{INTERVAL, Watched, files, manifest, spend};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use futures_util::stream::BoxStream;
 use nexis_core::hash::Digest;
 use nexis_core::overlap::OverlapIndex;
-use nexis_core::package::{
-    ClipRecord, Manifest, RowLimits, Timestamp, clip_id, rows_from_bytes, rows_to_bytes,
-};
-use nexis_core::protocol::{Hotkey, IntervalId};
+use nexis_core::package::{ClipRecord, RowLimits, clip_id, rows_from_bytes, rows_to_bytes};
+use nexis_core::protocol::Hotkey;
 use nexis_core::spec::{DatasetSpec, VideoSpec};
 use nexis_node::observe::Metrics;
 use nexis_node::owner::{Accepted, Owner, OwnerError, OwnerOptions, merge_index};
 use nexis_node::store::local::LocalStore;
-use nexis_node::store::{
-    ObjectBody, ObjectMeta, ObjectStore, Result as StoreResult, StoreError, StoreErrorKind,
-};
+use nexis_node::store::{ObjectMeta, ObjectStore};
 
-const INTERVAL: IntervalId = IntervalId::new(7_756_900);
-
-/// A store whose writes fail after so many.
-struct Failing {
-    inner: LocalStore,
-    left: Arc<Mutex<Option<usize>>>,
-}
-
-impl Failing {
-    fn spend(&self) -> StoreResult<()> {
-        match self.left.lock().unwrap().as_mut() {
-            Some(0) => {
-                let kind = StoreErrorKind::Unreachable;
-                Err(StoreError { kind, store: "test".into(), what: "no route".into() })
-            }
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-#[async_trait::async_trait]
-impl ObjectStore for Failing {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    async fn head(&self, key: &str) -> StoreResult<Option<ObjectMeta>> {
-        self.inner.head(key).await
-    }
-
-    async fn get(&self, key: &str, range: Option<Range<u64>>) -> StoreResult<Option<ObjectBody>> {
-        self.inner.get(key, range).await
-    }
-
-    async fn put(&self, key: &str, bytes: Bytes, content_type: &str) -> StoreResult<()> {
-        self.spend()?;
-        self.inner.put(key, bytes, content_type).await
-    }
-
-    async fn put_file(&self, key: &str, path: &Path, content_type: &str) -> StoreResult<()> {
-        self.spend()?;
-        self.inner.put_file(key, path, content_type).await
-    }
-
-    fn list(&self, prefix: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn delete(&self, key: &str) -> StoreResult<()> {
-        self.spend()?;
-        self.inner.delete(key).await
-    }
-}
-
+/// A row whose id no path may be made of.
 fn record(source: &str, start: f64) -> ClipRecord {
-    let id = clip_id(source, start, 5.0);
-    ClipRecord {
-        clip_uri: format!("clips/{id}.mp4"),
-        first_frame_uri: format!("frames/{id}.jpg"),
-        clip_sha256: Digest::of(format!("clip {id}")).to_string(),
-        first_frame_sha256: Digest::of(format!("frame {id}")).to_string(),
-        // The miner's word, which no path is made of.
-        clip_id: "../../elsewhere".into(),
-        source_video_url: format!("https://youtu.be/{source}"),
-        split_group_id: source.into(),
-        source_video_id: source.into(),
-        split: "train".into(),
-        clip_start_sec: start,
-        duration_sec: 5.0,
-        width: 1280,
-        height: 720,
-        fps: 30.0,
-        num_frames: 150,
-        has_audio: false,
-        caption: "A long caption about a quiet lake".into(),
-        source_proof: BTreeMap::from([("extractor".into(), "test".into())]),
-    }
+    // The miner's word.
+    ClipRecord { clip_id: "../../elsewhere".into(), ..bucket::record(source, start) }
 }
 
 async fn submission(folder: &Path, hotkey: &str, rows: Vec<ClipRecord>) -> Accepted {
     let bucket = folder.join(hotkey);
     std::fs::create_dir_all(&bucket).unwrap();
     let store = LocalStore::new(&bucket);
-    for row in &rows {
-        let id = clip_id(&row.source_video_id, row.clip_start_sec, 5.0);
-        for (uri, text) in
-            [(&row.clip_uri, format!("clip {id}")), (&row.first_frame_uri, format!("frame {id}"))]
-        {
-            store.put(&format!("{INTERVAL}/{uri}"), text.into(), "").await.unwrap();
-        }
+    for (uri, content) in rows.iter().flat_map(files) {
+        store.put(&format!("{INTERVAL}/{uri}"), content.into(), "").await.unwrap();
     }
-    let manifest = Manifest {
-        protocol_version: "1.0.0".into(),
-        schema_version: "1.0.0".into(),
-        spec_id: "video_v1".into(),
-        category: Some("nature_landscape_scenery".into()),
-        netuid: 70,
-        miner_hotkey: Hotkey::new(hotkey),
-        interval_id: INTERVAL,
-        created_at: Timestamp::from_utc("2026-04-10T12:00:00Z".parse().unwrap()),
-        record_count: 99,
-        dataset_sha256: "0".repeat(64),
-    };
+    let manifest = manifest(&Hotkey::new(hotkey), 99, Digest::of("of other rows"));
     let verified = (0..rows.len().min(2)).collect();
     Accepted { manifest, rows, verified, source: Arc::new(store) }
 }
@@ -151,8 +55,8 @@ fn buckets(root: &Path) -> Buckets {
     let (record_info, dataset) = (root.join("record-info"), root.join("dataset"));
     let left = Arc::new(Mutex::new(None));
     let open = |path: &Path| -> Arc<dyn ObjectStore> {
-        std::fs::create_dir_all(path).unwrap();
-        Arc::new(Failing { inner: LocalStore::new(path), left: Arc::clone(&left) })
+        let left = Arc::clone(&left);
+        Arc::new(Watched::new(path, move |_: &str| spend(&mut left.lock().unwrap())))
     };
     let options = OwnerOptions { concurrency: 1, ..OwnerOptions::new(root.join("work")) };
     let owner = Owner::new(open(&record_info), Some(open(&dataset)), options, Metrics::new());
