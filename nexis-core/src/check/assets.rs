@@ -89,16 +89,13 @@ fn check_clip(
     check: &mut AssetCheck,
 ) -> Result<()> {
     let clip = || row.clip_id.clone();
-    let key = match asset_key(interval, &row.clip_uri) {
-        Ok(key) => key,
+    let missing = ViolationKind::MissingClipAsset { clip: clip() };
+    let asset = match asset_of(&row.clip_uri, interval, source, missing)? {
+        Ok(asset) => asset,
         Err(violation) => {
             check.violations.push(violation);
             return Ok(());
         }
-    };
-    let Some(asset) = source.get(&key)? else {
-        check.violations.push(Violation::new(ViolationKind::MissingClipAsset { clip: clip() }));
-        return Ok(());
     };
     if asset.len > limits.max_bytes {
         let why = format!("{} bytes, more than {}", asset.len, limits.max_bytes);
@@ -107,10 +104,8 @@ fn check_clip(
         return Ok(());
     }
     let digest = digest_of(&asset)?;
-    if digest.to_string() != row.clip_sha256 {
-        let kind = ViolationKind::ClipSha256Mismatch { clip: clip() };
-        check.violations.push(Violation::explained(kind, format!("it is {digest}")));
-    }
+    let mismatch = ViolationKind::ClipSha256Mismatch { clip: clip() };
+    check.violations.extend(differs(&digest, &row.clip_sha256, mismatch));
     check.clip_digest = Some(digest);
     match decoder.probe(&asset.path, limits) {
         Ok(probe) => {
@@ -137,29 +132,41 @@ fn check_first_frame(
     check: &mut AssetCheck,
 ) -> Result<()> {
     let clip = || row.clip_id.clone();
-    let key = match asset_key(interval, &row.first_frame_uri) {
-        Ok(key) => key,
+    let missing = ViolationKind::MissingFirstFrameAsset { clip: clip() };
+    let asset = match asset_of(&row.first_frame_uri, interval, source, missing)? {
+        Ok(asset) => asset,
         Err(violation) => {
             check.violations.push(violation);
             return Ok(());
         }
-    };
-    let Some(asset) = source.get(&key)? else {
-        check.violations.push(Violation::new(ViolationKind::MissingFirstFrameAsset { clip: clip() }));
-        return Ok(());
     };
     if asset.len > MAX_FIRST_FRAME_BYTES {
         let why = format!("the first frame has {} bytes, more than {MAX_FIRST_FRAME_BYTES}", asset.len);
         check.violations.push(Violation::explained(ViolationKind::UndecodableClip { clip: clip() }, why));
         return Ok(());
     }
-    let digest = digest_of(&asset)?;
-    if digest.to_string() != row.first_frame_sha256 {
-        let kind = ViolationKind::FirstFrameSha256Mismatch { clip: clip() };
-        check.violations.push(Violation::explained(kind, format!("it is {digest}")));
-    }
+    let mismatch = ViolationKind::FirstFrameSha256Mismatch { clip: clip() };
+    check.violations.extend(differs(&digest_of(&asset)?, &row.first_frame_sha256, mismatch));
     check.first_frame = Some(asset);
     Ok(())
+}
+
+/// The file that a row's URI names, or what is wrong: the URI, or that there is no such file.
+fn asset_of(
+    uri: &str,
+    interval: IntervalId,
+    source: &dyn AssetSource,
+    missing: ViolationKind,
+) -> Result<std::result::Result<Asset, Violation>> {
+    match asset_key(interval, uri) {
+        Ok(key) => Ok(source.get(&key)?.ok_or_else(|| Violation::new(missing))),
+        Err(violation) => Ok(Err(violation)),
+    }
+}
+
+/// That a file is another than the one whose digest its row states. The network compares texts.
+fn differs(digest: &Digest, stated: &str, kind: ViolationKind) -> Option<Violation> {
+    (digest.to_string() != stated).then(|| Violation::explained(kind, format!("it is {digest}")))
 }
 
 fn digest_of(asset: &Asset) -> Result<Digest> {

@@ -1,9 +1,6 @@
 //! CLIP and SigLIP from a Hugging Face directory, on the CPU.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -13,17 +10,13 @@ use rayon::prelude::*;
 use super::config::{self, Architecture, ClipConfig, Pooling};
 use super::embeddings::unit_rows;
 use super::exact::InstructionSet;
+use super::files::{MAX_JSON, MAX_TOKENIZER, MAX_WEIGHTS, ModelFiles};
 use super::tokenizer::{TOKENIZER, TextTokenizer, Tokens};
 use super::towers::{Blueprint, Towers};
 use super::weights::{WEIGHTS, Weights};
 use super::{Crop, ImageText, ModelIdentity, PreprocessSpec, candle, exact};
 use crate::error::{Error, Result};
-use crate::hash::Digest;
 use crate::media::{Frame, MediaFailure};
-
-pub(super) const MAX_JSON: u64 = 1 << 20;
-pub(super) const MAX_TOKENIZER: u64 = 64 << 20;
-pub(super) const MAX_WEIGHTS: u64 = 8 << 30;
 
 /// Pictures of one call whose input values are in memory at once.
 const CROPS_AT_ONCE: usize = 64;
@@ -135,37 +128,9 @@ pub struct ClipModel {
     network: Network,
 }
 
-/// Bytes of one file of a model directory, which has to be a file of at most `limit`; `None` where it is not there.
-/// Nothing is opened: opening a pipe would wait for who writes to it.
-pub(super) fn size(model: &str, dir: &Path, name: &str, limit: u64) -> Result<Option<u64>> {
-    let path = dir.join(name);
-    let metadata = match std::fs::metadata(&path) {
-        Ok(metadata) => metadata,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(&path, e)),
-    };
-    if !metadata.is_file() {
-        return Err(Error::model(model, format!("{name} is not a file")));
-    }
-    if metadata.len() > limit {
-        let why = format!("{name} has {} bytes; at most {limit} are read", metadata.len());
-        return Err(Error::model(model, why));
-    }
-    Ok(Some(metadata.len()))
-}
-
-/// Reads one file of a model directory whole, up to a limit; `None` where it is not there.
-pub(super) fn read(model: &str, dir: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-    let Some(size) = size(model, dir, name, limit)? else { return Ok(None) };
-    let path = dir.join(name);
-    let io = |e| Error::io(&path, e);
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    File::open(&path).map_err(io)?.take(limit).read_to_end(&mut bytes).map_err(io)?;
-    Ok(Some(bytes))
-}
-
 /// What to say where a file is not there: often the directory holds the same thing in another form.
-fn missing(model: &str, dir: &Path, name: &str) -> Error {
+fn missing(files: &ModelFiles, name: &str) -> Error {
+    let (model, dir) = (&files.id, &files.directory);
     if !dir.is_dir() {
         return Error::model(model, format!("there is no directory {}", dir.display()));
     }
@@ -248,16 +213,9 @@ impl ClipModel {
         id: Option<&String>,
         build: impl FnOnce(&Blueprint<'_>) -> Result<(Network, String, String)>,
     ) -> Result<Self> {
-        let id = match id {
-            Some(id) => id.clone(),
-            None => dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned(),
-        };
-        let mut digests = BTreeMap::new();
-        let mut read = |name: &str, limit| {
-            let bytes = read(&id, dir, name, limit)?.ok_or_else(|| missing(&id, dir, name))?;
-            digests.insert(name.to_owned(), Digest::of(&bytes));
-            Ok::<_, Error>(bytes)
-        };
+        let mut files = ModelFiles::new(id, dir);
+        let id = files.id.clone();
+        let mut read = |name: &str, limit| files.read(name, limit)?.ok_or_else(|| missing(&files, name));
 
         let config = config::parse_config(&id, &read(config::CONFIG, MAX_JSON)?)?;
         let spec = config::parse_preprocessor(&id, &read(config::PREPROCESSOR, MAX_JSON)?, &config)?;
@@ -285,7 +243,7 @@ impl ClipModel {
         let plan = Blueprint { weights: &weights, config: &config, preprocess: &spec };
         let (network, precision, device) = build(&plan)?;
         let architecture = config.architecture.name().to_owned();
-        let identity = ModelIdentity { id, architecture, digests, precision, device };
+        let identity = ModelIdentity { id, architecture, digests: files.digests(), precision, device };
         Ok(Self { identity, spec, config, tokenizer, logit_scale, logit_bias, network })
     }
 

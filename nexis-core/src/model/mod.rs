@@ -9,6 +9,7 @@ mod clip;
 mod config;
 mod embeddings;
 mod exact;
+mod files;
 mod open_clip;
 mod preprocess;
 pub mod registry;

@@ -1,9 +1,6 @@
-//! A model's files: small ones read whole, weights from one file or from several. Those of GGUF are [`super::gguf`]'s.
-//!
-//! Every file is read once; its digest is of the bytes that were parsed.
+//! A judge's files: small ones read whole, weights from one file or from several. Those of GGUF are [`super::gguf`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
@@ -11,8 +8,7 @@ use serde::Deserialize;
 
 use super::layers::Matrix;
 use crate::error::{Error, Result};
-use crate::hash::Digest;
-use crate::model::clip;
+use crate::model::files::ModelFiles;
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -24,38 +20,19 @@ const MAX_SHARDS: usize = 64;
 /// Bytes of all files with weights together. What is kept of them is in memory as f32, twice as much for stored halves.
 const MAX_WEIGHTS: u64 = 32 << 30;
 
-/// A directory that is being read.
-pub(super) struct ModelFiles {
-    model: String,
-    directory: PathBuf,
-    digests: BTreeMap<String, Digest>,
-}
-
 impl ModelFiles {
-    pub(super) fn new(model: String, directory: &Path) -> Self {
-        Self { model, directory: directory.to_path_buf(), digests: BTreeMap::new() }
-    }
-
-    /// The digests of everything that was read.
-    pub(super) fn digests(self) -> BTreeMap<String, Digest> {
-        self.digests
-    }
-
     /// A small file, whole.
     pub(super) fn small(&mut self, name: &str) -> Result<Vec<u8>> {
-        self.read(name, MAX_JSON)
+        self.whole(name, MAX_JSON)
     }
 
-    fn read(&mut self, name: &str, limit: u64) -> Result<Vec<u8>> {
-        let bytes = clip::read(&self.model, &self.directory, name, limit)?;
-        let bytes = bytes.ok_or_else(|| self.missing(name))?;
-        self.digests.insert(name.to_owned(), Digest::of(&bytes));
-        Ok(bytes)
+    fn whole(&mut self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        self.read(name, limit)?.ok_or_else(|| self.missing(name))
     }
 
     fn missing(&self, name: &str) -> Error {
         let why = format!("{name} is missing from {}; fetch the model again", self.directory.display());
-        Error::model(&self.model, why)
+        Error::model(&self.id, why)
     }
 
     /// The one file whose name ends so, whole, and its name.
@@ -70,13 +47,13 @@ impl ModelFiles {
         }
         found.sort_unstable();
         match found.as_slice() {
-            [name] => Ok((name.clone(), self.read(name, limit)?)),
+            [name] => Ok((name.clone(), self.whole(name, limit)?)),
             [] => Err(self.missing(&format!("the file of weights (*{end})"))),
             [one, other, ..] => {
                 let why = format!(
                     "{one} and {other} are both there, of which one is to be read; move the other away"
                 );
-                Err(Error::model(&self.model, why))
+                Err(Error::model(&self.id, why))
             }
         }
     }
@@ -91,7 +68,7 @@ impl ModelFiles {
             return Ok(vec![WEIGHTS.to_owned()]);
         }
         let index: Index = serde_json::from_slice(&self.small(INDEX)?)
-            .map_err(|e| Error::model(&self.model, format!("{INDEX} cannot be read ({e})")))?;
+            .map_err(|e| Error::model(&self.id, format!("{INDEX} cannot be read ({e})")))?;
         let shards: BTreeSet<String> = index.weight_map.into_values().collect();
         let plain = |name: &String| {
             name.ends_with(".safetensors") && !name.starts_with('.') && !name.contains(['/', '\\'])
@@ -99,7 +76,7 @@ impl ModelFiles {
         if shards.is_empty() || shards.len() > MAX_SHARDS || !shards.iter().all(plain) {
             let why =
                 format!("{INDEX} names no files, more than {MAX_SHARDS}, or others than plain .safetensors");
-            return Err(Error::model(&self.model, why));
+            return Err(Error::model(&self.id, why));
         }
         Ok(shards.into_iter().collect())
     }
@@ -112,7 +89,7 @@ impl ModelFiles {
         let shards = self.shards()?;
         let mut total = 0_u64;
         for shard in &shards {
-            let size = clip::size(&self.model, &self.directory, shard, MAX_SHARD)?;
+            let size = self.size(shard, MAX_SHARD)?;
             total = total.saturating_add(size.ok_or_else(|| self.missing(shard))?);
         }
         if total > MAX_WEIGHTS {
@@ -120,11 +97,11 @@ impl ModelFiles {
                 "its {} files of weights have {total} bytes; at most {MAX_WEIGHTS} are read",
                 shards.len()
             );
-            return Err(Error::model(&self.model, why));
+            return Err(Error::model(&self.id, why));
         }
         for shard in shards {
-            let bytes = self.read(&shard, MAX_SHARD)?;
-            let wrong = |why: String| Error::model(&self.model, format!("{shard}: {why}"));
+            let bytes = self.whole(&shard, MAX_SHARD)?;
+            let wrong = |why: String| Error::model(&self.id, format!("{shard}: {why}"));
             let parsed = SafeTensors::deserialize(&bytes)
                 .map_err(|e| wrong(format!("is damaged or incomplete ({e}); fetch the file again")))?;
             for (name, view) in parsed.iter() {
@@ -153,7 +130,7 @@ impl ModelFiles {
                 }
             }
         }
-        Ok(Weights { model: self.model.clone(), tensors })
+        Ok(Weights { model: self.id.clone(), tensors })
     }
 }
 
@@ -251,7 +228,7 @@ mod tests {
         let read = |shape: &[usize]| {
             let mut asked = Asked::default();
             asked.take("wanted", shape).unwrap();
-            ModelFiles::new("tiny".to_owned(), folder.path()).weights(&Device::Cpu, &asked)
+            ModelFiles::new(None, folder.path()).weights(&Device::Cpu, &asked)
         };
         let kept = read(&[2, 3]).unwrap();
         assert_eq!(kept.tensors.keys().collect::<Vec<_>>(), ["wanted"]);

@@ -88,6 +88,60 @@ impl Norm {
     }
 }
 
+/// A block of a tower that sees: attention over the patches of one picture, then two layers, each behind a normalisation.
+pub(super) struct VisionBlock {
+    norm1: Norm,
+    norm2: Norm,
+    qkv: Affine,
+    out: Affine,
+    up: Affine,
+    down: Affine,
+    width: usize,
+    heads: usize,
+}
+
+/// Sizes of a [`VisionBlock`].
+#[derive(Clone, Copy)]
+pub(super) struct VisionBlockShape {
+    pub(super) width: usize,
+    pub(super) inner: usize,
+    pub(super) heads: usize,
+    pub(super) eps: f32,
+}
+
+impl VisionBlock {
+    /// `mlp` are the names of the two layers.
+    pub(super) fn load(
+        weights: &mut impl Tensors,
+        name: &str,
+        mlp: [&str; 2],
+        shape: VisionBlockShape,
+    ) -> crate::Result<Self> {
+        let VisionBlockShape { width, inner, heads, eps } = shape;
+        let name = |part: &str| format!("{name}.{part}");
+        let [up, down] = mlp;
+        Ok(Self {
+            norm1: Norm::load(weights, &name("norm1"), width, eps)?,
+            norm2: Norm::load(weights, &name("norm2"), width, eps)?,
+            qkv: Affine::load(weights, &name("attn.qkv"), width, 3 * width)?,
+            out: Affine::load(weights, &name("attn.proj"), width, width)?,
+            up: Affine::load(weights, &name(up), width, inner)?,
+            down: Affine::load(weights, &name(down), inner, width)?,
+            width,
+            heads,
+        })
+    }
+
+    /// `turn` puts places into queries and keys, `[heads, rows, size]`.
+    pub(super) fn forward(&self, x: &Tensor, turn: impl Fn(Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let qkv = self.qkv.forward(&self.norm1.forward(x)?)?;
+        let part = |i: usize| heads(&qkv.narrow(1, i * self.width, self.width)?, self.heads);
+        let attended = attend(&turn(part(0)?)?, &turn(part(1)?)?, &part(2)?, None)?;
+        let x = (x + self.out.forward(&attended)?)?;
+        &x + self.down.forward(&self.up.forward(&self.norm2.forward(&x)?)?.gelu()?)?
+    }
+}
+
 /// `[rows, heads * size]` as `[heads, rows, size]`.
 pub(super) fn heads(x: &Tensor, heads: usize) -> Result<Tensor> {
     let (rows, columns) = x.dims2()?;

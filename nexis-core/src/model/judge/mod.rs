@@ -38,6 +38,9 @@ pub const QUESTION_LIMIT: usize = 1024;
 /// Most frames of one question.
 pub const FRAME_LIMIT: usize = 16;
 
+/// Most numbers of one product of attention, heads x queries x keys: 2 GiB in f32.
+const MAX_SCORES: usize = 1 << 29;
+
 /// What a judge is, for evidence: everything that could change an answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,6 +163,13 @@ pub fn load(kind: ModelKind, directory: &Path, options: &JudgeOptions) -> Result
             Err(Error::usage(format!("judge {}", name()), why))
         }
     }
+}
+
+/// What is wrong with the first of these sizes that lies outside of its range: name, size, least, most.
+fn out_of_range(sizes: &[(&str, usize, usize, usize)]) -> Option<String> {
+    let wrong = sizes.iter().find(|(_, size, least, most)| !(least..=most).contains(&size))?;
+    let (name, size, least, most) = wrong;
+    Some(format!("{name} is {size}; {least} to {most} is supported"))
 }
 
 /// That a clip can be asked about: there are frames, not too many, of one size and whole.

@@ -2,7 +2,6 @@
 
 pub(super) mod config;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use ndarray::Array2;
@@ -10,14 +9,14 @@ use rayon::prelude::*;
 
 pub(super) use self::config::CONFIG;
 use self::config::OpenClipConfig;
-use super::clip::{MAX_JSON, MAX_TOKENIZER, MAX_WEIGHTS, Precision, instructions, read};
+use super::clip::{Precision, instructions};
 use super::config::Architecture;
 use super::embeddings::unit_rows;
+use super::files::{MAX_JSON, MAX_TOKENIZER, MAX_WEIGHTS, ModelFiles};
 use super::tokenizer::{TOKENIZER, TextTokenizer, Tokens};
 use super::weights::{Names, Weights};
 use super::{Crop, ImageText, LoadOptions, ModelIdentity, PreprocessSpec, exact};
 use crate::error::{Error, Result};
-use crate::hash::Digest;
 
 /// Name of the file with the weights.
 const WEIGHTS: &str = "open_clip_model.safetensors";
@@ -57,17 +56,9 @@ impl OpenClipModel {
     /// field, where a file is missing, damaged, unsupported or does not fit the others; [`Error::Io`] where one cannot be
     /// read.
     pub fn load(dir: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
-        let dir = dir.as_ref();
-        let id = options
-            .id
-            .clone()
-            .unwrap_or_else(|| dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned());
-        let mut digests = BTreeMap::new();
-        let mut read = |name: &str, limit| {
-            let bytes = read(&id, dir, name, limit)?.ok_or_else(|| missing(&id, dir, name))?;
-            digests.insert(name.to_owned(), Digest::of(&bytes));
-            Ok::<_, Error>(bytes)
-        };
+        let mut files = ModelFiles::new(options.id.as_ref(), dir.as_ref());
+        let id = files.id.clone();
+        let mut read = |name: &str, limit| files.read(name, limit)?.ok_or_else(|| missing(&files, name));
         let config = config::parse(&id, &read(CONFIG, MAX_JSON)?)?;
         let bytes = read(TOKENIZER, MAX_TOKENIZER)?;
         let tokenizer = TextTokenizer::parse(&id, &bytes, Architecture::Clip, config.text.vocabulary)?;
@@ -91,7 +82,8 @@ impl OpenClipModel {
             }
         };
         let (architecture, precision) = ("mobileclip".to_owned(), options.precision.name().to_owned());
-        let identity = ModelIdentity { id, architecture, digests, precision, device: "cpu".to_owned() };
+        let (digests, device) = (files.digests(), "cpu".to_owned());
+        let identity = ModelIdentity { id, architecture, digests, precision, device };
         Ok(Self { identity, config, tokenizer, logit_scale, network })
     }
 
@@ -126,7 +118,8 @@ impl OpenClipModel {
 }
 
 /// What to say where a file is not there.
-fn missing(model: &str, dir: &Path, name: &str) -> Error {
+fn missing(files: &ModelFiles, name: &str) -> Error {
+    let (model, dir) = (&files.id, &files.directory);
     if !dir.is_dir() {
         return Error::model(model, format!("there is no directory {}", dir.display()));
     }

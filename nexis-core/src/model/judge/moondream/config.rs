@@ -7,12 +7,10 @@
 use super::{text, vision};
 use crate::error::{Error, Result};
 use crate::model::judge::gguf::Gguf;
+use crate::model::judge::{MAX_SCORES, out_of_range};
 
 /// Most tokens of a prompt, those of the picture included: what the text tower was made for.
 pub(super) const CONTEXT: usize = 2048;
-
-/// Most numbers of one product of attention, heads x queries x keys: 2 GiB in f32.
-const MAX_SCORES: usize = 1 << 29;
 
 const VISION_HEADS: &str = "clip.vision.attention.head_count";
 const TEXT_HEADS: &str = "phi2.attention.head_count";
@@ -92,10 +90,8 @@ pub(super) fn of(file: &Gguf) -> Result<(VisionConfig, TextConfig)> {
         ("the number of its blocks", text.depth, 1, 256),
         ("the number of its tokens", text.vocabulary, 1, 1 << 20),
     ];
-    for (name, value, least, most) in ranges {
-        if !(least..=most).contains(&value) {
-            return Err(file.error(format!("{name} is {value}; {least} to {most} is supported")));
-        }
+    if let Some(why) = out_of_range(&ranges) {
+        return Err(file.error(why));
     }
     if vision.patch * vision.patch * 3 != inputs || vision.tokens() != places {
         let why = format!("{inputs} values of a patch, or {places} patches of a picture, make no square");

@@ -34,7 +34,7 @@ use self::config::{CONTEXT, VisionConfig};
 use self::frames::SEEN;
 use self::text::Text;
 use self::vision::Vision;
-use super::checkpoint::{Asked, ModelFiles};
+use super::checkpoint::Asked;
 use super::gguf::{Gguf, MAX_GGUF};
 use super::passes::Passes;
 use super::text::{MAX_TEXT, TOKENIZER, TextTokenizer};
@@ -42,6 +42,7 @@ use super::{Answer, Ask, Judge, JudgeIdentity, JudgeOptions, QUESTION_LIMIT, Que
 use crate::error::{Error, Result};
 use crate::hash::Digest;
 use crate::media::Frame;
+use crate::model::files::ModelFiles;
 use crate::model::{ModelDevice, ModelIdentity};
 
 /// Frames that are in work at once. Products with quantised weights go one after the other, each on all threads; two
@@ -82,14 +83,11 @@ impl Moondream {
     /// [`Error::Model`], naming file and tensor, where a file is missing, damaged, unsupported or does not fit the
     /// other; [`Error::Io`] where one cannot be read.
     pub fn load(directory: &Path, options: &JudgeOptions) -> Result<Self> {
-        let id = match &options.id {
-            Some(id) => id.clone(),
-            None => directory.file_name().unwrap_or(directory.as_os_str()).to_string_lossy().into_owned(),
-        };
         let device = match options.device {
             ModelDevice::Cpu => "cpu",
         };
-        let mut files = ModelFiles::new(id.clone(), directory);
+        let mut files = ModelFiles::new(options.id.as_ref(), directory);
+        let id = files.id.clone();
         let tokenizer = files.small(TOKENIZER)?;
         let (name, bytes) = files.only(".gguf", MAX_GGUF)?;
         let mut weights = Gguf::parse(&id, &name, bytes)?;

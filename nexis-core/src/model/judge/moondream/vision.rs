@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::config::VisionConfig;
 use crate::model::judge::checkpoint::Tensors;
-use crate::model::judge::layers::{Affine, Norm, attend, heads};
+use crate::model::judge::layers::{Affine, Norm, VisionBlock, VisionBlockShape};
 
 /// Begin of the names of the tower's tensors, and of the two layers behind it.
 pub(super) const ENCODER: &str = "vision_encoder.encoder.model.visual";
@@ -17,37 +17,22 @@ pub(super) struct Vision {
     config: VisionConfig,
     patches: Affine,
     positions: Tensor,
-    blocks: Vec<Block>,
+    blocks: Vec<VisionBlock>,
     norm: Norm,
-    up: Affine,
-    down: Affine,
-}
-
-struct Block {
-    norm1: Norm,
-    norm2: Norm,
-    qkv: Affine,
-    out: Affine,
     up: Affine,
     down: Affine,
 }
 
 impl Vision {
     pub(super) fn load(weights: &mut impl Tensors, config: &VisionConfig, out: usize) -> crate::Result<Self> {
-        let (width, inner) = (config.width, config.inner);
+        let width = config.width;
         let inputs = 3 * config.patch * config.patch;
         let positions = weights.take(&format!("{ENCODER}.pos_embed"), &[1, config.tokens(), width])?;
+        let block = VisionBlockShape { width, inner: config.inner, heads: config.heads, eps: EPS };
         let blocks = (0..config.depth)
             .map(|i| {
-                let name = |part: &str| format!("{ENCODER}.blocks.{i}.{part}");
-                Ok(Block {
-                    norm1: Norm::load(weights, &name("norm1"), width, EPS)?,
-                    norm2: Norm::load(weights, &name("norm2"), width, EPS)?,
-                    qkv: Affine::load(weights, &name("attn.qkv"), width, 3 * width)?,
-                    out: Affine::load(weights, &name("attn.proj"), width, width)?,
-                    up: Affine::load(weights, &name("mlp.fc1"), width, inner)?,
-                    down: Affine::load(weights, &name("mlp.fc2"), inner, width)?,
-                })
+                let name = format!("{ENCODER}.blocks.{i}");
+                VisionBlock::load(weights, &name, ["mlp.fc1", "mlp.fc2"], block)
             })
             .collect::<crate::Result<_>>()?;
         Ok(Self {
@@ -67,16 +52,8 @@ impl Vision {
         let patches = Tensor::from_slice(patches, (self.config.tokens(), inputs), &Device::Cpu)?;
         let mut x = (self.patches.forward(&patches)? + self.positions.squeeze(0)?)?;
         for block in &self.blocks {
-            x = self.block(block, &x)?;
+            x = block.forward(&x, Ok)?;
         }
         self.down.forward(&self.up.forward(&self.norm.forward(&x)?)?.gelu()?)
-    }
-
-    fn block(&self, block: &Block, x: &Tensor) -> Result<Tensor> {
-        let width = self.config.width;
-        let qkv = block.qkv.forward(&block.norm1.forward(x)?)?;
-        let part = |i: usize| heads(&qkv.narrow(1, i * width, width)?, self.config.heads);
-        let x = (x + block.out.forward(&attend(&part(0)?, &part(1)?, &part(2)?, None)?)?)?;
-        &x + block.down.forward(&block.up.forward(&block.norm2.forward(&x)?)?.gelu()?)?
     }
 }

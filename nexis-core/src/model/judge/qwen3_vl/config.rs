@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::frames;
 use crate::error::{Error, Result};
-use crate::model::judge::{FRAME_LIMIT, QUESTION_LIMIT};
+use crate::model::judge::{FRAME_LIMIT, MAX_SCORES, QUESTION_LIMIT, out_of_range};
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
@@ -14,9 +14,6 @@ const VISION_THETA: f64 = 10_000.0;
 
 /// Most tokens of a prompt, those of the frames and of the question together.
 pub(super) const PROMPT_LIMIT: usize = 8192;
-
-/// Most numbers of one product of attention, heads x queries x keys: 2 GiB in f32.
-const MAX_SCORES: usize = 1 << 29;
 
 /// The numbers of a whole model.
 #[derive(Clone, Debug)]
@@ -157,10 +154,8 @@ pub(super) fn parse(model: &str, config: &[u8], preprocessor: &[u8]) -> Result<C
         ("vision_config.patch_size", vision.patch_size, 8, 64),
         ("vision_config.num_position_embeddings", vision.num_position_embeddings, 1, 1 << 16),
     ];
-    for (name, value, least, most) in ranges {
-        if !(least..=most).contains(&value) {
-            return Err(wrong(CONFIG, format!("{name} is {value}; {least} to {most} is supported")));
-        }
+    if let Some(why) = out_of_range(&ranges) {
+        return Err(wrong(CONFIG, why));
     }
     // What one question comes to at most, whatever its frames: bounded here, before a frame is resized.
     let pair = frames::most_tokens(vision.patch_size);

@@ -26,12 +26,13 @@ use self::frames::Layout;
 use self::prompt::{Marks, Prompt};
 use self::text::Text;
 use self::vision::Vision;
-use super::checkpoint::{Asked, ModelFiles};
+use super::checkpoint::Asked;
 use super::passes::Passes;
 use super::text::{MAX_TEXT, TOKENIZER, TextTokenizer};
 use super::{Answer, Ask, Judge, JudgeIdentity, JudgeOptions, QUESTION_LIMIT, Question, YesNo, check_frames};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
+use crate::model::files::ModelFiles;
 use crate::model::{ModelDevice, ModelIdentity};
 
 /// Questions that may be in work at once, whoever asks: a thread that waits for a product may take up another, and its
@@ -67,14 +68,11 @@ impl Qwen3Vl {
     /// [`Error::Model`], naming file and field, where a file is missing, damaged, unsupported or does not fit the
     /// others; [`Error::Io`] where one cannot be read.
     pub fn load(directory: &Path, options: &JudgeOptions) -> Result<Self> {
-        let id = match &options.id {
-            Some(id) => id.clone(),
-            None => directory.file_name().unwrap_or(directory.as_os_str()).to_string_lossy().into_owned(),
-        };
         let (device, device_name) = match options.device {
             ModelDevice::Cpu => (Device::Cpu, "cpu"),
         };
-        let mut files = ModelFiles::new(id.clone(), directory);
+        let mut files = ModelFiles::new(options.id.as_ref(), directory);
+        let id = files.id.clone();
         let config = config::parse(&id, &files.small(config::CONFIG)?, &files.small(config::PREPROCESSOR)?)?;
         let tokenizer = TextTokenizer::parse(&id, &files.small(TOKENIZER)?, config.text.vocabulary)?;
         let marks = Marks::of(&tokenizer)?;

@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::config::{MERGE, TEMPORAL, VisionConfig};
 use crate::model::judge::checkpoint::Tensors;
-use crate::model::judge::layers::{Affine, Matrix, Norm, attend, heads};
+use crate::model::judge::layers::{Affine, Matrix, Norm, VisionBlock, VisionBlockShape};
 
 const EPS: f32 = 1e-6;
 const PREFIX: &str = "model.visual";
@@ -16,18 +16,9 @@ pub(super) struct Vision {
     device: Device,
     patches: Affine,
     positions: Tensor,
-    blocks: Vec<Block>,
+    blocks: Vec<VisionBlock>,
     merger: Merger,
     deepstack: Vec<Merger>,
-}
-
-struct Block {
-    norm1: Norm,
-    norm2: Norm,
-    qkv: Affine,
-    out: Affine,
-    up: Affine,
-    down: Affine,
 }
 
 /// Four neighbouring patches become one token.
@@ -54,20 +45,14 @@ impl Vision {
         out: usize,
         device: &Device,
     ) -> crate::Result<Self> {
-        let (width, inner) = (config.width, config.inner);
+        let width = config.width;
         let kernel = format!("{PREFIX}.patch_embed.proj");
         let shape = [width, 3, TEMPORAL, config.patch, config.patch];
+        let block = VisionBlockShape { width, inner: config.inner, heads: config.heads, eps: EPS };
         let blocks = (0..config.depth)
             .map(|i| {
-                let name = |part: &str| format!("{PREFIX}.blocks.{i}.{part}");
-                Ok(Block {
-                    norm1: Norm::load(weights, &name("norm1"), width, EPS)?,
-                    norm2: Norm::load(weights, &name("norm2"), width, EPS)?,
-                    qkv: Affine::load(weights, &name("attn.qkv"), width, 3 * width)?,
-                    out: Affine::load(weights, &name("attn.proj"), width, width)?,
-                    up: Affine::load(weights, &name("mlp.linear_fc1"), width, inner)?,
-                    down: Affine::load(weights, &name("mlp.linear_fc2"), inner, width)?,
-                })
+                let name = format!("{PREFIX}.blocks.{i}");
+                VisionBlock::load(weights, &name, ["mlp.linear_fc1", "mlp.linear_fc2"], block)
             })
             .collect::<crate::Result<_>>()?;
         let deepstack = (0..config.deepstack.len())
@@ -95,24 +80,16 @@ impl Vision {
         let patches = Tensor::from_slice(patches, (rows, inputs), &self.device)?;
         let mut x = (self.patches.forward(&patches)? + self.place(grid)?)?;
         let (cos, sin) = self.rotation(grid)?;
+        let turn = |x: Tensor| candle_nn::rotary_emb::rope(&x.unsqueeze(0)?, &cos, &sin)?.squeeze(0);
         let mut deepstack = Vec::with_capacity(self.deepstack.len());
         for (i, block) in self.blocks.iter().enumerate() {
-            x = self.block(block, &x, &cos, &sin)?;
+            x = block.forward(&x, turn)?;
             let taken = self.config.deepstack.iter().position(|at| *at == i);
             if let Some(merger) = taken.and_then(|at| self.deepstack.get(at)) {
                 deepstack.push(merger.forward(&x)?);
             }
         }
         Ok(Seen { tokens: self.merger.forward(&x)?, deepstack })
-    }
-
-    fn block(&self, block: &Block, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-        let width = self.config.width;
-        let qkv = block.qkv.forward(&block.norm1.forward(x)?)?;
-        let part = |i: usize| heads(&qkv.narrow(1, i * width, width)?, self.config.heads);
-        let turned = |i: usize| candle_nn::rotary_emb::rope(&part(i)?.unsqueeze(0)?, cos, sin)?.squeeze(0);
-        let x = (x + block.out.forward(&attend(&turned(0)?, &turned(1)?, &part(2)?, None)?)?)?;
-        &x + block.down.forward(&block.up.forward(&block.norm2.forward(&x)?)?.gelu()?)?
     }
 
     /// Line and column of each patch, in the order of the patches.
