@@ -94,18 +94,7 @@ pub fn select_row_indices(
     validator: Option<&Hotkey>,
     interval_seed: &str,
 ) -> Vec<usize> {
-    select_row_indices_with(&RowSampling::default(), total, miner, validator, interval_seed)
-}
-
-/// The rows to look at, with other numbers than the network's.
-pub fn select_row_indices_with(
-    sampling: &RowSampling,
-    total: usize,
-    miner: &Hotkey,
-    validator: Option<&Hotkey>,
-    interval_seed: &str,
-) -> Vec<usize> {
-    let count = sampling.count(total);
+    let count = RowSampling::default().count(total);
     if count >= total {
         return (0..total).collect();
     }

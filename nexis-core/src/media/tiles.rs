@@ -5,7 +5,7 @@
 //! `CLIPImageProcessor` makes (its offset is `(edge - size) / 2`, rounded down).
 //!
 //! Scores are of [`tiles`], whatever the model: they show all of a frame and nothing out of proportion. SigLIP's own
-//! processor ([`squeezed`]) sees all of a frame too, but a wide one as if it were pressed together.
+//! processor ([`Fit::Squeeze`]) sees all of a frame too, but a wide one as if it were pressed together.
 
 use super::resize::{Resample, resample_rgb};
 use super::{Frame, MediaFailure};
@@ -92,44 +92,35 @@ impl Strip {
 
 /// The centre square, pixel for pixel as transformers' `CLIPImageProcessor` (over Pillow) makes it before it
 /// rescales and normalises.
-///
-/// # Errors
-/// [`MediaFailure::Clip`] where the frame is more than [`MAX_TILES`] times as long as wide,
-/// [`MediaFailure::Ours`] where `size` is 0.
-pub fn clip_preprocess(frame: &Frame, size: u32) -> Result<Crop, MediaFailure> {
-    centre(frame, size, Resample::Bicubic)
-}
-
-fn centre(frame: &Frame, size: u32, resample: Resample) -> Result<Crop, MediaFailure> {
+fn centred(frame: &Frame, size: u32, resample: Resample) -> Result<Crop, MediaFailure> {
     let strip = Strip::new(frame, size, resample)?;
     Ok(strip.cut(strip.layout.slack() / 2))
 }
 
 /// The whole frame as a square, pixel for pixel as transformers' `SiglipImageProcessor` (over Pillow) makes it.
-///
-/// # Errors
-/// [`MediaFailure::Ours`] where `size` is 0.
-pub fn squeezed(frame: &Frame, size: u32, resample: Resample) -> Result<Crop, MediaFailure> {
+fn squeezed(frame: &Frame, size: u32, resample: Resample) -> Result<Crop, MediaFailure> {
     Ok(Crop { size, rgb: resample_rgb(&frame.rgb, frame.width, frame.height, size, size, resample)? })
 }
 
 /// What the model's own processor makes of a frame.
 ///
 /// # Errors
-/// As [`clip_preprocess`] and [`squeezed`].
+/// [`MediaFailure::Clip`] where the centre is wanted of a frame that is more than [`MAX_TILES`] times as long as wide,
+/// [`MediaFailure::Ours`] where the specification's size is 0.
 pub fn own_view(frame: &Frame, spec: &PreprocessSpec) -> Result<Crop, MediaFailure> {
     match spec.fit {
-        Fit::Centre => centre(frame, spec.size, spec.resample),
+        Fit::Centre => centred(frame, spec.size, spec.resample),
         Fit::Squeeze => squeezed(frame, spec.size, spec.resample),
     }
 }
 
 /// Squares that together cover the whole frame, left to right or top to bottom: one where the frame is square,
-/// else the smallest odd number from three on that leaves no gap, evenly spread. With the same filter the middle one
-/// is [`clip_preprocess`]'s.
+/// else the smallest odd number from three on that leaves no gap, evenly spread. The middle one is the centre square of
+/// [`own_view`].
 ///
 /// # Errors
-/// As [`clip_preprocess`].
+/// [`MediaFailure::Clip`] where the frame is more than [`MAX_TILES`] times as long as wide, [`MediaFailure::Ours`] where
+/// `size` is 0.
 pub fn tiles(frame: &Frame, size: u32, resample: Resample) -> Result<Vec<Crop>, MediaFailure> {
     let strip = Strip::new(frame, size, resample)?;
     Ok(offsets(strip.layout.slack(), size).map(|offset| strip.cut(offset)).collect())

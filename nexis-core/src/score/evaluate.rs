@@ -128,10 +128,7 @@ pub fn calibrate(
 }
 
 /// The logistic model of measured trials.
-///
-/// # Errors
-/// As [`fit`].
-pub fn fit_alignment(trials: &[Trial], plan: &CalibrationPlan) -> Result<FittedLogistic> {
+fn fit_alignment(trials: &[Trial], plan: &CalibrationPlan) -> Result<FittedLogistic> {
     let mut counts: BTreeMap<TrialKind, f64> = BTreeMap::new();
     for trial in trials {
         *counts.entry(trial.kind).or_default() += 1.0;

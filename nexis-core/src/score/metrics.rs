@@ -29,16 +29,6 @@ pub fn equal_error_threshold(positives: &[f64], negatives: &[f64]) -> Option<f64
     Some(sweep(positives, negatives)?.equal_error_threshold())
 }
 
-/// The chance that a positive scores above a negative, equal scores counted half.
-///
-/// ```
-/// # use nexis_core::score::metrics::area_under_curve;
-/// assert_eq!(area_under_curve(&[0.9, 0.5], &[0.5, 0.1]), Some(0.875));
-/// ```
-pub fn area_under_curve(positives: &[f64], negatives: &[f64]) -> Option<f64> {
-    Some(sweep(positives, negatives)?.area())
-}
-
 /// The share of scores at or above a threshold; 0 of none.
 pub fn accept_rate(scores: &[f64], threshold: f64) -> f64 {
     share(scores.iter().filter(|s| **s >= threshold).count(), scores.len())
@@ -93,8 +83,6 @@ mod tests {
     fn separable_and_inverted() {
         assert_eq!(equal_error_rate(&[3.0, 2.0], &[1.0, 0.0]), Some(0.0));
         assert_eq!(equal_error_rate(&[1.0, 0.0], &[3.0, 2.0]), Some(1.0));
-        assert_eq!(area_under_curve(&[3.0, 2.0], &[1.0, 0.0]), Some(1.0));
-        assert_eq!(area_under_curve(&[1.0, 0.0], &[3.0, 2.0]), Some(0.0));
         assert_eq!(equal_error_rate(&[1.0], &[1.0]), Some(0.5));
         assert_eq!(equal_error_rate(&[], &[1.0]), None);
         assert_eq!(equal_error_rate(&[f64::NAN], &[1.0]), None);

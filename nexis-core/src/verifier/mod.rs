@@ -131,11 +131,6 @@ impl Verifier {
         Self { judge, options }
     }
 
-    /// The part that judges single rows.
-    pub fn row_judge(&self) -> &RowJudge {
-        &self.judge
-    }
-
     /// Judges submissions, `now` being the time of the check: [`plan`](Self::plan), then
     /// [`judge`](Self::judge).
     ///
