@@ -1,6 +1,6 @@
 //! A seeded generator whose draws stay the same between releases.
 //!
-//! The sampling helpers are written out here, because the distributions of
+//! Ranges and choices are drawn by code of its own, because the distributions of
 //! third-party crates may change between versions, and a seed must always
 //! give the same scene.
 
