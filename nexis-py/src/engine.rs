@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
-use nexis_core::check::Policy;
+use nexis_core::check::{Policy, Violation};
 use nexis_core::evidence::Evidence;
 use nexis_core::media::{Frame, MediaFailure};
 use nexis_core::model::Precision;
@@ -303,13 +303,7 @@ impl Engine {
         paths: Vec<PathBuf>,
         first_frame_uri: Option<String>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let judge = Arc::clone(&self.judge);
-        let found = self.pooled(py, move |_| {
-            let files = FrameFiles::new(&paths, first_frame_uri.as_deref())?;
-            judge.check_caption(&clip_id, &caption, &files)
-        })?;
-        let found = found.map_err(|e| ours(py, e))?;
-        Ok(pythonize::pythonize(py, &found.map(|v| json!({ "code": v.code(), "detail": v.detail })))?)
+        self.check_files(py, RowJudge::check_caption, clip_id, caption, paths, first_frame_uri)
     }
 
     /// Phase 7 on frames in files: as `check_caption`.
@@ -322,13 +316,7 @@ impl Engine {
         paths: Vec<PathBuf>,
         first_frame_uri: Option<String>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let judge = Arc::clone(&self.judge);
-        let found = self.pooled(py, move |_| {
-            let files = FrameFiles::new(&paths, first_frame_uri.as_deref())?;
-            judge.check_category(&clip_id, &caption, &files)
-        })?;
-        let found = found.map_err(|e| ours(py, e))?;
-        Ok(pythonize::pythonize(py, &found.map(|v| json!({ "code": v.code(), "detail": v.detail })))?)
+        self.check_files(py, RowJudge::check_category, clip_id, caption, paths, first_frame_uri)
     }
 
     /// Embeddings of frames `[N, H, W, 3]`: float32 `[N, D]`, each row of unit length.
@@ -370,6 +358,25 @@ impl Engine {
     /// What makes labels: the first model, in whose results no other is named.
     fn labelling(&self) -> RowJudge {
         self.judge.without_judge().without_ensemble()
+    }
+
+    /// One of the network's checks on frames in files: `{"code", "detail"}`, or `None` where nothing is wrong.
+    fn check_files<'py>(
+        &self,
+        py: Python<'py>,
+        check: fn(&RowJudge, &str, &str, &FrameFiles) -> Result<Option<Violation>>,
+        clip_id: String,
+        caption: String,
+        paths: Vec<PathBuf>,
+        first_frame_uri: Option<String>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let judge = Arc::clone(&self.judge);
+        let found = self.pooled(py, move |_| {
+            let files = FrameFiles::new(&paths, first_frame_uri.as_deref())?;
+            check(&judge, &clip_id, &caption, &files)
+        })?;
+        let found = found.map_err(|e| ours(py, e))?;
+        Ok(pythonize::pythonize(py, &found.map(|v| json!({ "code": v.code(), "detail": v.detail })))?)
     }
 
     /// Work on this engine's threads.

@@ -60,7 +60,8 @@ def test_what_fits_is_copied_and_judged_as_before(
     before = verifier.verify(honest, all_rows=True)
     assert report.accepted is before.accepted
     assert report.report is not None
-    for row, again, original in zip(report.rows, report.report.submissions[0].rows, before.submissions[0].rows):
+    judged = report.report.submissions[0].rows
+    for row, again, original in zip(report.rows, judged, before.submissions[0].rows, strict=True):
         assert row.treatment == "copied" and row.reasons == ()
         packed = (report.folder / row.record["clip_uri"]).read_bytes()
         assert packed == Path(row.clip).read_bytes()

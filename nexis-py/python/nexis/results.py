@@ -6,9 +6,10 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
+
+from . import _tables
 
 if TYPE_CHECKING:
     import pandas as _pandas  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -613,105 +614,12 @@ class Report(_Result):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = ("miner", "interval", "verdict", "score", "weight", "rows", "reasons")
-        body = []
-        for submission in self.submissions:
-            why = ", ".join(submission.failures) or "; ".join(submission.inconclusive)
-            weight = self.weights.get(submission.miner_hotkey, 0.0)
-            cells = (
-                submission.miner_hotkey,
-                submission.interval_id,
-                submission.verdict,
-                f"{submission.score:g}",
-                f"{weight:.1%}",
-                f"{submission.sampled_rows} of {submission.record_count}",
-                why,
-            )
-            body.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
-        notice = f"<p>{escape(self.environment.notice)}</p>" if self.environment.notice else ""
-        heads = "".join(f"<th>{name}</th>" for name in head)
-        return f"{notice}<table><thead><tr>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-
-    def _lines(self) -> list[dict[str, Any]]:
-        lines = []
-        for submission in self.submissions:
-            for row in submission.rows:
-                alignment, category = row.alignment, row.category
-                lines.append(
-                    {
-                        "miner_hotkey": submission.miner_hotkey,
-                        "interval_id": submission.interval_id,
-                        "accepted": submission.accepted,
-                        "row_index": row.row_index,
-                        "clip_id": row.clip_id,
-                        "caption": row.caption,
-                        "probability": None if alignment is None else alignment.probability,
-                        "threshold": None if alignment is None else alignment.threshold,
-                        "caption_verdict": None if alignment is None else alignment.verdict,
-                        **_decided("caption", None if alignment is None else alignment.cascade),
-                        "caption_nature": None if category is None else category.caption_nature,
-                        "nature_score": None if category is None else category.nature_score,
-                        "margin": None if category is None else category.margin,
-                        "category_verdict": None if category is None else category.decision,
-                        **_decided("category", None if category is None else category.cascade),
-                        "failures": list(row.failures),
-                        "inconclusive": row.inconclusive,
-                    }
-                )
-        return lines
+        return _tables.html(self)
 
     def to_pandas(self) -> _pandas.DataFrame:
         """One line per judged row. Needs pandas."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("Report.to_pandas needs pandas; install it") from error
-        lines = self._lines()
-        return pandas.DataFrame(lines, columns=list(_COLUMNS))
+        return _tables.to_pandas(self)
 
     def to_arrow(self) -> _pyarrow.Table:
         """One line per judged row. Needs pyarrow."""
-        try:
-            import pyarrow
-        except ImportError as error:
-            raise ImportError("Report.to_arrow needs pyarrow; install it") from error
-        kinds = {
-            str: pyarrow.string(),
-            int: pyarrow.int64(),
-            float: pyarrow.float64(),
-            bool: pyarrow.bool_(),
-            list: pyarrow.list_(pyarrow.string()),
-        }
-        schema = pyarrow.schema([(name, kinds[kind]) for name, kind in _COLUMNS.items()])
-        return pyarrow.Table.from_pylist(self._lines(), schema=schema)
-
-
-def _decided(question: str, decision: Decision | None) -> dict[str, Any]:
-    """What decided, as columns of a table; nothing where neither a judge nor a second model had a say."""
-    return {
-        f"{question}_decided_by": None if decision is None else decision.decided_by,
-        f"{question}_yes": None if decision is None else decision.yes,
-    }
-
-
-_COLUMNS: dict[str, type] = {
-    "miner_hotkey": str,
-    "interval_id": int,
-    "accepted": bool,
-    "row_index": int,
-    "clip_id": str,
-    "caption": str,
-    "probability": float,
-    "threshold": float,
-    "caption_verdict": str,
-    "caption_decided_by": str,
-    "caption_yes": float,
-    "caption_nature": float,
-    "nature_score": float,
-    "margin": float,
-    "category_verdict": str,
-    "category_decided_by": str,
-    "category_yes": float,
-    "failures": list,
-    "inconclusive": str,
-}
+        return _tables.to_arrow(self)
