@@ -40,14 +40,14 @@
 //!
 //! use nexis_core::media::{FfmpegDecoder, MediaLimits};
 //! use nexis_core::model::card::ModelCard;
-//! use nexis_core::model::{ClipModel, LoadOptions};
+//! use nexis_core::model::{DualEncoder, LoadOptions};
 //! use nexis_core::package::{DirectorySource, ExpectedMiner};
 //! use nexis_core::protocol::IntervalId;
 //! use nexis_core::verifier::{RowJudge, Submission, Unobserved, Verifier, VerifierOptions};
 //!
 //! # fn main() -> nexis_core::Result<()> {
 //! let folder = Path::new("models/demo");
-//! let model = Arc::new(ClipModel::load(folder, &LoadOptions::default())?);
+//! let model = Arc::new(DualEncoder::load(folder, &LoadOptions::default())?);
 //! let card = Arc::new(ModelCard::load(&folder.join("card.toml"))?);
 //! let decoder = Arc::new(FfmpegDecoder::default());
 //! let judge = RowJudge::new(decoder, model, card, MediaLimits::default(), 16)?;

@@ -8,7 +8,7 @@ use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
 use nexis_core::model::card::ModelCard;
 use nexis_core::model::judge::{self, Judge, JudgeOptions};
 use nexis_core::model::registry::{ModelKind, ModelLocation, ModelPlaces, ModelRole, resolve};
-use nexis_core::model::{ClipModel, ImageText, LoadOptions, Precision};
+use nexis_core::model::{DualEncoder, ImageText, LoadOptions, Precision};
 use nexis_core::verifier::RowJudge;
 use nexis_core::{Error, Result};
 
@@ -119,7 +119,7 @@ impl EngineOptions {
                 let format = if precision == Precision::F16 { Format::F16 } else { Format::Bf16 };
                 let (pictures, max_pixels) = (self.batch, self.limits().max_pixels);
                 let options = EncodeOptions { format, pictures, max_pixels, ..EncodeOptions::default() };
-                Arc::new(ClipModel::load_on(&location.directory, id, |plan| {
+                Arc::new(DualEncoder::load_on(&location.directory, id, |plan| {
                     let load = |index| cuda::load_towers(index, plan, options).map(|(towers, _)| towers);
                     let each = indices.iter().map(load).collect::<Result<Vec<_>>>()?;
                     Ok(Box::new(Several::of_towers(each, &plan.sizes())?))

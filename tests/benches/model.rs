@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use ndarray::{Array2, ArrayView1};
-use nexis_core::model::{ClipModel, ImageText, InstructionSet, LoadOptions, Precision};
+use nexis_core::model::{DualEncoder, ImageText, InstructionSet, LoadOptions, Precision};
 use nexis_tests::image_text::lcg_picture;
 use nexis_tests::random_clip::{ClipShape, write_random_clip};
 
@@ -24,7 +24,7 @@ fn main() {
     write_random_clip(dir.path(), &ClipShape::VIT_B_32).unwrap();
     let load = |precision, instructions| {
         let options = LoadOptions { precision, instructions, ..LoadOptions::default() };
-        ClipModel::load(dir.path(), &options).unwrap()
+        DualEncoder::load(dir.path(), &options).unwrap()
     };
     // candle's pass beside ours, and ours with every instruction set that is worth waiting for.
     let sets = InstructionSet::available();
@@ -32,7 +32,7 @@ fn main() {
     let mut models = vec![("candle f32".to_owned(), load(Precision::F32, None))];
     models.extend(sets.map(|set| (format!("exact-f32 {}", set.name()), load(Precision::Exact, Some(*set)))));
     let fast = LoadOptions { precision: Precision::Fast, ..LoadOptions::default() };
-    match ClipModel::load(dir.path(), &fast) {
+    match DualEncoder::load(dir.path(), &fast) {
         Ok(model) => models.push(("fast-bf16".to_owned(), model)),
         Err(why) => println!("fast-bf16 is not measured: {why}"),
     }
@@ -51,8 +51,9 @@ fn main() {
     let crops: Vec<_> = (0..CROPS).map(|i| lcg_picture(i, 224)).collect();
     let exact = load(Precision::Exact, None);
     for (name, model) in &models {
-        let of =
-            |model: &ClipModel| (model.encode_image(&crops).unwrap(), model.encode_text(&CAPTIONS).unwrap());
+        let of = |model: &DualEncoder| {
+            (model.encode_image(&crops).unwrap(), model.encode_text(&CAPTIONS).unwrap())
+        };
         let ((images, texts), (exact_images, exact_texts)) = (of(model), of(&exact));
         let logits = (images.dot(&texts.t()) - exact_images.dot(&exact_texts.t())) * model.logit_scale();
         let (image_mean, image_most) = distances(&images, &exact_images);

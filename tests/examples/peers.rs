@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use nexis_core::media::tiles::own_view;
 use nexis_core::media::{DecodedClip, FfmpegDecoder, FrameRequest, MediaDecoder, MediaLimits};
-use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions, Precision};
+use nexis_core::model::{Crop, DualEncoder, ImageText, LoadOptions, Precision};
 use nexis_core::synth::{ClipStyle, Scene, render_clip};
 use nexis_tests::image_text::lcg_picture;
 use nexis_tests::random_clip::{ClipShape, write_random_clip};
@@ -86,15 +86,15 @@ fn pictures(count: &str) -> Vec<Crop> {
     (0..count.parse().unwrap()).map(|i| lcg_picture(i, ClipShape::VIT_B_32.image as u32)).collect()
 }
 
-fn load(dir: &str, precision: Precision) -> nexis_core::Result<ClipModel> {
-    ClipModel::load(dir, &LoadOptions { precision, ..LoadOptions::default() })
+fn load(dir: &str, precision: Precision) -> nexis_core::Result<DualEncoder> {
+    DualEncoder::load(dir, &LoadOptions { precision, ..LoadOptions::default() })
 }
 
-fn model(dir: &str, precision: &str) -> ClipModel {
+fn model(dir: &str, precision: &str) -> DualEncoder {
     load(dir, precision.parse().unwrap()).unwrap()
 }
 
-fn rows(model: &ClipModel, crops: &[Crop]) -> Value {
+fn rows(model: &DualEncoder, crops: &[Crop]) -> Value {
     model.encode_image(crops).unwrap().rows().into_iter().map(|row| json!(row.to_vec())).collect()
 }
 
@@ -104,7 +104,7 @@ fn six(decoder: &FfmpegDecoder, clip: &str) -> DecodedClip {
 }
 
 /// What the model's own processor makes of the frames: their centre squares.
-fn squares(clip: &DecodedClip, model: &ClipModel) -> Vec<Crop> {
+fn squares(clip: &DecodedClip, model: &DualEncoder) -> Vec<Crop> {
     clip.frames.iter().map(|frame| own_view(frame, model.preprocess()).unwrap()).collect()
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaLimits};
 use nexis_core::model::card::{DoubtBand, ModelCard};
-use nexis_core::model::{ClipModel, LoadOptions};
+use nexis_core::model::{DualEncoder, LoadOptions};
 use nexis_core::verifier::RowJudge;
 
 /// The repository's root; where the tests were taken to another machine, what `NEXIS_TESTS_ROOT` names.
@@ -57,7 +57,8 @@ pub fn demo_model() -> PathBuf {
 #[allow(clippy::expect_used)]
 pub fn judge_with(decoder: Arc<dyn MediaDecoder>, batch: usize) -> RowJudge {
     let directory = demo_model();
-    let model = ClipModel::load(&directory, &LoadOptions::default()).expect("the demonstration model loads");
+    let model =
+        DualEncoder::load(&directory, &LoadOptions::default()).expect("the demonstration model loads");
     let card = ModelCard::load(&directory.join("card.toml")).expect("the demonstration card reads");
     RowJudge::new(decoder, Arc::new(model), Arc::new(card), MediaLimits::default(), batch)
         .expect("the card is for the model")
@@ -70,7 +71,8 @@ pub fn judge_with(decoder: Arc<dyn MediaDecoder>, batch: usize) -> RowJudge {
 #[allow(clippy::expect_used)]
 pub fn doubtful_judge(category: f64) -> RowJudge {
     let directory = demo_model();
-    let model = ClipModel::load(&directory, &LoadOptions::default()).expect("the demonstration model loads");
+    let model =
+        DualEncoder::load(&directory, &LoadOptions::default()).expect("the demonstration model loads");
     let mut card = ModelCard::load(&directory.join("card.toml")).expect("the demonstration card reads");
     card.alignment.doubt = Some(DoubtBand { from: 0.0, below: 1.0 });
     card.category.doubt = Some(category);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nexis_core::hash::Digest;
 use nexis_core::media::{MediaDecoder, MediaLimits};
 use nexis_core::model::card::ModelCard;
-use nexis_core::model::{ClipModel, ImageText, LoadOptions};
+use nexis_core::model::{DualEncoder, ImageText, LoadOptions};
 use nexis_core::protocol::Category;
 use nexis_core::verifier::RowJudge;
 
@@ -48,7 +48,7 @@ pub fn opinionated(
 ) -> (Arc<dyn ImageText>, Arc<ModelCard>) {
     let directory = fixture(&format!("models/{name}"));
     let options = LoadOptions { id: Some(name.to_owned()), ..LoadOptions::default() };
-    let model = ClipModel::load(&directory, &options).expect("the fixture loads");
+    let model = DualEncoder::load(&directory, &options).expect("the fixture loads");
     let mut card = ModelCard::load(&demo_model().join("card.toml")).expect("the demonstration card reads");
     name.clone_into(&mut card.model.id);
     format!("Random: {name}.").clone_into(&mut card.model.notice);

@@ -13,9 +13,11 @@ use nexis_core::verifier::Submission;
 /// The interval of all of them.
 pub const INTERVAL: IntervalId = IntervalId::new(7_756_900);
 
-/// Three miners.
+/// A miner.
 pub const ALICE: &str = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY";
+/// Another.
 pub const BOB: &str = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty";
+/// A third.
 pub const CAROL: &str = "5FLSigC9HGRKVhB9FiEo4Y3koPsNmBmLJbpXg2mp1hXcS59Y";
 
 /// When they are checked: an hour after they were made.

@@ -1,7 +1,8 @@
 //! A tiny model beside what transformers or open_clip computes from it, by the scripts in `fixtures/models`.
 
+use nexis_core::Error;
 use nexis_core::hash::Digest;
-use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions, OpenClipModel, Precision};
+use nexis_core::model::{Crop, DualEncoder, ImageText, LoadOptions, OpenClipModel, Precision};
 use serde_json::Value;
 
 use crate::image_text::lcg_picture;
@@ -16,9 +17,9 @@ pub const TOLERANCE: f64 = 3e-6;
 ///
 /// # Panics
 /// Where there is no such model.
-pub fn load(name: &str, precision: Precision) -> (ClipModel, Value) {
+pub fn load(name: &str, precision: Precision) -> (DualEncoder, Value) {
     let dir = models().join(name);
-    let model = ClipModel::load(&dir, &LoadOptions { precision, ..LoadOptions::default() }).unwrap();
+    let model = DualEncoder::load(&dir, &LoadOptions { precision, ..LoadOptions::default() }).unwrap();
     (model, expected(dir.join("expected.json")))
 }
 
@@ -87,4 +88,16 @@ pub fn embeddings_and_logits(name: &str, model: &dyn ImageText, expected: &Value
     );
     assert!(image_error <= TOLERANCE && text_error <= TOLERANCE, "{name}");
     assert!(logit_error <= TOLERANCE * scale, "{name}");
+}
+
+/// That texts of which there are some, and which are longer than the context, are refused and not cut.
+///
+/// # Panics
+/// Where there are none, or one is read.
+pub fn long_texts_are_refused(name: &str, model: &dyn ImageText, long: &[&Value]) {
+    assert!(!long.is_empty(), "{name}");
+    for entry in long {
+        let error = model.encode_text(&[entry["text"].as_str().unwrap()]).unwrap_err();
+        assert!(matches!(error, Error::Usage { .. }), "{name}: {error}");
+    }
 }

@@ -15,7 +15,7 @@ use nexis_core::hash::Digest;
 use nexis_core::media::jpeg::StillLimits;
 use nexis_core::media::{FfmpegDecoder, MediaDecoder, MediaFailure, MediaLimits};
 use nexis_core::model::card::ModelCard;
-use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions, ModelIdentity, PreprocessSpec};
+use nexis_core::model::{Crop, DualEncoder, ImageText, LoadOptions, ModelIdentity, PreprocessSpec};
 use nexis_core::pairs::{PairOptions, PairSource, Part, Shown};
 use nexis_core::score::bootstrap::Bootstrap;
 use nexis_core::score::features::Feature;
@@ -96,8 +96,8 @@ fn bench_model(name: &str, model: Arc<dyn ImageText>, card: Option<ModelCard>) -
     BenchModel::new(name, model, card.map(Arc::new), &FfmpegDecoder::default().name()).unwrap()
 }
 
-fn demo() -> ClipModel {
-    ClipModel::load(nexis_tests::demo_model(), &LoadOptions::default()).unwrap()
+fn demo() -> DualEncoder {
+    DualEncoder::load(nexis_tests::demo_model(), &LoadOptions::default()).unwrap()
 }
 
 fn demo_card() -> ModelCard {
@@ -117,7 +117,7 @@ fn run(
 ) -> nexis_core::Result<(BenchReport, BenchScores)> {
     let models = ["quick_f32", "gelu_f16_legacy"].map(|name| {
         let folder = nexis_tests::fixture("models").join(name);
-        bench_model(name, Arc::new(ClipModel::load(&folder, &LoadOptions::default()).unwrap()), None)
+        bench_model(name, Arc::new(DualEncoder::load(&folder, &LoadOptions::default()).unwrap()), None)
     });
     let options = AlignOptions { batch, ..align_options() };
     align(&models, &Files::of(source).opener(), store, &Survey::of(source)?, &options, watch)
@@ -135,15 +135,15 @@ fn judged(
 
 /// The demonstration model with other forward passes.
 struct Passes<P, T> {
-    own: ClipModel,
+    own: DualEncoder,
     pictures: P,
     texts: T,
 }
 
 impl<P, T> Passes<P, T>
 where
-    P: Fn(&ClipModel, &[Crop]) -> nexis_core::Result<Array2<f32>> + Send + Sync + 'static,
-    T: Fn(&ClipModel, &[&str]) -> nexis_core::Result<Array2<f32>> + Send + Sync + 'static,
+    P: Fn(&DualEncoder, &[Crop]) -> nexis_core::Result<Array2<f32>> + Send + Sync + 'static,
+    T: Fn(&DualEncoder, &[&str]) -> nexis_core::Result<Array2<f32>> + Send + Sync + 'static,
 {
     fn of(pictures: P, texts: T) -> Arc<dyn ImageText> {
         Arc::new(Self { own: demo(), pictures, texts })
@@ -152,8 +152,8 @@ where
 
 impl<P, T> ImageText for Passes<P, T>
 where
-    P: Fn(&ClipModel, &[Crop]) -> nexis_core::Result<Array2<f32>> + Send + Sync,
-    T: Fn(&ClipModel, &[&str]) -> nexis_core::Result<Array2<f32>> + Send + Sync,
+    P: Fn(&DualEncoder, &[Crop]) -> nexis_core::Result<Array2<f32>> + Send + Sync,
+    T: Fn(&DualEncoder, &[&str]) -> nexis_core::Result<Array2<f32>> + Send + Sync,
 {
     fn identity(&self) -> &ModelIdentity {
         self.own.identity()
@@ -229,11 +229,11 @@ fn a_model_under_two_cards_sees_every_picture_once() {
     let source = world(folder.path());
     let embedded = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&embedded);
-    let counting = move |own: &ClipModel, crops: &[Crop]| {
+    let counting = move |own: &DualEncoder, crops: &[Crop]| {
         counter.fetch_add(crops.len() as u64, Ordering::SeqCst);
         own.encode_image(crops)
     };
-    let model = Passes::of(counting, |own: &ClipModel, texts: &[&str]| own.encode_text(texts));
+    let model = Passes::of(counting, |own: &DualEncoder, texts: &[&str]| own.encode_text(texts));
     let own = demo_card();
     let mut other = own.clone();
     other.alignment.distractors.truncate(1);
@@ -269,11 +269,11 @@ fn stated(folder: &Path, captions: impl IntoIterator<Item = (String, Vec<f32>)>)
         let shade = image::Rgb([u8::try_from(i).unwrap(); 3]);
         image::RgbImage::from_pixel(32, 32, shade).save(folder.join(format!("{i}.png"))).unwrap();
     }
-    let of_pictures = move |_: &ClipModel, crops: &[Crop]| {
+    let of_pictures = move |_: &DualEncoder, crops: &[Crop]| {
         let one = |(row, i): (usize, usize)| f32::from(u8::from(i == usize::from(crops[row].rgb[0])));
         Ok(Array2::from_shape_fn((crops.len(), pictures + 1), one))
     };
-    let of_texts = move |_: &ClipModel, texts: &[&str]| {
+    let of_texts = move |_: &DualEncoder, texts: &[&str]| {
         let mut rows = Array2::zeros((texts.len(), pictures + 1));
         for (text, mut row) in texts.iter().zip(rows.rows_mut()) {
             let cosines = captions.get(*text).cloned().unwrap_or_default();

@@ -12,7 +12,7 @@ use nexis_core::media::{
 };
 use nexis_core::model::card::DoubtBand;
 use nexis_core::model::judge::{Answer, Ask, Judge, JudgeIdentity};
-use nexis_core::model::{ClipModel, LoadOptions, ModelIdentity};
+use nexis_core::model::{DualEncoder, LoadOptions, ModelIdentity};
 use nexis_core::protocol::Hotkey;
 use nexis_core::report::{AlignmentReport, CategoryReport, Decider, Report, RowReport, Verdict};
 use nexis_core::synth::{Attack, ClipStyle, PackagePlan};
@@ -558,7 +558,7 @@ fn the_order_of_the_two_and_the_threads_make_no_difference_to_a_verdict() {
 
     // A real model and a random one, over a package.
     let tiny = || opinionated("siglip_f32", Opinion { caption: 0.35, nature: 0.6, gate: 0.8 }, |_| {});
-    let demo = ClipModel::load(demo_model(), &LoadOptions::default()).unwrap();
+    let demo = DualEncoder::load(demo_model(), &LoadOptions::default()).unwrap();
     let card = nexis_core::model::card::ModelCard::load(&demo_model().join("card.toml")).unwrap();
     let (model, its_card) = tiny();
     let ab = judge(16).with_ensemble(model, its_card).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nexis_core::Error;
 use nexis_core::model::registry::kind_of;
-use nexis_core::model::{self, ClipModel, ImageText, InstructionSet, LoadOptions, Precision};
+use nexis_core::model::{self, DualEncoder, ImageText, InstructionSet, LoadOptions, Precision};
 use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::random_clip::{ClipShape, TowerShape, models, write_random_clip, write_random_siglip};
 use nexis_tests::reference::{expected, list};
@@ -160,7 +160,7 @@ fn odd_sizes_keep_the_contract_and_agree_with_candle() {
         let exact = load(dir.path(), InstructionSet::detect());
         contract(exact.as_ref());
         let options = LoadOptions { precision: Precision::F32, ..LoadOptions::default() };
-        let candle = ClipModel::load(dir.path(), &options).unwrap();
+        let candle = DualEncoder::load(dir.path(), &options).unwrap();
         assert_eq!(candle.identity().precision, "f32");
         let crops: Vec<_> = (0..9).map(|i| lcg_picture(i, ODD.image as u32)).collect();
         let pairs = exact.encode_image(&crops).unwrap() - candle.encode_image(&crops).unwrap();

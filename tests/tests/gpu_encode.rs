@@ -4,7 +4,7 @@ use nexis_core::media::resize::Resample;
 use nexis_core::media::tiles::tiles;
 use nexis_core::media::{Frame, MediaFailure};
 use nexis_core::model::towers::Towers;
-use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions};
+use nexis_core::model::{Crop, DualEncoder, ImageText, LoadOptions};
 use nexis_core::{Error, Result};
 use nexis_gpu::compute::{Compute, Format};
 use nexis_gpu::encode::{DeviceTowers, EncodeOptions};
@@ -24,8 +24,8 @@ fn options(format: Format) -> EncodeOptions {
     EncodeOptions { format, pictures: 8, texts: 4, max_pixels: 64 * 64 }
 }
 
-fn load<C: Compute>(compute: C, directory: &Path, options: EncodeOptions) -> Result<ClipModel> {
-    ClipModel::load_on(directory, None, |plan| Ok(Box::new(DeviceTowers::load(compute, plan, options)?)))
+fn load<C: Compute>(compute: C, directory: &Path, options: EncodeOptions) -> Result<DualEncoder> {
+    DualEncoder::load_on(directory, None, |plan| Ok(Box::new(DeviceTowers::load(compute, plan, options)?)))
 }
 
 fn bits(rows: &ndarray::Array2<f32>) -> Vec<u32> {
@@ -80,7 +80,7 @@ fn embeddings_are_near_the_exact_ones<C: Compute>(open: impl Fn() -> C) {
 }
 
 fn are_near_the_exact_ones<C: Compute>(open: impl Fn() -> C, directory: &Path, formats: &[Format]) {
-    let exact = ClipModel::load(directory, &LoadOptions::default()).unwrap();
+    let exact = DualEncoder::load(directory, &LoadOptions::default()).unwrap();
     let pictures = pictures(exact.preprocess().size, 9);
     for format in formats {
         let model = load(open(), directory, options(*format)).unwrap();
@@ -113,7 +113,7 @@ fn the_sizes_of_the_largest_siglip_are_near_the_exact_ones<C: Compute>(open: imp
 }
 
 fn the_demonstration_model_is_near_the_exact_one<C: Compute>(open: impl Fn() -> C) {
-    let exact = ClipModel::load(demo_model(), &LoadOptions::default()).unwrap();
+    let exact = DualEncoder::load(demo_model(), &LoadOptions::default()).unwrap();
     let model = load(open(), &demo_model(), EncodeOptions { texts: 2, ..options(Format::Bf16) }).unwrap();
     let pictures = pictures(exact.preprocess().size, 2);
     let images =
@@ -140,7 +140,7 @@ fn every_pass_is_recorded<C: Compute>(open: impl Fn() -> C) {
 fn recorded<C: Compute>(compute: C, name: &str) -> (usize, usize) {
     let options = EncodeOptions { pictures: 24, ..options(Format::Bf16) };
     let mut found = None;
-    ClipModel::load_on(models().join(name), None, |plan| {
+    DualEncoder::load_on(models().join(name), None, |plan| {
         let towers = DeviceTowers::load(compute, plan, options)?;
         found = Some(towers.recorded());
         Ok(Box::new(towers))
@@ -211,7 +211,7 @@ fn tiles_cut_on_the_device_are_the_processors<C: Compute>(open: impl Fn() -> C) 
     }
 }
 
-fn tiles_of(model: &ClipModel, resample: Resample) {
+fn tiles_of(model: &DualEncoder, resample: Resample) {
     let size = model.preprocess().size;
     let frame = |i: u32, width: u32, height: u32| {
         let picture = lcg_picture(i.into(), width.max(height));
@@ -267,7 +267,7 @@ fn parts_arrive_one_behind_another_or_not_at_all<C: Compute>(open: impl Fn() -> 
 }
 
 fn pictures_of_another_size_are_refused<C: Compute>(open: impl Fn() -> C) {
-    ClipModel::load_on(models().join("quick_f32"), None, |plan| {
+    DualEncoder::load_on(models().join("quick_f32"), None, |plan| {
         let towers = DeviceTowers::load(open(), plan, options(Format::Bf16))?;
         let size = plan.sizes().image;
         for bytes in [0, size * size * 3 - 1, size * size * 3 + 1] {
@@ -339,7 +339,7 @@ fn halved(name: &str) {
     // How much the whole batch takes, and what is left of it with less room.
     let memory = |device| {
         let mut memory = None;
-        let model = ClipModel::load_on(&directory, None, |plan| {
+        let model = DualEncoder::load_on(&directory, None, |plan| {
             let towers = DeviceTowers::load(device, plan, wanted)?;
             memory = Some(towers.memory());
             Ok(Box::new(towers))
@@ -361,7 +361,7 @@ fn halved(name: &str) {
 }
 
 /// Bits of pictures and texts, each in three calls: the first is launched step by step, the next recorded.
-fn three_times(model: &ClipModel) -> Vec<Vec<u32>> {
+fn three_times(model: &DualEncoder) -> Vec<Vec<u32>> {
     let pictures = pictures(model.preprocess().size, 12);
     let each = |i: usize| {
         // Others each time, so that what a recording reads is what was uploaded last.
@@ -568,7 +568,7 @@ fn halving_ends_at_the_smallest_batch() {
     let load = |device, pictures| {
         let mut memory = None;
         let options = EncodeOptions { pictures, ..options(Format::Bf16) };
-        let model = ClipModel::load_on(&directory, None, |plan| {
+        let model = DualEncoder::load_on(&directory, None, |plan| {
             let towers = DeviceTowers::load(device, plan, options)?;
             memory = Some(towers.memory());
             Ok(Box::new(towers))
@@ -600,7 +600,7 @@ fn a_batch_leaves_room_for_frames() {
     let load = |device, max_pixels| {
         let mut memory = None;
         let options = EncodeOptions { pictures: 64, max_pixels, ..options(Format::Bf16) };
-        let model = ClipModel::load_on(&directory, None, |plan| {
+        let model = DualEncoder::load_on(&directory, None, |plan| {
             let towers = DeviceTowers::load(device, plan, options)?;
             memory = Some(towers.memory());
             Ok(Box::new(towers))
@@ -621,7 +621,7 @@ fn a_batch_leaves_room_for_frames() {
 #[test]
 fn sizes_without_a_kernel_are_refused_with_advice() {
     let refused = |directory: &Path, why: &str| {
-        ClipModel::load(directory, &LoadOptions::default()).unwrap();
+        DualEncoder::load(directory, &LoadOptions::default()).unwrap();
         let found = load(Emulated::default(), directory, options(Format::Bf16));
         let error = found.err().unwrap().to_string();
         assert!(error.contains(why) && error.contains("choose device cpu"), "{why}: {error}");
@@ -644,7 +644,7 @@ fn sizes_without_a_kernel_are_refused_with_advice() {
 #[test]
 fn texts_of_a_siglip_fill_their_place() {
     for name in EACH_KIND {
-        ClipModel::load_on(models().join(name), None, |plan| {
+        DualEncoder::load_on(models().join(name), None, |plan| {
             let towers = DeviceTowers::load(Emulated::default(), plan, options(Format::Bf16))?;
             let context = plan.sizes().context;
             for (length, read) in [

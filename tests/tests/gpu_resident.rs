@@ -15,7 +15,7 @@ use nexis_core::media::{
 use nexis_core::model::card::DoubtBand;
 use nexis_core::model::judge::{Answer, Ask, Judge, JudgeIdentity};
 use nexis_core::model::towers::Towers;
-use nexis_core::model::{ClipModel, ImageText};
+use nexis_core::model::{DualEncoder, ImageText};
 use nexis_core::package::{DirectorySource, ExpectedMiner};
 use nexis_core::protocol::{Category, Hotkey, IntervalId};
 use nexis_core::report::RowReport;
@@ -42,8 +42,8 @@ fn options() -> EncodeOptions {
     EncodeOptions { format: Format::Bf16, pictures: 8, texts: 4, max_pixels: 64 * 64 }
 }
 
-fn load<C: Compute>(name: &str, devices: impl IntoIterator<Item = C>) -> ClipModel {
-    ClipModel::load_on(models().join(name), Some(name.to_owned()), |plan| {
+fn load<C: Compute>(name: &str, devices: impl IntoIterator<Item = C>) -> DualEncoder {
+    DualEncoder::load_on(models().join(name), Some(name.to_owned()), |plan| {
         let each = devices.into_iter().map(|device| -> Result<Box<dyn Towers>> {
             Ok(Box::new(DeviceTowers::load(device, plan, options())?))
         });
@@ -65,7 +65,7 @@ fn bits(rows: &ndarray::Array2<f32>) -> Vec<u32> {
     rows.iter().map(|x| x.to_bits()).collect()
 }
 
-fn embedded(model: &ClipModel, frames: &[Frame]) -> Vec<u32> {
+fn embedded(model: &DualEncoder, frames: &[Frame]) -> Vec<u32> {
     bits(&model.encode_tiles(frames, 16).unwrap())
 }
 

@@ -8,7 +8,7 @@ use nexis_core::media::{
     ClipProbe, DecodedClip, FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaFailure, MediaLimits,
 };
 use nexis_core::model::towers::Towers;
-use nexis_core::model::{ClipModel, ImageText};
+use nexis_core::model::{DualEncoder, ImageText};
 use nexis_core::{Error, Result};
 use nexis_gpu::Several;
 use nexis_gpu::compute::{Compute, Format};
@@ -18,10 +18,10 @@ use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::random_clip::models;
 use nexis_tests::{device_tests, fixture};
 
-fn load<C: Compute>(name: &str, devices: impl IntoIterator<Item = C>) -> Result<ClipModel> {
+fn load<C: Compute>(name: &str, devices: impl IntoIterator<Item = C>) -> Result<DualEncoder> {
     // Batches of different sizes, as on devices of which one has less room left.
     let options = |pictures| EncodeOptions { format: Format::Bf16, pictures, texts: 4, max_pixels: 64 * 64 };
-    ClipModel::load_on(models().join(name), None, |plan| {
+    DualEncoder::load_on(models().join(name), None, |plan| {
         let devices = devices.into_iter().zip([16, 8].into_iter().cycle());
         let each = devices.map(|(device, pictures)| -> Result<Box<dyn Towers>> {
             Ok(Box::new(DeviceTowers::load(device, plan, options(pictures))?))
@@ -59,7 +59,7 @@ fn two_devices_give_the_bits_of_one<C: Compute>(open: impl Fn() -> C) {
 }
 
 /// Six threads at once, each with a clip of its own and the same texts.
-fn asked_by_many_it_gives_the_bits_of(both: &ClipModel, alone: &ClipModel) {
+fn asked_by_many_it_gives_the_bits_of(both: &DualEncoder, alone: &DualEncoder) {
     let expected: Vec<_> = (0..6).map(|i| bits(&alone.encode_tiles(&clip(i), 16).unwrap())).collect();
     let read = bits(&alone.encode_text(&TEXTS).unwrap());
     let together = Barrier::new(expected.len());
@@ -106,7 +106,7 @@ fn devices_that_compute_differently_are_refused() {
 }
 
 /// A model on two devices, and what breaks each.
-fn on_two() -> (ClipModel, [Arc<AtomicBool>; 2]) {
+fn on_two() -> (DualEncoder, [Arc<AtomicBool>; 2]) {
     let devices = [Emulated::default(), Emulated::default()];
     let broken = devices.each_ref().map(Emulated::broken);
     (load("quick_f32", devices).unwrap(), broken)

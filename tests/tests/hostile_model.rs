@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nexis_core::Error;
 use nexis_core::model::registry::ModelKind;
-use nexis_core::model::{ClipModel, ImageText, LoadOptions, OpenClipModel};
+use nexis_core::model::{DualEncoder, ImageText, LoadOptions, OpenClipModel};
 use nexis_tests::image_text::lcg_picture;
 use nexis_tests::random_clip::models;
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 const FILES: [&str; 4] = ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"];
 const OPEN_CLIP: [&str; 3] = ["open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json"];
 
-fn load(dir: &Path) -> Result<ClipModel, Error> {
-    ClipModel::load(dir, &LoadOptions::default())
+fn load(dir: &Path) -> Result<DualEncoder, Error> {
+    DualEncoder::load(dir, &LoadOptions::default())
 }
 
 fn load_open_clip(dir: &Path) -> Result<OpenClipModel, Error> {

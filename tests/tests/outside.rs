@@ -8,7 +8,7 @@ use nexis_core::Error;
 use nexis_core::check::{FrameScores, category_decision, middle_three};
 use nexis_core::media::tiles::own_view;
 use nexis_core::media::{FfmpegDecoder, Frame, FrameRequest, MediaDecoder, MediaLimits};
-use nexis_core::model::{ClipModel, ImageText, LoadOptions};
+use nexis_core::model::{DualEncoder, ImageText, LoadOptions};
 use nexis_core::package::{AssetSource, IntervalFolder};
 use nexis_core::protocol::Category;
 use nexis_core::report::{FrameCategoryReport, RowReport, Verdict};
@@ -127,7 +127,7 @@ fn a_clip_is_classified_by_the_labels_that_its_scores_have() {
 
 #[test]
 fn embeddings_are_the_models_own() {
-    let model = ClipModel::load(demo_model(), &LoadOptions::default()).unwrap();
+    let model = DualEncoder::load(demo_model(), &LoadOptions::default()).unwrap();
     let frames: Vec<Frame> = [(320, 180), (180, 320), (64, 64)]
         .iter()
         .enumerate()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nexis_core::Error;
 use nexis_core::media::Frame;
 use nexis_core::model::judge::{Answer, Ask, Judge, JudgeOptions, QUESTION_LIMIT, Question, Qwen3Vl};
-use nexis_core::model::{ClipModel, LoadOptions, ModelDevice};
+use nexis_core::model::{DualEncoder, LoadOptions, ModelDevice};
 use nexis_tests::judge::{clip, contract, lcg_frame, order_and_times_matter, over_threads};
 use nexis_tests::reference::{expected, ids, largest_difference, list, numbers, worst};
 use nexis_tests::{copied, fixture};
@@ -295,7 +295,7 @@ fn a_pipe_in_a_models_place_is_refused_and_not_waited_for() {
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
         assert!(refusal(dir.path()).contains("is not a file"), "{file}");
         if file == "config.json" {
-            let error = ClipModel::load(dir.path(), &LoadOptions::default()).err().unwrap().to_string();
+            let error = DualEncoder::load(dir.path(), &LoadOptions::default()).err().unwrap().to_string();
             assert!(error.contains("config.json is not a file"), "{error}");
         }
     }

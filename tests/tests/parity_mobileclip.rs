@@ -58,11 +58,7 @@ fn embeddings_and_logits_are_those_of_open_clip() {
             .iter()
             .filter(|entry| ids(&entry["ids"]).len() > model.context_length())
             .collect();
-        assert!(!long.is_empty());
-        for entry in long {
-            let error = model.encode_text(&[entry["text"].as_str().unwrap()]).unwrap_err();
-            assert!(matches!(error, Error::Usage { .. }), "{name}: {error}");
-        }
+        parity::long_texts_are_refused(name, &model, &long);
     }
 }
 

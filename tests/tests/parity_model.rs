@@ -1,8 +1,7 @@
 //! CLIP against transformers on tiny random models; expected values by `fixtures/models/make_models.py`.
 
-use nexis_core::Error;
 use nexis_core::hash::Digest;
-use nexis_core::model::{ClipModel, Crop, ImageText, LoadOptions, Precision};
+use nexis_core::model::{Crop, DualEncoder, ImageText, LoadOptions, Precision};
 use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::parity;
 use nexis_tests::random_clip::{ClipShape, TowerShape, models, write_random_clip};
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 const VARIANTS: [&str; 4] = ["quick_f32", "gelu_f16_legacy", "quick_bf16", "gelu_f32_unknown_is_end"];
 
-fn load(name: &str) -> (ClipModel, Value) {
+fn load(name: &str) -> (DualEncoder, Value) {
     parity::load(name, Precision::default())
 }
 
@@ -91,11 +90,7 @@ fn embeddings_and_logits_are_those_of_transformers() {
         parity::embeddings_and_logits(name, &model, &expected);
         let long = |entry: &&Value| entry["special_inside"] == 0 && entry["embedding"].is_null();
         let long: Vec<_> = list(&expected, "texts").iter().filter(long).collect();
-        assert!(!long.is_empty(), "{name}");
-        for entry in long {
-            let error = model.encode_text(&[entry["text"].as_str().unwrap()]).unwrap_err();
-            assert!(matches!(error, Error::Usage { .. }), "{name}: {error}");
-        }
+        parity::long_texts_are_refused(name, &model, &long);
     }
 }
 
@@ -103,7 +98,7 @@ fn embeddings_and_logits_are_those_of_transformers() {
 fn identity_names_the_bytes_that_were_read() {
     let dir = models().join("quick_bf16");
     let options = LoadOptions { id: Some("tiny".to_owned()), ..LoadOptions::default() };
-    let model = ClipModel::load(&dir, &options).unwrap();
+    let model = DualEncoder::load(&dir, &options).unwrap();
     let identity = model.identity();
     assert_eq!((identity.id.as_str(), identity.architecture.as_str()), ("tiny", "clip"));
     assert_eq!((identity.device.as_str(), identity.precision.as_str()), ("cpu", "exact-f32"));
@@ -142,7 +137,7 @@ const CAPTIONS: [&str; 5] = [
 type Bits = Vec<Vec<u32>>;
 
 /// Every bit of `count` pictures and of as many captions, from a start on and in one call.
-fn embeddings(model: &ClipModel, from: usize, count: usize) -> (Bits, Bits) {
+fn embeddings(model: &DualEncoder, from: usize, count: usize) -> (Bits, Bits) {
     let size = model.preprocess().size;
     let crops: Vec<Crop> = (from..from + count).map(|i| lcg_picture(i as u64 % 16, size)).collect();
     let texts: Vec<&str> = (from..from + count).map(|i| CAPTIONS[i % CAPTIONS.len()]).collect();
@@ -159,8 +154,8 @@ fn bits_do_not_depend_on_threads_or_neighbours() {
     const RESULT: &str = "NEXIS_TEST_RESULT";
     let dir = tempfile::tempdir().unwrap();
     write_random_clip(dir.path(), &WIDE).unwrap();
-    let model = ClipModel::load(dir.path(), &LoadOptions::default()).unwrap();
-    let digest = |model: &ClipModel| Digest::of(format!("{:?}", embeddings(model, 0, 16))).to_string();
+    let model = DualEncoder::load(dir.path(), &LoadOptions::default()).unwrap();
+    let digest = |model: &DualEncoder| Digest::of(format!("{:?}", embeddings(model, 0, 16))).to_string();
     if let Some(path) = std::env::var_os(RESULT) {
         std::fs::write(path, digest(&model)).unwrap();
         return;
@@ -198,5 +193,5 @@ fn bits_do_not_depend_on_threads_or_neighbours() {
 fn wide_model_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
     write_random_clip(dir.path(), &WIDE).unwrap();
-    contract(&ClipModel::load(dir.path(), &LoadOptions::default()).unwrap());
+    contract(&DualEncoder::load(dir.path(), &LoadOptions::default()).unwrap());
 }

@@ -88,7 +88,7 @@ pub(super) enum Pooling {
 
 /// A whole model.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct ClipConfig {
+pub(super) struct DualEncoderConfig {
     pub(super) architecture: Architecture,
     /// Length of an embedding.
     pub(super) projection: usize,
@@ -101,7 +101,7 @@ pub(super) struct ClipConfig {
     pub(super) patch: usize,
 }
 
-impl ClipConfig {
+impl DualEncoderConfig {
     /// Patches along one edge; what is left over is not looked at, as in the reference.
     pub(super) fn grid(&self) -> usize {
         self.image.checked_div(self.patch).unwrap_or(0)
@@ -260,7 +260,7 @@ impl<'a> Section<'a> {
 }
 
 /// Reads `config.json`.
-pub(super) fn parse_config(model: &str, bytes: &[u8]) -> Result<ClipConfig> {
+pub(super) fn parse_config(model: &str, bytes: &[u8]) -> Result<DualEncoderConfig> {
     let root = Section::parse(model, CONFIG, bytes)?;
     match root.text("model_type")? {
         None | Some("clip") => parse_clip(&root),
@@ -276,7 +276,7 @@ pub(super) fn parse_config(model: &str, bytes: &[u8]) -> Result<ClipConfig> {
     }
 }
 
-fn parse_clip(root: &Section<'_>) -> Result<ClipConfig> {
+fn parse_clip(root: &Section<'_>) -> Result<DualEncoderConfig> {
     // The first converted checkpoints carry a second copy of each section, which transformers prefers.
     let pick = |plain: &'static str, legacy: &'static str| match root.fields.get(legacy) {
         None | Some(Value::Null) => root.section(plain),
@@ -301,7 +301,7 @@ fn parse_clip(root: &Section<'_>) -> Result<ClipConfig> {
     let vision = pick("vision_config", "vision_config_dict")?;
     let vision_tower = vision.tower(&tower(768, 3072, 12))?;
     let (image, patch) = vision.picture(32)?;
-    Ok(ClipConfig {
+    Ok(DualEncoderConfig {
         architecture: Architecture::Clip,
         projection: root.size("projection_dim", 512, MAX_WIDTH)?,
         text: text_tower,
@@ -314,7 +314,7 @@ fn parse_clip(root: &Section<'_>) -> Result<ClipConfig> {
     })
 }
 
-fn parse_siglip(root: &Section<'_>) -> Result<ClipConfig> {
+fn parse_siglip(root: &Section<'_>) -> Result<DualEncoderConfig> {
     let (text, vision) = (root.section("text_config")?, root.section("vision_config")?);
     let (text_tower, vision_tower) = (text.tower(&SIGLIP_TOWER)?, vision.tower(&SIGLIP_TOWER)?);
     let projection = match text.fields.get("projection_size") {
@@ -334,7 +334,7 @@ fn parse_siglip(root: &Section<'_>) -> Result<ClipConfig> {
         );
     }
     let (image, patch) = vision.picture(16)?;
-    Ok(ClipConfig {
+    Ok(DualEncoderConfig {
         architecture: Architecture::Siglip,
         projection,
         text: text_tower,
@@ -406,7 +406,11 @@ impl Section<'_> {
 }
 
 /// Reads `preprocessor_config.json`; its picture has to have the edge that the vision tower takes.
-pub(super) fn parse_preprocessor(model: &str, bytes: &[u8], config: &ClipConfig) -> Result<PreprocessSpec> {
+pub(super) fn parse_preprocessor(
+    model: &str,
+    bytes: &[u8],
+    config: &DualEncoderConfig,
+) -> Result<PreprocessSpec> {
     let root = Section::parse(model, PREPROCESSOR, bytes)?;
     let (own, other) = match config.architecture {
         Architecture::Clip => ("CLIP", None),
@@ -468,7 +472,7 @@ pub(super) fn parse_preprocessor(model: &str, bytes: &[u8], config: &ClipConfig)
 mod tests {
     use super::*;
 
-    fn config(text: &str) -> Result<ClipConfig> {
+    fn config(text: &str) -> Result<DualEncoderConfig> {
         parse_config("m", text.as_bytes())
     }
 

@@ -13,6 +13,9 @@ pub(super) const MAX_JSON: u64 = 1 << 20;
 pub(super) const MAX_TOKENIZER: u64 = 64 << 20;
 pub(super) const MAX_WEIGHTS: u64 = 8 << 30;
 
+/// What to do about a file that is missing: its name, and whether another one is there.
+pub(super) type Remedy = fn(&str, &dyn Fn(&str) -> bool) -> &'static str;
+
 /// A directory that is being read.
 pub(super) struct ModelFiles {
     /// The model's name in evidence and messages.
@@ -57,6 +60,20 @@ impl ModelFiles {
         File::open(&path).map_err(io)?.take(limit).read_to_end(&mut bytes).map_err(io)?;
         self.digests.insert(name.to_owned(), Digest::of(&bytes));
         Ok(Some(bytes))
+    }
+
+    /// One file whole, which has to be there. Where it is not, `remedy` says what to do, by the file's name and by what
+    /// else is there: often the directory holds the same thing in another form.
+    pub(super) fn required(&mut self, name: &str, limit: u64, remedy: Remedy) -> Result<Vec<u8>> {
+        if let Some(bytes) = self.read(name, limit)? {
+            return Ok(bytes);
+        }
+        let directory = &self.directory;
+        if !directory.is_dir() {
+            return Err(Error::model(&self.id, format!("there is no directory {}", directory.display())));
+        }
+        let remedy = remedy(name, &|other| directory.join(other).exists());
+        Err(Error::model(&self.id, format!("{name} is missing from {}; {remedy}", directory.display())))
     }
 
     /// The digests of everything that was read, by file name.

@@ -1,16 +1,17 @@
 //! Image-text models.
 //!
-//! [`ImageText`] is the seam: pictures and texts into one space. [`ClipModel`] is a CLIP or a SigLIP from a Hugging
+//! [`ImageText`] is the seam: pictures and texts into one space. [`DualEncoder`] is a CLIP or a SigLIP from a Hugging
 //! Face directory, [`OpenClipModel`] a MobileCLIP in OpenCLIP's format; [`load`] takes either, and [`registry`] finds
 //! directories by name.
 
 mod candle;
-mod clip;
 mod config;
+mod dual_encoder;
 mod embeddings;
 mod exact;
 mod files;
 mod open_clip;
+mod options;
 mod preprocess;
 pub mod registry;
 mod tokenizer;
@@ -27,9 +28,10 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-pub use clip::{ClipModel, LoadOptions, ModelDevice, Precision};
+pub use dual_encoder::DualEncoder;
 pub use exact::InstructionSet;
 pub use open_clip::OpenClipModel;
+pub use options::{LoadOptions, ModelDevice, Precision};
 pub use preprocess::{Crop, Fit, PreprocessSpec};
 pub use tokenizer::Tokens;
 
@@ -112,10 +114,10 @@ pub trait ImageText: Send + Sync {
 /// Loads an encoder of some kind onto the processor.
 ///
 /// # Errors
-/// [`Error::Usage`] where the kind is a judge's; else those of [`ClipModel::load`] and [`OpenClipModel::load`].
+/// [`Error::Usage`] where the kind is a judge's; else those of [`DualEncoder::load`] and [`OpenClipModel::load`].
 pub fn load(kind: ModelKind, dir: &Path, options: &LoadOptions) -> Result<Arc<dyn ImageText>> {
     match kind {
-        ModelKind::Clip | ModelKind::Siglip => Ok(Arc::new(ClipModel::load(dir, options)?)),
+        ModelKind::Clip | ModelKind::Siglip => Ok(Arc::new(DualEncoder::load(dir, options)?)),
         ModelKind::Mobileclip => Ok(Arc::new(OpenClipModel::load(dir, options)?)),
         ModelKind::Qwen3Vl | ModelKind::Moondream => {
             let name = options.id.clone().unwrap_or_else(|| dir.display().to_string());

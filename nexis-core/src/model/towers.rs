@@ -1,8 +1,8 @@
 //! The seam for a forward pass that runs elsewhere than in this crate, such as on a GPU: what it is built from, and what
-//! it has to give. Tokens, limits, checks and the unit length stay with [`ClipModel`](super::ClipModel).
+//! it has to give. Tokens, limits, checks and the unit length stay with [`DualEncoder`](super::DualEncoder).
 
 pub use super::config::Architecture;
-use super::config::{ClipConfig, TowerConfig};
+use super::config::{DualEncoderConfig, TowerConfig};
 use super::exact;
 use super::weights::Weights;
 use super::{Crop, PreprocessSpec};
@@ -110,7 +110,7 @@ pub struct ClipSizes {
 /// What a model is built from: its sizes and its weights, checked against each other as they are asked for.
 pub struct Blueprint<'a> {
     pub(super) weights: &'a Weights<'a>,
-    pub(super) config: &'a ClipConfig,
+    pub(super) config: &'a DualEncoderConfig,
     pub(super) preprocess: &'a PreprocessSpec,
 }
 

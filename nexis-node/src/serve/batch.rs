@@ -245,13 +245,13 @@ mod tests {
     use std::path::Path;
     use std::sync::Barrier;
 
-    use nexis_core::model::{ClipModel, LoadOptions};
+    use nexis_core::model::{DualEncoder, LoadOptions};
 
     use super::*;
 
     fn model() -> Arc<dyn ImageText> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo");
-        Arc::new(ClipModel::load(&folder, &LoadOptions::default()).unwrap())
+        Arc::new(DualEncoder::load(&folder, &LoadOptions::default()).unwrap())
     }
 
     fn batched(model: &Arc<dyn ImageText>, most: usize) -> BatchedModel {

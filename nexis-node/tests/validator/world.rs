@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use nexis_core::commitment::Credentials;
 use nexis_core::media::{FfmpegDecoder, MediaLimits};
 use nexis_core::model::card::ModelCard;
-use nexis_core::model::{ClipModel, LoadOptions};
+use nexis_core::model::{DualEncoder, LoadOptions};
 use nexis_core::protocol::{Category, Hotkey, IntervalId};
 use nexis_core::synth::{Attack, ClipStyle, PackagePlan, RowPlan};
 use nexis_core::verifier::RowJudge;
@@ -31,7 +31,7 @@ pub(crate) fn judge() -> RowJudge {
     static JUDGE: OnceLock<RowJudge> = OnceLock::new();
     let made = JUDGE.get_or_init(|| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo");
-        let model = ClipModel::load(&folder, &LoadOptions::default()).unwrap();
+        let model = DualEncoder::load(&folder, &LoadOptions::default()).unwrap();
         let card = ModelCard::load(&folder.join("card.toml")).unwrap();
         let decoder = Arc::new(FfmpegDecoder::default());
         RowJudge::new(decoder, Arc::new(model), Arc::new(card), MediaLimits::default(), 16).unwrap()

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use self::ops::AddBias;
 use self::tower::{AttentionPooling, Linear, Norm, Tower};
-use super::config::{Architecture, ClipConfig};
+use super::config::{Architecture, DualEncoderConfig};
 use super::weights::Weights;
 use crate::error::Error;
 
@@ -29,7 +29,7 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    pub(super) fn load(weights: &Weights<'_>, config: &ClipConfig) -> crate::Result<Self> {
+    pub(super) fn load(weights: &Weights<'_>, config: &DualEncoderConfig) -> crate::Result<Self> {
         Ok(Self { text: TextHead::load(weights, config)?, vision: VisionHead::load(weights, config)? })
     }
 
@@ -88,7 +88,7 @@ impl Projection {
 }
 
 impl TextHead {
-    fn load(weights: &Weights<'_>, config: &ClipConfig) -> crate::Result<Self> {
+    fn load(weights: &Weights<'_>, config: &DualEncoderConfig) -> crate::Result<Self> {
         let (tower, width) = (&config.text, config.text.width);
         let embeddings = "text_model.embeddings";
         let (causal, projection) = match config.architecture {
@@ -137,7 +137,7 @@ enum Ends {
 }
 
 impl VisionHead {
-    fn load(weights: &Weights<'_>, config: &ClipConfig) -> crate::Result<Self> {
+    fn load(weights: &Weights<'_>, config: &DualEncoderConfig) -> crate::Result<Self> {
         let (tower, width) = (&config.vision, config.vision.width);
         let inputs = 3 * config.patch * config.patch;
         let embeddings = "vision_model.embeddings";

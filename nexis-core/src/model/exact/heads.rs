@@ -1,6 +1,6 @@
 //! What stands before and after the towers: embeddings, and the projections into the common space.
 
-use super::super::config::{Architecture, ClipConfig};
+use super::super::config::{Architecture, DualEncoderConfig};
 use super::super::weights::Weights;
 use super::operand::Operand;
 use super::pooling::AttentionPooling;
@@ -42,7 +42,11 @@ enum End<T: Operand> {
 }
 
 impl<T: Operand> Heads<T> {
-    pub(crate) fn load(weights: &Weights<'_>, config: &ClipConfig, set: T::Instructions) -> Result<Self> {
+    pub(crate) fn load(
+        weights: &Weights<'_>,
+        config: &DualEncoderConfig,
+        set: T::Instructions,
+    ) -> Result<Self> {
         let (text, vision) = (Text::load(weights, config)?, Vision::load(weights, config)?);
         Ok(Self { sharing: Sharing::new(set), text, vision })
     }
@@ -67,7 +71,7 @@ impl<T: Operand> Heads<T> {
 }
 
 impl<T: Operand> Vision<T> {
-    fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
+    fn load(weights: &Weights<'_>, config: &DualEncoderConfig) -> Result<Self> {
         let (tower, width) = (&config.vision, config.vision.width);
         let inputs = 3 * config.patch * config.patch;
         let embeddings = "vision_model.embeddings";

@@ -1,6 +1,6 @@
 //! The text tower with what is around it: embeddings before, the projection into the common space behind.
 
-use super::super::config::{Architecture, ClipConfig};
+use super::super::config::{Architecture, DualEncoderConfig};
 use super::super::open_clip::config::TextConfig;
 use super::super::weights::Weights;
 use super::operand::Operand;
@@ -29,7 +29,7 @@ pub(super) struct Sequence {
 
 impl<T: Operand> Text<T> {
     /// Of a CLIP or a SigLIP, by the names of transformers.
-    pub(super) fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
+    pub(super) fn load(weights: &Weights<'_>, config: &DualEncoderConfig) -> Result<Self> {
         let (tower, width) = (&config.text, config.text.width);
         let embeddings = "text_model.embeddings";
         let (causal, projection) = match config.architecture {

@@ -9,10 +9,10 @@ use rayon::prelude::*;
 
 pub(super) use self::config::CONFIG;
 use self::config::OpenClipConfig;
-use super::clip::{Precision, instructions};
 use super::config::Architecture;
 use super::embeddings::unit_rows;
 use super::files::{MAX_JSON, MAX_TOKENIZER, MAX_WEIGHTS, ModelFiles};
+use super::options::{Precision, instructions};
 use super::tokenizer::{TOKENIZER, TextTokenizer, Tokens};
 use super::weights::{Names, Weights};
 use super::{Crop, ImageText, LoadOptions, ModelIdentity, PreprocessSpec, exact};
@@ -58,7 +58,7 @@ impl OpenClipModel {
     pub fn load(dir: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
         let mut files = ModelFiles::new(options.id.as_ref(), dir.as_ref());
         let id = files.id.clone();
-        let mut read = |name: &str, limit| files.read(name, limit)?.ok_or_else(|| missing(&files, name));
+        let mut read = |name: &str, limit| files.required(name, limit, remedy);
         let config = config::parse(&id, &read(CONFIG, MAX_JSON)?)?;
         let bytes = read(TOKENIZER, MAX_TOKENIZER)?;
         let tokenizer = TextTokenizer::parse(&id, &bytes, Architecture::Clip, config.text.vocabulary)?;
@@ -117,14 +117,9 @@ impl OpenClipModel {
     }
 }
 
-/// What to say where a file is not there.
-fn missing(files: &ModelFiles, name: &str) -> Error {
-    let (model, dir) = (&files.id, &files.directory);
-    if !dir.is_dir() {
-        return Error::model(model, format!("there is no directory {}", dir.display()));
-    }
-    let has = |other: &str| dir.join(other).exists();
-    let remedy = match name {
+/// What to do where a file is not there.
+fn remedy(name: &str, has: &dyn Fn(&str) -> bool) -> &'static str {
+    match name {
         WEIGHTS if has("open_clip_pytorch_model.bin") => {
             "the weights are in PyTorch's pickle format; save them as safetensors"
         }
@@ -134,8 +129,7 @@ fn missing(files: &ModelFiles, name: &str) -> Error {
         _ => {
             "a directory in OpenCLIP's format has open_clip_config.json, open_clip_model.safetensors and tokenizer.json"
         }
-    };
-    Error::model(model, format!("{name} is missing from {}; {remedy}", dir.display()))
+    }
 }
 
 impl ImageText for OpenClipModel {

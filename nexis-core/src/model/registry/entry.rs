@@ -16,9 +16,9 @@ const UNSTATED_FILE: u64 = 64 << 20;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ModelKind {
-    /// A Hugging Face CLIP directory: [`ClipModel`](crate::model::ClipModel).
+    /// A Hugging Face CLIP directory: [`DualEncoder`](crate::model::DualEncoder).
     Clip,
-    /// A Hugging Face SigLIP directory, SigLIP 2 of fixed resolution included: [`ClipModel`](crate::model::ClipModel).
+    /// A Hugging Face SigLIP directory, SigLIP 2 of fixed resolution included: [`DualEncoder`](crate::model::DualEncoder).
     Siglip,
     /// MobileCLIP in OpenCLIP's format: [`OpenClipModel`](crate::model::OpenClipModel).
     Mobileclip,

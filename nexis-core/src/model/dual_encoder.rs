@@ -1,16 +1,15 @@
-//! CLIP and SigLIP from a Hugging Face directory, on the CPU.
+//! CLIP and SigLIP from a Hugging Face directory: on the processor, or with a forward pass of the caller's.
 
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use super::config::{self, Architecture, ClipConfig, Pooling};
+use super::config::{self, Architecture, DualEncoderConfig, Pooling};
 use super::embeddings::unit_rows;
 use super::exact::InstructionSet;
 use super::files::{MAX_JSON, MAX_TOKENIZER, MAX_WEIGHTS, ModelFiles};
+use super::options::{LoadOptions, ModelDevice, Precision, instructions};
 use super::tokenizer::{TOKENIZER, TextTokenizer, Tokens};
 use super::towers::{Blueprint, Towers};
 use super::weights::{WEIGHTS, Weights};
@@ -21,94 +20,6 @@ use crate::media::{Frame, MediaFailure};
 /// Pictures of one call whose input values are in memory at once.
 const CROPS_AT_ONCE: usize = 64;
 
-/// Where a model's forward pass runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ModelDevice {
-    /// The processor.
-    #[default]
-    Cpu,
-}
-
-/// Number format of a model's forward pass; stored weights of any supported format are converted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Precision {
-    /// 32-bit floating point in a written order of operations (`models/EXACT.md`): the same bits on every processor.
-    #[default]
-    Exact,
-    /// 32-bit floating point, composed of candle's operations: bits that differ between processors in the last places.
-    /// A second implementation to compare with.
-    F32,
-    /// The passes of `Exact` with weights and activations rounded to bfloat16 before large products, for a first look:
-    /// about twice as fast, and other scores. Only where the processor multiplies bfloat16 (AVX512-BF16).
-    Fast,
-    /// A GPU's bfloat16: weights and activations in 16 bits, sums, normalisation and the residual stream in 32.
-    Bf16,
-    /// The same in IEEE half precision.
-    F16,
-}
-
-impl Precision {
-    /// Its name in evidence: `exact-f32`, `f32`, `fast-bf16`, `bf16` or `f16`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Exact => "exact-f32",
-            Self::F32 => "f32",
-            Self::Fast => "fast-bf16",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Exact => "exact",
-            Self::F32 => "f32",
-            Self::Fast => "fast",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-        })
-    }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        [Self::Exact, Self::Fast, Self::F32, Self::Bf16, Self::F16]
-            .into_iter()
-            .find(|precision| precision.to_string() == text)
-            .ok_or_else(|| {
-                let expected = "exact, fast or f32 is expected, or bf16 or f16 on a GPU";
-                Error::usage(format!("precision {text:?}"), expected)
-            })
-    }
-}
-
-/// Those that precision fast needs.
-pub(super) fn instructions() -> Result<exact::Bf16Instructions> {
-    exact::Bf16Instructions::detect().ok_or_else(|| Error::Missing {
-        what: "a processor that multiplies bfloat16 (AVX512-BF16), which precision fast needs,".to_owned(),
-        remedy: "use precision exact".to_owned(),
-    })
-}
-
-/// How to load a model.
-#[derive(Clone, Debug, Default)]
-pub struct LoadOptions {
-    /// Device of the forward pass.
-    pub device: ModelDevice,
-    /// Precision of the forward pass.
-    pub precision: Precision,
-    /// Instructions of the exact forward pass; the fastest that the processor has where absent.
-    pub instructions: Option<InstructionSet>,
-    /// Name in evidence and messages; the directory's own name where absent.
-    pub id: Option<String>,
-}
-
 /// The network, in one of its implementations.
 enum Network {
     Exact(Box<exact::Heads<f32>>),
@@ -117,25 +28,20 @@ enum Network {
     Elsewhere(Box<dyn Towers>),
 }
 
-/// A CLIP or a SigLIP: a vision tower, a text tower and its tokenizer.
-pub struct ClipModel {
+/// A CLIP or a SigLIP: a vision tower, a text tower and their tokenizer.
+pub struct DualEncoder {
     identity: ModelIdentity,
     spec: PreprocessSpec,
-    config: ClipConfig,
+    config: DualEncoderConfig,
     tokenizer: TextTokenizer,
     logit_scale: f32,
     logit_bias: f32,
     network: Network,
 }
 
-/// What to say where a file is not there: often the directory holds the same thing in another form.
-fn missing(files: &ModelFiles, name: &str) -> Error {
-    let (model, dir) = (&files.id, &files.directory);
-    if !dir.is_dir() {
-        return Error::model(model, format!("there is no directory {}", dir.display()));
-    }
-    let has = |other: &str| dir.join(other).exists();
-    let remedy = match name {
+/// What to do where a file is not there.
+fn remedy(name: &str, has: &dyn Fn(&str) -> bool) -> &'static str {
+    match name {
         WEIGHTS if has("model.safetensors.index.json") => {
             "the weights are in several files; save them as one \
              (save_pretrained with a large max_shard_size)"
@@ -157,11 +63,10 @@ fn missing(files: &ModelFiles, name: &str) -> Error {
             "a Hugging Face directory of a CLIP or a SigLIP has config.json, model.safetensors, tokenizer.json and \
              preprocessor_config.json"
         }
-    };
-    Error::model(model, format!("{name} is missing from {}; {remedy}", dir.display()))
+    }
 }
 
-impl ClipModel {
+impl DualEncoder {
     /// Loads `config.json`, `model.safetensors`, `tokenizer.json` and `preprocessor_config.json` from a
     /// directory. Each is read once; its digest in [`identity`](ImageText::identity) is of those bytes.
     ///
@@ -215,7 +120,7 @@ impl ClipModel {
     ) -> Result<Self> {
         let mut files = ModelFiles::new(id, dir);
         let id = files.id.clone();
-        let mut read = |name: &str, limit| files.read(name, limit)?.ok_or_else(|| missing(&files, name));
+        let mut read = |name: &str, limit| files.required(name, limit, remedy);
 
         let config = config::parse_config(&id, &read(config::CONFIG, MAX_JSON)?)?;
         let spec = config::parse_preprocessor(&id, &read(config::PREPROCESSOR, MAX_JSON)?, &config)?;
@@ -296,7 +201,7 @@ fn unfold(crop: &Crop, levels: &[[f32; 256]; 3], patch: usize, grid: usize) -> V
     rows
 }
 
-impl ImageText for ClipModel {
+impl ImageText for DualEncoder {
     fn identity(&self) -> &ModelIdentity {
         &self.identity
     }
