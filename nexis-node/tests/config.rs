@@ -163,6 +163,7 @@ fn values_are_held_against_their_bounds() {
             "model.precision: fast gives scores that other validators do not get",
         ),
         ("[model]\nprecision = \"f32\"\nallow_inexact = false", "set model.allow_inexact = true"),
+        ("[log]\nfilter = \"nexis=loud\"", "log.filter: log filter \"nexis=loud\""),
         ("netuid = ", "line 1"),
     ] {
         let said = Given::new(toml).problems();

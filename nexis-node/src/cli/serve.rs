@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use nexis_core::Error;
 use nexis_node::observe::{LogFormat, LogOptions, Metrics, init};
 use nexis_node::serve::{ApiKeys, Limits, ServeOptions, Server, TILES_PER_REQUEST};
 
@@ -69,7 +70,8 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
         let format = if self.log_json { LogFormat::Json } else { LogFormat::Text };
-        init(&LogOptions { format, filter: self.log.clone(), colour: in_terminal() })?;
+        init(&LogOptions { format, filter: self.log.clone(), colour: in_terminal() })
+            .map_err(|e| Error::usage("--log", e.to_string()))?;
         let stop = stop_token()?;
         let options = self.options()?;
         // Pictures are decoded and cut on this pool; the model has one of its own.

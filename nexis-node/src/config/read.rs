@@ -17,6 +17,7 @@ use super::{
     AccessKeys, ChainConfig, Config, ConfigError, EnsembleConfig, IndexConfig, JudgeConfig, JudgePin,
     LogConfig, ModelConfig, ModelPin, Network, StorageConfig, ValidatorConfig, WalletConfig,
 };
+use crate::observe::check_filter;
 
 /// Everything at once, so that an operator mends a file in one round.
 pub(super) fn config(layers: Layers, home: Option<&str>) -> Result<Config, ConfigError> {
@@ -83,7 +84,7 @@ pub(super) fn config(layers: Layers, home: Option<&str>) -> Result<Config, Confi
         },
         log: LogConfig {
             json: r.one_of("log.format", &["text", "json"]) == Some(1),
-            filter: r.text("log.filter").unwrap_or_default(),
+            filter: r.log_filter(),
             metrics: r.parsed("metrics.listen", "an address and a port, as in 127.0.0.1:9101"),
         },
     };
@@ -189,6 +190,14 @@ impl Reader {
             self.wrong(key, format!("{text:?} is none of {}", choices.join(", ")));
         }
         found
+    }
+
+    fn log_filter(&mut self) -> String {
+        let filter = self.text("log.filter").unwrap_or_default();
+        if let Err(error) = check_filter(&filter) {
+            self.wrong("log.filter", error);
+        }
+        filter
     }
 
     fn network(&mut self) -> Network {

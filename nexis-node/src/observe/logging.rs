@@ -100,6 +100,21 @@ pub fn init(options: &LogOptions) -> Result<(), LogError> {
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Already)
 }
 
+/// That a filter can be read, for whoever has it long before anything is logged.
+///
+/// # Errors
+/// Where it cannot.
+pub fn check_filter(filter: &str) -> Result<(), LogError> {
+    read(filter).map(drop)
+}
+
+fn read(filter: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(filter)
+        .map_err(|e| LogError::Filter { filter: filter.to_owned(), why: e.to_string() })
+}
+
 /// What [`init`] installs, over any writer.
 ///
 /// # Errors
@@ -108,11 +123,7 @@ pub fn subscriber<W>(options: &LogOptions, writer: W) -> Result<Box<dyn Subscrib
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .parse(&options.filter)
-        .map_err(|e| LogError::Filter { filter: options.filter.clone(), why: e.to_string() })?;
-    let filter = filter.and(filter_fn(is_allowed));
+    let filter = read(&options.filter)?.and(filter_fn(is_allowed));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     Ok(match options.format {
         LogFormat::Text => {

@@ -10,6 +10,8 @@ mod server;
 mod serving;
 
 pub use health::{Condition, Health, Readiness};
-pub use logging::{LogError, LogFormat, LogOptions, init, interval_span, miner_span, subscriber};
+pub use logging::{
+    LogError, LogFormat, LogOptions, check_filter, init, interval_span, miner_span, subscriber,
+};
 pub use metrics::{Metrics, Phase, code_label};
 pub use server::{ServeError, Server, router};

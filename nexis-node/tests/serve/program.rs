@@ -93,7 +93,7 @@ fn a_wrong_call_is_refused_before_anything_is_served() {
         (vec!["--api-key-file", empty.to_str().unwrap()], 64, "no key is in it"),
         (vec!["--bind", "nowhere"], 64, "--bind"),
         (vec!["--device", "cuda:0"], 2, "cuda:0"),
-        (vec!["--log", "nexis=loud"], 2, "log filter"),
+        (vec!["--log", "nexis=loud"], 64, "--log: log filter \"nexis=loud\""),
     ] {
         let arguments = [&["--bind", "127.0.0.1:0"][..], &arguments].concat();
         let arguments = if says == "--bind" { &arguments[2..] } else { &arguments[..] };
