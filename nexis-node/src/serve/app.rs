@@ -15,7 +15,7 @@ use super::pictures::Pictures;
 use super::record::Kind;
 use super::roots::Roots;
 use super::verdicts::{RecentVerdict, Verdicts};
-use crate::observe::Metrics;
+use crate::observe::{Metrics, code_label};
 
 /// The server's parts. A clone is the same server.
 #[derive(Clone)]
@@ -24,6 +24,9 @@ pub(super) struct App(Arc<Parts>);
 /// See [`App`].
 pub(super) struct Parts {
     pub(super) judge: RowJudge,
+    /// Where packages are verified: a row holds its thread until it is judged, and what decodes pictures for other requests
+    /// would wait behind all rows.
+    pub(super) verifying: rayon::ThreadPool,
     /// The judge's environment with the first encoder alone.
     pub(super) labelling: Environment,
     pub(super) pictures: Pictures,
@@ -71,11 +74,13 @@ impl Parts {
     pub(super) fn conclude(&self, verdict: RecentVerdict, evidence: String) -> Result<()> {
         self.verdicts.keep(verdict.id, evidence)?;
         self.metrics.answer(verdict.kind.as_str(), verdict.verdict);
+        // What stands behind a code's colon is a miner's.
+        let codes: Vec<&str> = verdict.failures.iter().map(|code| code_label(code)).collect();
         tracing::info!(
             kind = verdict.kind.as_str(),
             verdict = ?verdict.verdict,
             id = %verdict.id,
-            failures = %verdict.failures.join(","),
+            failures = %codes.join(","),
             "judged"
         );
         self.verdicts.add(verdict);

@@ -21,12 +21,26 @@ pub(super) struct Refusal {
 /// Result of everything that answers a request.
 pub(super) type Answer<T> = Result<T, Refusal>;
 
+/// Longest message, and longest name of a part of the request, in bytes: both may repeat what was sent.
+const MAX_MESSAGE: usize = 2000;
+const MAX_PARAM: usize = 200;
+
+/// The beginning of a text, where it is longer than so many bytes.
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('\u{2026}');
+    }
+    text
+}
+
 /// Seconds after which a request that met a full server may be worth another try, at least and at most.
 const RETRY_AFTER: (u64, u64) = (1, 60);
 
 impl Refusal {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, code: None, param: None, message: message.into(), retry_after: None }
+        let message = cut(message.into(), MAX_MESSAGE);
+        Self { status, kind, code: None, param: None, message, retry_after: None }
     }
 
     fn coded(self, code: &'static str) -> Self {
@@ -35,12 +49,12 @@ impl Refusal {
 
     /// Names the part of the request that is concerned.
     pub(super) fn at(self, param: impl Into<String>) -> Self {
-        Self { param: Some(param.into()), ..self }
+        Self { param: Some(cut(param.into(), MAX_PARAM)), ..self }
     }
 
     /// The request makes no sense as it is.
     pub(super) fn invalid(param: impl Into<String>, why: impl std::fmt::Display) -> Self {
-        let param = param.into();
+        let param = cut(param.into(), MAX_PARAM);
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", format!("{param}: {why}")).at(param)
     }
 
@@ -161,5 +175,20 @@ impl IntoResponse for Refusal {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_is_not_sent_back_at_length() {
+        let name = "\u{e4}".repeat(1 << 20);
+        let refusal = Refusal::invalid(&name, format!("there is no {name}"));
+        assert!(refusal.message().len() <= MAX_MESSAGE + 3, "{}", refusal.message().len());
+        assert!(refusal.message().starts_with("\u{e4}\u{e4}") && refusal.message().ends_with('\u{2026}'));
+        assert!(refusal.param.as_ref().unwrap().len() <= MAX_PARAM + 3);
+        assert_eq!(Refusal::invalid("caption", "it is empty").message(), "caption: it is empty");
     }
 }

@@ -43,6 +43,38 @@ pub(super) fn boundary(headers: &HeaderMap) -> Option<String> {
     })
 }
 
+/// A parameter of a header, wherever among the others it stands. In a quoted value a backslash goes before a quote or
+/// another backslash; elsewhere it is one, as in the names of files on Windows.
+fn parameter(value: &str, wanted: &str) -> Option<String> {
+    let mut rest = value.split_once(';')?.1;
+    loop {
+        let (name, after) = rest.split_once('=')?;
+        let (mut text, mut end) = (String::new(), after.len());
+        if let Some(quoted) = after.trim_start().strip_prefix('"') {
+            let mut chars = quoted.char_indices().peekable();
+            while let Some((at, c)) = chars.next() {
+                match c {
+                    '"' => {
+                        end = after.len() - quoted.len() + at + 1;
+                        break;
+                    }
+                    '\\' => {
+                        text.push(chars.next_if(|(_, next)| matches!(next, '"' | '\\')).map_or(c, |(_, c)| c))
+                    }
+                    _ => text.push(c),
+                }
+            }
+        } else {
+            end = after.find(';').unwrap_or(end);
+            after.get(..end)?.trim().clone_into(&mut text);
+        }
+        if name.trim().eq_ignore_ascii_case(wanted) {
+            return Some(text);
+        }
+        rest = after.get(end..)?.split_once(';')?.1;
+    }
+}
+
 /// What a part is: a file, or a text under its name.
 enum Part {
     File,
@@ -163,18 +195,12 @@ impl Form {
             let (name, value) = line.split_once(':')?;
             name.eq_ignore_ascii_case("content-disposition").then_some(value)
         });
-        let name = disposition.and_then(|value| {
-            let (_, rest) = value.split_once("name=").filter(|(before, _)| !before.ends_with("file"))?;
-            match rest.strip_prefix('"') {
-                Some(quoted) => quoted.split('"').next(),
-                None => rest.split(';').next().map(str::trim),
-            }
-        });
+        let name = disposition.and_then(|value| parameter(value, "name"));
         let name = name.filter(|name| !name.is_empty()).ok_or_else(|| broken("a part has no name"))?;
-        if self.texts.contains_key(name) || (name == file && self.file.is_some()) {
+        if self.texts.contains_key(&name) || (name == file && self.file.is_some()) {
             return Err(Refusal::invalid(name, "it is there twice"));
         }
-        Ok(if name == file { Part::File } else { Part::Text(name.to_owned()) })
+        Ok(if name == file { Part::File } else { Part::Text(name) })
     }
 
     /// Takes a text out.
@@ -267,6 +293,25 @@ mod tests {
         let other = [part("mood", "", b"x"), part("clip", "", b"x"), close].concat();
         let other = Form::read(body(&other, 100), "B", "clip").await.unwrap();
         assert!(other.file("clip").unwrap_err().message().contains("no such field"));
+    }
+
+    #[test]
+    fn a_name_is_found_wherever_it_stands() {
+        let of = |value: &str| parameter(value, "name");
+        for value in [
+            "form-data; name=\"clip\"",
+            "form-data; name=clip; filename=a.mp4",
+            "form-data; filename=\"a; name=b.mp4\"; name=\"clip\"",
+            "form-data;filename*=UTF-8''a.mp4;NAME = \"clip\" ",
+            "form-data; filename=\"a\\\"; name=\\\"b\"; name=clip",
+        ] {
+            assert_eq!(of(value).as_deref(), Some("clip"), "{value}");
+        }
+        assert_eq!(of("form-data; name=\"a\\\"b\\c\"").as_deref(), Some("a\"b\\c"));
+        for value in ["form-data", "form-data; filename=\"name=clip\"", "name=clip", "form-data; rename=clip"]
+        {
+            assert_eq!(of(value), None, "{value}");
+        }
     }
 
     #[test]

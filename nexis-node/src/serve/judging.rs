@@ -119,11 +119,16 @@ fn unusable(failure: MediaFailure) -> Refusal {
     }
 }
 
-/// Only a regular file is opened: reading a pipe would never end.
-fn digest_of(clip: &Path) -> Answer<Digest> {
+/// Only a regular file is opened: reading a pipe would never end. Nor would a file of any size, below a root.
+fn digest_of(clip: &Path, most: u64) -> Answer<Digest> {
     let io = |e| Refusal::from(Error::io(clip, e));
-    if !std::fs::metadata(clip).map_err(io)?.is_file() {
+    let file = std::fs::metadata(clip).map_err(io)?;
+    if !file.is_file() {
         return Err(Refusal::invalid("clip", "it is no file"));
+    }
+    if file.len() > most {
+        let why = format!("clip: {} bytes; at most {most} are read", file.len());
+        return Err(Refusal::too_large(why).at("clip"));
     }
     File::open(clip).and_then(Digest::of_reader).map_err(io)
 }
@@ -151,7 +156,7 @@ impl Parts {
         stop: &Stop,
         timings: &mut Timings,
     ) -> Answer<Looked> {
-        let digest = timed(timings, "digest", || digest_of(clip))?;
+        let digest = timed(timings, "digest", || digest_of(clip, self.admission.limits.upload_bytes))?;
         stop.check()?;
         let mut decoded = match timed(timings, "decode", || self.judge.decode(clip)) {
             Ok(decoded) => decoded,

@@ -43,6 +43,9 @@ pub struct Limits {
     pub request_time: Duration,
     /// The same for verifying packages.
     pub verify_time: Duration,
+    /// Longest time for a request's headers to come, for the next request on a connection that is kept open, and in which
+    /// a client takes nothing of its answer.
+    pub idle_time: Duration,
     /// Longest time that requests in hand get when the server stops.
     pub grace: Duration,
 }
@@ -62,6 +65,7 @@ impl Default for Limits {
             still: StillLimits::default(),
             request_time: Duration::from_secs(60),
             verify_time: Duration::from_secs(600),
+            idle_time: Duration::from_secs(30),
             grace: Duration::from_secs(60),
         }
     }

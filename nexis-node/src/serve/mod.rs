@@ -24,6 +24,9 @@ mod pictures;
 mod record;
 mod roots;
 mod router;
+#[cfg(test)]
+mod trial;
+mod values;
 mod verdicts;
 mod why;
 
@@ -156,7 +159,9 @@ impl Server {
         let notices = notices(&judge, address, &options.keys);
         let admission = Admission::new(options.limits.clone(), at_work);
         admission.expect(warm);
+        let verifying = verifying_pool(options.threads)?;
         let app = App::new(Parts {
+            verifying,
             labelling: judge.without_judge().without_ensemble().environment().clone(),
             judge,
             pictures: Pictures::new(options.remembered_pictures, metrics.clone()),
@@ -196,10 +201,18 @@ impl Server {
                 }
             }
         });
-        listen::serve(self.listener, self.router, self.limits.connections, self.stop, self.limits.grace)
-            .await;
+        listen::serve(self.listener, self.router, &self.limits, self.stop).await;
         beating.abort();
     }
+}
+
+/// Threads for packages alone; 0 for all cores.
+fn verifying_pool(threads: usize) -> CoreResult<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("verify-{i}"))
+        .build()
+        .map_err(|e| nexis_core::Error::Internal(format!("no threads for packages: {e}")))
 }
 
 /// The judge, its picture calls gathered across requests, and the time of one request's.

@@ -27,6 +27,7 @@ use super::limits::{Admitted, Room};
 use super::pictures::from_data_uri;
 use super::record::{Kind, canonical};
 use super::router::{admit, json_body};
+use super::values;
 use super::verdicts::{Filter, RecentVerdict};
 use super::why;
 
@@ -48,8 +49,9 @@ async fn read(app: &App, request: Request, file: &str, verification: bool) -> An
     let Some(boundary) = boundary(request.headers()) else {
         let (admitted, request) = admit(app, request, Room::Memory, verification).await?;
         let body = json_body(&admitted, request).await?;
+        // Pictures are in it: to copy them takes longer than those may wait who share this thread.
         let value =
-            serde_json::from_slice(&body).map_err(|e| Refusal::invalid("body", format!("no JSON: {e}")))?;
+            tokio::task::spawn_blocking(move || values::read(&body)).await.map_err(Refusal::defect)??;
         return Ok((admitted, Sent::Json(value)));
     };
     let (admitted, request) = admit(app, request, Room::Disk, verification).await?;
@@ -322,7 +324,8 @@ impl Parts {
             })?;
         let submissions: Vec<Submission> = found.into_iter().map(Submission::from).collect();
         let verifier = Verifier::new(self.judge.clone(), checked.options);
-        let report = verifier.verify(&submissions, Utc::now(), &Watch { parts: self, stop })?;
+        let watch = Watch { parts: self, stop };
+        let report = self.verifying.install(|| verifier.verify(&submissions, Utc::now(), &watch))?;
         for submission in &report.submissions {
             self.conclude_submission(submission)?;
         }
@@ -438,5 +441,44 @@ pub(super) async fn model(State(app): State<App>, id: Id) -> Answer<Json<Value>>
         Ok(Json(app.model_entry()))
     } else {
         Err(Refusal::not_found("id", "there is no such model; /v1/models lists the one that is loaded"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use nexis_core::media::MediaLimits;
+    use nexis_core::protocol::Category;
+    use nexis_core::synth::{ClipStyle, PackagePlan, RowPlan};
+    use nexis_core::verifier::RowJudge;
+
+    use super::super::trial::{Watched, loaded, parts, repository};
+    use super::*;
+
+    /// Whoever is judged on the common pool would wait until the last row of a package has begun.
+    #[test]
+    fn packages_are_verified_on_threads_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = PackagePlan {
+            hotkey: Hotkey::new("5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"),
+            interval: IntervalId::new(7_756_900),
+            created_at: "2026-04-10T12:00:00Z".parse().unwrap(),
+            rows: [1, 2, 3].map(|seed| RowPlan::new(seed, Category::Nature)).to_vec(),
+            style: ClipStyle { fps: 6, ..ClipStyle::default() },
+            attack: None,
+        };
+        plan.write(&folder.path().join(plan.hotkey.bucket_name()), None, &|| {}).unwrap();
+        let decoder = Arc::new(Watched::default());
+        let (model, card) = loaded(&repository().join("models/demo"));
+        let judge =
+            RowJudge::new(decoder.clone(), model, Arc::new(card), MediaLimits::default(), 64).unwrap();
+        let parts = parts(judge, &[folder.path().to_path_buf()]);
+        let options = VerifyOptions { all_rows: true, ..VerifyOptions::default() };
+        let report =
+            parts.verify(&Packages::Path(".".into()), options.check().unwrap(), &Stop::default()).unwrap();
+        assert_eq!(report.submissions[0].sampled_rows, 3);
+        let threads = decoder.threads.lock().unwrap();
+        assert!(threads.len() == 3 && threads.iter().all(|name| name.starts_with("verify-")), "{threads:?}");
     }
 }

@@ -303,6 +303,19 @@ fn what_cannot_be_answered_is_refused_in_words() {
     assert!(refused(&ask(MATCHING[0], &clip.caption, &many)).contains("13 pictures; at most 12"));
 }
 
+/// A caption of any length is the miner's doing, and the answer to it is an answer.
+#[test]
+fn a_caption_without_end_is_no_outage() {
+    let clip = &made().clips[0];
+    for length in [20_000, 300_000, 3_000_000] {
+        let caption = format!("{} ", clip.caption).repeat(length / clip.caption.len());
+        for template in MATCHING {
+            let got = answer(&ask(template, &caption, &clip.pictures[..2]));
+            assert_eq!(got, json!({ "match": false }), "{length} in {template}");
+        }
+    }
+}
+
 /// The picture that a miner submits comes among the validator's own frames. Whatever it is, the answer is one.
 #[test]
 fn a_broken_picture_of_the_miners_is_no_outage() {

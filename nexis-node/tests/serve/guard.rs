@@ -92,6 +92,27 @@ fn a_slow_body_and_slow_work_are_given_up() {
 }
 
 #[test]
+fn whoever_reads_no_answer_holds_no_place() {
+    let server = Running::start(|options| {
+        options.limits.connections = 1;
+        options.limits.idle_time = Duration::from_millis(300);
+    });
+    let mut deaf = TcpStream::connect(server.address).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+    let request = format!("GET /openapi.json HTTP/1.1\r\nhost: {}\r\n\r\n", server.address);
+    // More than all that lies between the two holds; it is cut off once nothing goes through.
+    while deaf.write_all(request.as_bytes()).is_ok() {}
+    assert_eq!(server.get("/healthz").status, 200);
+    // And whoever says nothing, before a first request or behind it, is not waited for either.
+    let mute = TcpStream::connect(server.address).unwrap();
+    assert_eq!(server.get("/healthz").status, 200);
+    let mut done = TcpStream::connect(server.address).unwrap();
+    done.write_all(format!("GET /healthz HTTP/1.1\r\nhost: {}\r\n\r\n", server.address).as_bytes()).unwrap();
+    assert_eq!(server.get("/healthz").status, 200);
+    drop((deaf, mute, done));
+}
+
+#[test]
 fn more_than_may_be_in_hand_is_told_to_come_back() {
     let server = Running::start(|options| {
         options.limits.queue = 1;

@@ -23,7 +23,6 @@ use nexis_core::model::judge::{Answer as Judged, QUESTION_LIMIT};
 use nexis_core::report::{AlignmentReport, FrameCategoryReport, FrameReport, Verdict};
 use nexis_core::score::FrameEmbeddings;
 use nexis_core::verifier::YES;
-use serde_json::Value;
 
 use self::ask::{Kinds, asks_yes_or_no};
 use self::caption::take_apart;
@@ -37,6 +36,7 @@ use super::limits::Room;
 use super::pictures::{Read, from_data_uri};
 use super::record::{Kind, ScoreRecord};
 use super::router::{admit, json_body};
+use super::values;
 use super::verdicts::RecentVerdict;
 use super::why;
 
@@ -88,9 +88,7 @@ struct Found {
 
 impl Parts {
     fn chat(&self, body: &Bytes, stop: &Stop) -> Answer<(Completion, Manner, Option<Digest>)> {
-        let value: Value =
-            serde_json::from_slice(body).map_err(|e| Refusal::invalid("body", format!("no JSON: {e}")))?;
-        let request = ChatRequest::read(value, self.admission.limits.pictures)?;
+        let request = ChatRequest::read(values::read(body)?, self.admission.limits.pictures)?;
         let asks = |text: &str| Kinds::of(text).any();
         let prompt = take_apart(&request.others, &request.parts, &asks);
         let kinds = Kinds::of_request(request.schema.as_ref(), &prompt);
