@@ -271,7 +271,7 @@ fn single_clips_and_frames_are_asked_about_too() {
 
     let frames = with.score_frames(&scores.decoded.frames, caption).unwrap();
     assert_eq!((&frames.alignment, &frames.category), (&scores.alignment, &scores.category));
-    let embedded = with.embed(&scores.decoded.frames).unwrap();
+    let embedded = with.embed_all(&scores.decoded.frames).unwrap();
     assert_eq!(with.score_embedded(&embedded, caption).unwrap().alignment.cascade, None);
 
     // The network's own checks, on pictures in files.
@@ -377,7 +377,7 @@ fn whoever_asks_about_the_same_pictures_asks_the_same_question() {
         });
         assert_eq!(both.len(), 2, "{count} frames");
         let embedded = asked(&|judge| {
-            let embedded = judge.embed(&frames).unwrap();
+            let embedded = judge.embed_all(&frames).unwrap();
             let mut scores = judge.score_embedded(&embedded, caption).unwrap();
             judge.settle_embedded(caption, true, &mut scores, || Ok::<_, Error>(frames.clone())).unwrap();
         });
@@ -410,7 +410,7 @@ fn of_scores_for_a_caption_alone_only_the_caption_is_asked_about() {
     let judge = Arc::new(Recorded::default());
     let with = doubtful_judge(0.9).with_judge(judge.clone(), 0);
     let caption = "a river in a green forest";
-    let mut scores = with.score_embedded(&with.embed(&frames).unwrap(), caption).unwrap();
+    let mut scores = with.score_embedded(&with.embed_all(&frames).unwrap(), caption).unwrap();
     let before = scores.category.clone();
     with.settle_embedded(caption, false, &mut scores, || Ok::<_, Error>(frames)).unwrap();
     assert_eq!(scores.alignment.cascade.unwrap().decided_by, Decider::Judge);
@@ -463,7 +463,7 @@ fn more_frames_than_a_judge_is_shown_are_refused_whatever_the_scores() {
         assert!(matches!(with.score_frames(&frames, caption), Err(Error::Usage { .. })));
         assert!(with.score_frames(&frames[1..], caption).is_ok());
         assert!(alone.score_frames(&frames, caption).is_ok(), "without a judge there is no such limit");
-        let mut scores = with.score_embedded(&with.embed(&frames).unwrap(), caption).unwrap();
+        let mut scores = with.score_embedded(&with.embed_all(&frames).unwrap(), caption).unwrap();
         let settled = with.settle_embedded(caption, true, &mut scores, || Ok::<_, Error>(frames.clone()));
         assert!(matches!(settled, Err(Error::Usage { .. })));
     }

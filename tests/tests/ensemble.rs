@@ -16,7 +16,7 @@ use nexis_core::model::{DualEncoder, LoadOptions, ModelIdentity};
 use nexis_core::protocol::Hotkey;
 use nexis_core::report::{AlignmentReport, CategoryReport, Decider, Report, RowReport, Verdict};
 use nexis_core::synth::{Attack, ClipStyle, PackagePlan};
-use nexis_core::verifier::{FrameFiles, Observer, RowJudge, Verifier, VerifierOptions, replay};
+use nexis_core::verifier::{Embedded, FrameFiles, Observer, RowJudge, Verifier, VerifierOptions, replay};
 use nexis_core::{Error, Result};
 use nexis_tests::opinion::{Opinion, THRESHOLD, judge_with_opinion, opinionated};
 use nexis_tests::packages::{ALICE, draw, interval_folder, now, plan, submission};
@@ -606,16 +606,23 @@ fn frames_in_files_and_embeddings_are_judged_by_both() {
         let judge = Says::new(Answer::Yes(0.25));
         for with in [with.clone(), with.with_judge(judge, 0)] {
             let whole = with.score_frames(&stills, &caption).unwrap();
-            // The first alone, and then with the second's say.
-            let embedded = with.embed(&stills).unwrap();
-            let mut scores = with.score_embedded(&embedded, &caption).unwrap();
-            assert_eq!((&scores.alignment.ensemble, scores.alignment.cascade), (&None, None));
-            with.settle_embedded(&caption, true, &mut scores, || Ok::<_, Error>(stills.clone())).unwrap();
-            assert_eq!((&scores.alignment, &scores.category), (&whole.alignment, &whole.category));
-            let mut scores = with.score_embedded(&embedded, &caption).unwrap();
-            let category = scores.category.clone();
-            with.settle_embedded(&caption, false, &mut scores, || Ok::<_, Error>(stills.clone())).unwrap();
-            assert_eq!((&scores.alignment, &scores.category), (&whole.alignment, &category));
+            // Embedded beforehand, the second's embeddings apart from the first's.
+            let embedded = with.embed_all(&stills).unwrap();
+            assert_eq!(embedded.first, with.embed(&stills).unwrap());
+            assert_eq!(embedded.second, with.embed_second(&stills).unwrap());
+            for category in [true, false] {
+                let mut scores = with.score_embedded(&embedded, &caption).unwrap();
+                let before = scores.category.clone();
+                // Nobody has to see a picture again but a judge.
+                let again =
+                    || if with.has_judge() { Ok(stills.clone()) } else { panic!("pictures for nobody") };
+                with.settle_embedded::<Error>(&caption, category, &mut scores, again).unwrap();
+                assert_eq!(scores.alignment, whole.alignment);
+                assert_eq!(&scores.category, if category { &whole.category } else { &before });
+            }
+            // Half of what both have seen would be one encoder's verdict.
+            let half = Embedded { second: None, ..embedded };
+            assert!(matches!(with.score_embedded(&half, &caption), Err(Error::Internal(_))));
 
             let mismatch = with.check_caption("c", &caption, &files).unwrap();
             assert_eq!(mismatch.is_some(), whole.alignment.verdict == Verdict::Reject);

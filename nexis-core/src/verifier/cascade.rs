@@ -21,7 +21,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ensemble::Readings;
-use super::frames::ours;
 use super::{FrameSetScores, RowJudge};
 use crate::check::injection::speaks_to_judge;
 use crate::check::{CategoryRule, has_injection_keyword, middle_three};
@@ -232,15 +231,14 @@ impl RowJudge {
 
     /// Lets the judge decide what is in doubt of scores that were made from embeddings
     /// ([`score_embedded`](Self::score_embedded)), as [`score_frames`](Self::score_frames) does. `frames` gives the
-    /// pictures; it is called only where something is in doubt, or where a second encoder has to see them, which has its
-    /// say first. Nothing without either.
+    /// pictures; it is called only where something is in doubt. Nothing without a judge.
     ///
-    /// Where `category` is false, only the caption may be asked about: the category is nobody's question then, stays
-    /// as the first encoder has it and gets no report of what decided.
+    /// Where `category` is false, only the caption may be asked about: the category is nobody's question then, and stays
+    /// as the encoders have it.
     ///
     /// # Errors
     /// Those of `frames`; [`Error::Usage`] where the scores are of more frames than a judge is shown ([`FRAME_LIMIT`]),
-    /// whether something is in doubt or not; where a model fails.
+    /// whether something is in doubt or not; where the judge fails.
     pub fn settle_embedded<E: From<Error>>(
         &self,
         caption: &str,
@@ -248,29 +246,15 @@ impl RowJudge {
         scores: &mut FrameSetScores,
         frames: impl FnOnce() -> Result<Vec<Frame>, E>,
     ) -> Result<(), E> {
-        if self.cascade.is_none() && self.second.is_none() {
+        if self.cascade.is_none() {
             return Ok(());
         }
         let reading = self.read_caption(caption)?;
         let FrameSetScores { alignment, category: nature } = scores;
         self.few_enough(alignment.units.first().map_or(0, |unit| unit.per_frame.len()))?;
-        let (mut unseen, mut seen) = (Some(frames), Vec::new());
-        if let Some(second) = &self.second
-            && let Some(frames) = unseen.take()
-        {
-            seen = frames()?;
-            let embedded = second.embed(&seen, self.batch).map_err(ours)?;
-            self.join_alignment(&reading, &embedded, alignment)?;
-            if category {
-                let labels = second.label_embedded(std::slice::from_ref(&embedded))?;
-                self.join_category(&self.gates(&reading), &labels, nature);
-            }
-        }
         let asked = Asked { alignment: Some(alignment), category: category.then_some(nature) };
-        if self.cascade.is_some()
-            && self.doubts((caption, &reading), &asked) != Turn::NEITHER
-            && let Some(frames) = unseen.take()
-        {
+        let mut seen = Vec::new();
+        if self.doubts((caption, &reading), &asked) != Turn::NEITHER {
             seen = frames()?;
         }
         // A judge reads what is on the host, and takes its time.

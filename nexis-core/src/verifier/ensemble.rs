@@ -56,10 +56,12 @@ impl Readings {
 }
 
 /// Frames of one size as each encoder sees them.
-pub(super) struct Embedded {
-    pub(super) first: FrameEmbeddings,
-    /// None where there is one encoder.
-    pub(super) second: Option<FrameEmbeddings>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedded {
+    /// As the first does.
+    pub first: FrameEmbeddings,
+    /// As the second does; none where there is one encoder.
+    pub second: Option<FrameEmbeddings>,
 }
 
 /// What the gates of all encoders make of a caption.
@@ -201,11 +203,31 @@ impl RowJudge {
         Gates { first, second: Some(second), rejected, log_odds: Some(leads) }
     }
 
-    /// Embeds frames of one size, for each encoder.
-    pub(super) fn embed_all(&self, frames: &[Frame]) -> Result<Embedded, MediaFailure> {
-        let first = self.first.embed(frames, self.batch)?;
-        let second = self.second.as_ref().map(|second| second.embed(frames, self.batch)).transpose()?;
-        Ok(Embedded { first, second })
+    /// Embeds frames of one size with each encoder.
+    ///
+    /// # Errors
+    /// [`MediaFailure::Clip`] where the shape is too extreme; else a model's failure.
+    pub fn embed_all(&self, frames: &[Frame]) -> Result<Embedded, MediaFailure> {
+        Ok(Embedded { first: self.embed(frames)?, second: self.embed_second(frames)? })
+    }
+
+    /// Embeds frames of one size with the second encoder, for whoever has the first's embeddings already; none where there
+    /// is one encoder.
+    ///
+    /// # Errors
+    /// As [`embed_all`](Self::embed_all).
+    pub fn embed_second(&self, frames: &[Frame]) -> Result<Option<FrameEmbeddings>, MediaFailure> {
+        self.second.as_ref().map(|second| second.embed(frames, self.batch)).transpose()
+    }
+
+    /// That frames were embedded by every encoder there is: one that is left out would be outvoted in silence.
+    pub(super) fn seen_by_all(&self, embedded: &Embedded) -> Result<()> {
+        if embedded.second.is_some() == self.second.is_some() {
+            return Ok(());
+        }
+        let (has, frames) =
+            if self.second.is_some() { ("two encoders", "one") } else { ("one encoder", "two") };
+        Err(Error::Internal(format!("a judge with {has} was given the embeddings of {frames}")))
     }
 
     /// A caption against frames, as the encoders say.
@@ -245,7 +267,7 @@ impl RowJudge {
     }
 
     /// Adds what the second encoder says of a caption to what the first does.
-    pub(super) fn join_alignment(
+    fn join_alignment(
         &self,
         reading: &Readings,
         embedded: &FrameEmbeddings,
@@ -274,7 +296,7 @@ impl RowJudge {
     }
 
     /// Adds what the second encoder says of a category to what the first does.
-    pub(super) fn join_category(&self, gates: &Gates, labels: &[FrameCategory], report: &mut CategoryReport) {
+    fn join_category(&self, gates: &Gates, labels: &[FrameCategory], report: &mut CategoryReport) {
         let Some((encoder, gate)) = self.second.as_ref().zip(gates.second.as_ref()) else { return };
         let second = encoder.category(gate, labels);
         let first = report.decision;

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use super::cascade::{Asked, Turn, spread};
 use super::encoder::Encoder;
+use super::ensemble::Embedded;
 use super::row::RowJudge;
 use crate::check::{Violation, ViolationKind, has_injection_keyword, middle_three};
 use crate::error::{Error, Result};
 use crate::media::jpeg::{StillLimits, read_still};
 use crate::media::{Frame, MediaFailure};
 use crate::report::{AlignmentReport, CategoryReport, Verdict};
-use crate::score::FrameEmbeddings;
 
 /// Most frames that a caption is held against; the network's own check reads no more either.
 pub const MAX_FRAMES: usize = 12;
@@ -95,7 +95,7 @@ impl FrameFiles {
 }
 
 /// A frame of a shape that cannot be judged was handed in by the caller.
-pub(super) fn ours(failure: MediaFailure) -> Error {
+fn ours(failure: MediaFailure) -> Error {
     match failure {
         MediaFailure::Clip(why) => Error::usage("frames", why),
         MediaFailure::Ours(error) => error,
@@ -136,17 +136,17 @@ impl RowJudge {
         Ok(FrameSetScores { alignment, category })
     }
 
-    /// Scores a caption against frames that are embedded already, so that no judge can look at them, and by the first
-    /// encoder alone; [`settle_embedded`](Self::settle_embedded) adds what both would say.
+    /// Scores a caption against frames of one size that are embedded already, so that no judge can look at them;
+    /// [`settle_embedded`](Self::settle_embedded) adds what it says.
     ///
     /// # Errors
-    /// Where the model fails, or the embeddings are another's.
-    pub fn score_embedded(&self, frames: &FrameEmbeddings, caption: &str) -> Result<FrameSetScores> {
-        let reading = self.first.read(caption)?;
-        let labels = self.first.label_embedded(std::slice::from_ref(frames))?;
+    /// Where a model fails, or the embeddings are another's.
+    pub fn score_embedded(&self, frames: &Embedded, caption: &str) -> Result<FrameSetScores> {
+        self.seen_by_all(frames)?;
+        let reading = self.read_caption(caption)?;
         Ok(FrameSetScores {
-            alignment: self.first.alignment(&reading, frames)?,
-            category: self.first.category(&self.first.gate(&reading), &labels),
+            alignment: self.alignment(&reading, frames)?,
+            category: self.category(&reading, frames)?,
         })
     }
 

@@ -25,6 +25,7 @@ use rayon::prelude::*;
 use cascade::{Doubtful, Turn, allot};
 pub use cascade::{JUDGE_BUDGET, YES};
 pub use classify::Classification;
+pub use ensemble::Embedded;
 pub use frames::{FrameFiles, FrameSetScores, MAX_FRAMES};
 use plan::InHand;
 pub use plan::{Planned, PlannedSubmission};

@@ -14,7 +14,7 @@ use nexis_core::report::{
     AlignmentReport, CategoryReport, Environment, FrameCategoryReport, FrameReport, Verdict,
 };
 use nexis_core::score::FrameEmbeddings;
-use nexis_core::verifier::frame_reports;
+use nexis_core::verifier::{Embedded, frame_reports};
 use nexis_core::{Error, Result};
 use serde::Serialize;
 use tempfile::NamedTempFile;
@@ -22,7 +22,7 @@ use tempfile::NamedTempFile;
 use super::app::{Parts, verdict_now};
 use super::desk::Stop;
 use super::error::{Answer, Refusal};
-use super::pictures::{Read, small_picture};
+use super::pictures::{Read, Wanted, small_picture};
 use super::record::{Kind, ScoreRecord};
 use super::verdicts::RecentVerdict;
 use super::why;
@@ -36,6 +36,16 @@ pub(super) enum Input {
     Upload(NamedTempFile),
     /// Pictures of one clip, as files.
     Frames(Vec<Vec<u8>>),
+}
+
+impl Input {
+    /// The picture files, where it is those.
+    fn files(&self) -> Vec<&Vec<u8>> {
+        match self {
+            Self::Frames(files) => files.iter().collect(),
+            Self::Clip(_) | Self::Upload(_) => Vec::new(),
+        }
+    }
 }
 
 /// A frame in an answer.
@@ -84,6 +94,15 @@ pub(super) struct ClassifyAnswer {
     timings_ms: BTreeMap<&'static str, f64>,
 }
 
+/// What is asked about frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Whether a caption fits them. They have one size, and every encoder sees them, and the judge if it is in doubt.
+    Caption,
+    /// Their labels, which are the first encoder's.
+    Labels,
+}
+
 /// Frames that were decoded and embedded.
 struct Seen {
     probe: Option<ClipProbe>,
@@ -91,7 +110,11 @@ struct Seen {
     clip: Option<Digest>,
     reports: Vec<FrameReport>,
     /// Runs of one size.
-    embedded: Vec<FrameEmbeddings>,
+    first: Vec<FrameEmbeddings>,
+    /// The same by the second encoder, where it was asked.
+    second: Vec<FrameEmbeddings>,
+    /// The frames as far as they were decoded, where a judge may have to see them.
+    pixels: Vec<Option<Frame>>,
     /// Small pictures, where they were asked for.
     small: Vec<String>,
 }
@@ -137,21 +160,23 @@ impl Parts {
     fn look(
         &self,
         input: &Input,
+        asked: Asked,
         pictures: bool,
-        one_size: bool,
         stop: &Stop,
         timings: &mut Timings,
     ) -> Answer<Looked> {
         match input {
-            Input::Clip(clip) => self.look_at_clip(clip, pictures, stop, timings),
-            Input::Upload(clip) => self.look_at_clip(clip.path(), pictures, stop, timings),
-            Input::Frames(files) => self.look_at_frames(files, pictures, one_size, stop, timings),
+            Input::Clip(clip) => self.look_at_clip(clip, asked, pictures, stop, timings),
+            Input::Upload(clip) => self.look_at_clip(clip.path(), asked, pictures, stop, timings),
+            Input::Frames(files) => self.look_at_frames(files, asked, pictures, stop, timings),
         }
     }
 
+    /// Decodes a clip, once: every encoder is shown the same frames, and so is a judge.
     fn look_at_clip(
         &self,
         clip: &Path,
+        asked: Asked,
         pictures: bool,
         stop: &Stop,
         timings: &mut Timings,
@@ -164,7 +189,11 @@ impl Parts {
             Err(MediaFailure::Ours(error)) => return Err(error.into()),
         };
         stop.check()?;
-        let embedded = match timed(timings, "encode", || self.judge.embed(&decoded.frames)) {
+        let embedded = timed(timings, "encode", || match asked {
+            Asked::Caption => self.judge.embed_all(&decoded.frames),
+            Asked::Labels => Ok(Embedded { first: self.judge.embed(&decoded.frames)?, second: None }),
+        });
+        let embedded = match embedded {
             Ok(embedded) => embedded,
             Err(MediaFailure::Clip(why)) => return Ok(Looked::Undecodable(digest, why)),
             Err(MediaFailure::Ours(error)) => return Err(error.into()),
@@ -175,63 +204,67 @@ impl Parts {
             probe: Some(decoded.probe),
             clip: Some(digest),
             reports,
-            embedded: vec![embedded],
+            first: vec![embedded.first],
+            second: embedded.second.into_iter().collect(),
             small: if pictures { small(&decoded.frames)? } else { Vec::new() },
+            pixels: if self.shows(asked) {
+                decoded.frames.into_iter().map(Some).collect()
+            } else {
+                Vec::new()
+            },
         })))
     }
 
     fn look_at_frames(
         &self,
         files: &[Vec<u8>],
+        asked: Asked,
         pictures: bool,
-        one_size: bool,
         stop: &Stop,
         timings: &mut Timings,
     ) -> Answer<Looked> {
+        let second = asked == Asked::Caption && self.judge.has_ensemble();
+        let wanted = Wanted { second, pixels: pictures };
         let reads =
-            timed(timings, "decode", || self.pictures.read(files, &self.admission.limits.still, pictures))?;
+            timed(timings, "decode", || self.pictures.read(files, &self.admission.limits.still, wanted))?;
         for (index, read) in reads.iter().enumerate() {
             if let Read::Broken(why) = read {
                 return Err(Refusal::invalid(format!("frames[{index}]"), why));
             }
         }
         let sizes: Vec<_> = reads.iter().filter_map(Read::size).collect();
-        if one_size && sizes.windows(2).any(|pair| matches!(pair, [a, b] if a != b)) {
+        if asked == Asked::Caption && sizes.windows(2).any(|pair| matches!(pair, [a, b] if a != b)) {
             return Err(Refusal::invalid("frames", "frames of one clip have one size, and these do not"));
         }
         stop.check()?;
-        let embedded =
-            timed(timings, "encode", || self.pictures.embed(&self.judge, &reads)).map_err(unusable)?;
-        let frames = |read: &Read| match read {
-            Read::New(frame, _) => Some(frame.clone()),
-            _ => None,
-        };
-        let frames: Vec<Frame> =
-            if pictures { reads.iter().filter_map(frames).collect() } else { Vec::new() };
+        let embedded = timed(timings, "encode", || self.pictures.embed(&self.judge, &reads, wanted))
+            .map_err(unusable)?;
+        let frames = || reads.iter().map(|read| read.frame().cloned());
         Ok(Looked::Seen(Box::new(Seen {
             probe: None,
             clip: None,
             reports: embedded.iter().map(|seen| seen.report.clone()).collect(),
-            embedded: embedded.iter().map(|seen| seen.embeddings.clone()).collect(),
-            small: small(&frames)?,
+            first: embedded.iter().map(|seen| seen.first.clone()).collect(),
+            second: embedded.iter().filter_map(|seen| seen.second.clone()).filter(|_| second).collect(),
+            small: if pictures { small(&frames().flatten().collect::<Vec<_>>())? } else { Vec::new() },
+            pixels: if self.shows(asked) { frames().collect() } else { Vec::new() },
         })))
     }
 
-    /// The frames of what was looked at before: they are not kept, for a judge hardly ever has to see them. A second
-    /// encoder always has to, at the price of decoding them again.
-    fn frames_again(&self, input: &Input) -> Answer<Vec<Frame>> {
-        let clip = |path: &Path| Ok(self.judge.decode(path).map_err(unusable)?.frames);
-        match input {
-            Input::Clip(path) => clip(path),
-            Input::Upload(file) => clip(file.path()),
-            Input::Frames(files) => self.pictures_again(&files.iter().collect::<Vec<_>>()),
-        }
+    /// Whether a judge may have to see the frames of such a question.
+    fn shows(&self, asked: Asked) -> bool {
+        asked == Asked::Caption && self.judge.has_judge()
     }
 
-    /// The same of picture files.
-    pub(super) fn pictures_again(&self, files: &[&Vec<u8>]) -> Answer<Vec<Frame>> {
+    /// The pixels of frames, for a judge: pictures of which everything else was remembered are decoded for it.
+    pub(super) fn pixels(&self, known: Vec<Option<Frame>>, files: &[&Vec<u8>]) -> Answer<Vec<Frame>> {
         let limits = &self.admission.limits.still;
-        files.iter().map(|file| decode_still(file, limits).map_err(unusable)).collect()
+        let frame = |(index, known): (usize, Option<Frame>)| match (known, files.get(index)) {
+            (Some(frame), _) => Ok(frame),
+            (None, Some(file)) => decode_still(file, limits).map_err(unusable),
+            (None, None) => Err(Refusal::defect("a frame was not kept for the judge")),
+        };
+        known.into_iter().enumerate().map(frame).collect()
     }
 
     /// A caption against a clip or frames: phases 6 and 7.
@@ -244,7 +277,7 @@ impl Parts {
     ) -> Answer<ScoreAnswer> {
         let mut timings = Timings::new();
         let environment = self.judge.environment();
-        let (seen, clip) = match self.look(input, pictures, true, stop, &mut timings)? {
+        let (mut seen, clip) = match self.look(input, Asked::Caption, pictures, stop, &mut timings)? {
             Looked::Seen(seen) => (seen, None),
             Looked::Undecodable(digest, why) => (Box::new(Seen::none()), Some((digest, why))),
         };
@@ -254,11 +287,11 @@ impl Parts {
         } else {
             stop.check()?;
             timed(&mut timings, "score", || -> Answer<_> {
-                let frames = FrameEmbeddings::join(&seen.embedded)?;
-                let mut scores = self.judge.score_embedded(&frames, caption)?;
+                let mut scores = self.judge.score_embedded(&joined(&seen.first, &seen.second)?, caption)?;
+                let pixels = std::mem::take(&mut seen.pixels);
                 self.judge.settle_embedded(caption, true, &mut scores, || {
                     stop.check()?;
-                    self.frames_again(input)
+                    self.pixels(pixels, &input.files())
                 })?;
                 let violations = self.judge.violations("", caption, &scores.alignment, &scores.category)?;
                 Ok((Some(scores.alignment), Some(scores.category), violations))
@@ -308,13 +341,12 @@ impl Parts {
     pub(super) fn classify(&self, input: &Input, pictures: bool, stop: &Stop) -> Answer<ClassifyAnswer> {
         let mut timings = Timings::new();
         let environment = self.labelling();
-        let (seen, clip) = match self.look(input, pictures, false, stop, &mut timings)? {
+        let (seen, clip) = match self.look(input, Asked::Labels, pictures, stop, &mut timings)? {
             Looked::Seen(seen) => (seen, None),
             Looked::Undecodable(digest, why) => (Box::new(Seen::none()), Some((digest, why))),
         };
-        let found = timed(&mut timings, "score", || {
-            self.judge.classify_embedded(&seen.embedded, seen.reports.clone())
-        })?;
+        let found =
+            timed(&mut timings, "score", || self.judge.classify_embedded(&seen.first, seen.reports.clone()))?;
         let (codes, sentence) = match &clip {
             None => why::of_classification(&found),
             Some((_, why)) => (vec!["undecodable_clip"], format!("The clip cannot be decoded: {why}.")),
@@ -356,7 +388,15 @@ impl Parts {
 
 impl Seen {
     fn none() -> Self {
-        Self { probe: None, clip: None, reports: Vec::new(), embedded: Vec::new(), small: Vec::new() }
+        Self {
+            probe: None,
+            clip: None,
+            reports: Vec::new(),
+            first: Vec::new(),
+            second: Vec::new(),
+            pixels: Vec::new(),
+            small: Vec::new(),
+        }
     }
 
     fn frames(&self) -> Vec<FrameOut> {
@@ -364,6 +404,12 @@ impl Seen {
         let frames = self.reports.iter().cloned().zip(small).enumerate();
         frames.map(|(index, (report, picture))| FrameOut { index, report, picture }).collect()
     }
+}
+
+/// Frames of one size as the encoders see them, from each frame's embeddings.
+pub(super) fn joined(first: &[FrameEmbeddings], second: &[FrameEmbeddings]) -> Result<Embedded> {
+    let second = if second.is_empty() { None } else { Some(FrameEmbeddings::join(second)?) };
+    Ok(Embedded { first: FrameEmbeddings::join(first)?, second })
 }
 
 /// Small pictures of frames.
@@ -374,4 +420,77 @@ fn small(frames: &[Frame]) -> Result<Vec<String>> {
 /// Codes without the clip, which has no name here.
 pub(super) fn codes(violations: &[Violation]) -> Vec<String> {
     violations.iter().map(|violation| code_label(&violation.code()).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use nexis_core::media::MediaLimits;
+    use nexis_core::model::ModelIdentity;
+    use nexis_core::model::card::DoubtBand;
+    use nexis_core::model::judge::{Answer as Judged, Ask, Judge, JudgeIdentity};
+    use nexis_core::verifier::RowJudge;
+
+    use super::super::second;
+    use super::super::trial::{Watched, loaded, parts, repository};
+    use super::*;
+
+    /// A judge that says yes to everything, and counts the frames that it was shown.
+    struct Yes(JudgeIdentity, AtomicUsize);
+
+    impl Judge for Yes {
+        fn identity(&self) -> &JudgeIdentity {
+            &self.0
+        }
+
+        fn answer(&self, asks: &[Ask<'_>]) -> Result<Vec<Judged>> {
+            self.1.fetch_add(asks.iter().map(|ask| ask.frames.len()).sum(), Ordering::SeqCst);
+            Ok(vec![Judged::Yes(0.75); asks.len()])
+        }
+    }
+
+    #[test]
+    fn a_clip_is_decoded_once_for_a_question_whoever_looks_at_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, mut card) = loaded(&repository().join("models/demo"));
+        card.alignment.doubt = Some(DoubtBand { from: 0.0, below: 1.0 });
+        let decoder = Arc::new(Watched::default());
+        let decodes = || std::mem::take(&mut *decoder.threads.lock().unwrap()).len();
+        let limits = MediaLimits::default();
+        let alone = RowJudge::new(decoder.clone(), model, Arc::new(card), limits, 64).unwrap();
+        let (model, card) = loaded(Path::new(&second::tiny(folder.path(), 0.9)));
+        let both = alone.with_ensemble(model, Arc::new(card)).unwrap();
+        let identity = ModelIdentity {
+            id: "yes".into(),
+            architecture: "none".into(),
+            digests: BTreeMap::new(),
+            precision: "none".into(),
+            device: "cpu".into(),
+        };
+        let yes =
+            Arc::new(Yes(JudgeIdentity { model: identity, prompt: Digest::of("") }, AtomicUsize::new(0)));
+        let clip = repository().join("tests/fixtures/media/clips/h264-bframes.mp4");
+        let caption = "a calm lake below green hills";
+        for judge in
+            [alone.clone(), alone.with_judge(yes.clone(), 0), both.clone(), both.with_judge(yes.clone(), 0)]
+        {
+            let expected = judge.score(&clip, caption).unwrap();
+            let shown = yes.1.swap(0, Ordering::SeqCst);
+            assert_eq!((decodes(), shown > 0), (1, judge.has_judge()));
+            let parts = parts(judge, &[]);
+            let mut upload = NamedTempFile::new().unwrap();
+            std::io::copy(&mut File::open(&clip).unwrap(), &mut upload).unwrap();
+            for input in [Input::Clip(clip.clone()), Input::Upload(upload)] {
+                let scored = parts.score(&input, caption, true, &Stop::default()).unwrap();
+                assert_eq!(decodes(), 1);
+                assert_eq!(yes.1.swap(0, Ordering::SeqCst), shown);
+                assert_eq!(scored.alignment.as_ref(), Some(&expected.alignment));
+                assert_eq!(scored.category.as_ref(), Some(&expected.category));
+                parts.classify(&input, false, &Stop::default()).unwrap();
+                assert_eq!(decodes(), 1);
+            }
+        }
+    }
 }

@@ -25,6 +25,9 @@ mod record;
 mod roots;
 mod router;
 #[cfg(test)]
+#[path = "../../tests/second/mod.rs"]
+mod second;
+#[cfg(test)]
 mod trial;
 mod values;
 mod verdicts;

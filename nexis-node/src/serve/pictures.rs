@@ -1,5 +1,6 @@
 //! Pictures that come with a request: read within limits, embedded once, remembered by their bytes.
 
+use std::collections::VecDeque;
 use std::io::Cursor;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,16 +61,27 @@ pub(super) struct Embedded {
     pub(super) height: u32,
     pub(super) report: FrameReport,
     /// Of this one frame.
-    pub(super) embeddings: FrameEmbeddings,
+    pub(super) first: FrameEmbeddings,
+    /// The same by the second encoder, where one has looked.
+    pub(super) second: Option<FrameEmbeddings>,
+}
+
+/// What is wanted of pictures.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// What the second encoder sees, beside what the first does.
+    pub(super) second: bool,
+    /// Their pixels.
+    pub(super) pixels: bool,
 }
 
 /// A picture that was read.
 #[derive(Debug)]
 pub(super) enum Read {
-    /// It was embedded before.
+    /// All that is wanted of it is remembered.
     Known(Arc<Embedded>),
-    /// It is new; its frame, and the digest of its bytes.
-    New(Frame, Digest),
+    /// It was decoded: its frame, the digest of its bytes, and what is remembered of it.
+    Decoded(Frame, Digest, Option<Arc<Embedded>>),
     /// It is no picture within the limits.
     Broken(String),
 }
@@ -79,8 +91,16 @@ impl Read {
     pub(super) fn size(&self) -> Option<(u32, u32)> {
         match self {
             Self::Known(known) => Some((known.width, known.height)),
-            Self::New(frame, _) => Some((frame.width, frame.height)),
+            Self::Decoded(frame, ..) => Some((frame.width, frame.height)),
             Self::Broken(_) => None,
+        }
+    }
+
+    /// Its frame, where it was decoded.
+    pub(super) fn frame(&self) -> Option<&Frame> {
+        match self {
+            Self::Decoded(frame, ..) => Some(frame),
+            _ => None,
         }
     }
 }
@@ -100,26 +120,29 @@ impl Pictures {
 
     fn find(&self, digest: &Digest) -> Option<Arc<Embedded>> {
         let kept = self.kept.as_ref()?;
-        let found = kept.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned();
-        self.metrics.picture_lookup(found.is_some());
-        found
+        kept.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
 
-    /// Reads picture files, in their order. Where `anew`, those that are remembered are decoded too, for their pixels.
+    /// Reads picture files, in their order; none is decoded of which all that is wanted is remembered.
     ///
     /// # Errors
     /// Where something of ours fails; a broken picture is none.
-    pub(super) fn read(&self, files: &[Vec<u8>], limits: &StillLimits, anew: bool) -> Result<Vec<Read>> {
+    pub(super) fn read(&self, files: &[Vec<u8>], limits: &StillLimits, wanted: Wanted) -> Result<Vec<Read>> {
         let one = |file: &Vec<u8>| {
             if file.is_empty() {
                 return Ok(Read::Broken(format!("empty, or larger than {} bytes", limits.max_bytes)));
             }
             let digest = Digest::of(file);
-            if let Some(known) = self.find(&digest).filter(|_| !anew) {
-                return Ok(Read::Known(known));
+            let known = self.find(&digest);
+            let whole = known.as_ref().filter(|known| !wanted.second || known.second.is_some());
+            if self.kept.is_some() {
+                self.metrics.picture_lookup(whole.is_some());
+            }
+            if let Some(whole) = whole.filter(|_| !wanted.pixels) {
+                return Ok(Read::Known(Arc::clone(whole)));
             }
             match decode_still(file, limits) {
-                Ok(frame) => Ok(Read::New(frame, digest)),
+                Ok(frame) => Ok(Read::Decoded(frame, digest, known)),
                 Err(MediaFailure::Clip(why)) => Ok(Read::Broken(why)),
                 Err(MediaFailure::Ours(error)) => Err(error),
             }
@@ -127,41 +150,86 @@ impl Pictures {
         files.par_iter().map(one).collect()
     }
 
-    /// The embeddings of pictures that were read; broken ones must be gone. New ones of one size that stand together
-    /// go to the model in one call.
+    /// The embeddings of pictures that were read, the second encoder's too where they are wanted; broken ones must be
+    /// gone. What an encoder has not seen yet goes to it in one call, as far as pictures of one size stand together.
     ///
     /// # Errors
-    /// [`MediaFailure::Clip`] where a shape is too extreme; else the model's failure.
-    pub(super) fn embed(&self, judge: &RowJudge, reads: &[Read]) -> Result<Vec<Arc<Embedded>>, MediaFailure> {
-        let new: Vec<(&Frame, &Digest)> = reads
-            .iter()
-            .filter_map(|read| match read {
-                Read::New(frame, digest) => Some((frame, digest)),
+    /// [`MediaFailure::Clip`] where a shape is too extreme; else a model's failure.
+    pub(super) fn embed(
+        &self,
+        judge: &RowJudge,
+        reads: &[Read],
+        wanted: Wanted,
+    ) -> Result<Vec<Arc<Embedded>>, MediaFailure> {
+        let mut first = one_by_one(
+            reads.iter().filter_map(|read| match read {
+                Read::Decoded(frame, _, None) => Some(frame),
                 _ => None,
-            })
-            .collect();
-        let mut made: std::collections::VecDeque<Arc<Embedded>> = std::collections::VecDeque::new();
-        for run in new.chunk_by(|(a, _), (b, _)| (a.width, a.height) == (b.width, b.height)) {
-            let frames: Vec<Frame> = run.iter().map(|(frame, _)| (*frame).clone()).collect();
-            let embeddings = judge.embed(&frames)?.split();
-            let reports: Vec<FrameReport> = nexis_core::verifier::frame_reports(&frames);
-            for (((frame, digest), embeddings), report) in run.iter().zip(embeddings).zip(reports) {
-                let (width, height) = (frame.width, frame.height);
-                let embedded = Arc::new(Embedded { width, height, report, embeddings });
-                if let Some(kept) = &self.kept {
-                    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                    kept.put(**digest, Arc::clone(&embedded));
+            }),
+            |frames| judge.embed(frames).map(Some),
+        )?;
+        let mut second = one_by_one(
+            reads.iter().filter(|_| wanted.second).filter_map(|read| match read {
+                Read::Decoded(frame, _, known)
+                    if known.as_ref().is_none_or(|known| known.second.is_none()) =>
+                {
+                    Some(frame)
                 }
-                made.push_back(embedded);
-            }
+                _ => None,
+            }),
+            |frames| judge.embed_second(frames),
+        )?;
+        let mut found = Vec::with_capacity(reads.len());
+        for read in reads {
+            let (frame, digest, known) = match read {
+                Read::Known(known) => {
+                    found.push(Arc::clone(known));
+                    continue;
+                }
+                Read::Decoded(frame, digest, known) => (frame, digest, known),
+                Read::Broken(_) => continue,
+            };
+            let embedded = match known {
+                Some(known) if !wanted.second || known.second.is_some() => Arc::clone(known),
+                Some(known) => Arc::new(Embedded { second: second.pop_front(), ..Embedded::clone(known) }),
+                None => {
+                    let gone = || Error::Internal("a picture has no embedding".into());
+                    Arc::new(Embedded {
+                        width: frame.width,
+                        height: frame.height,
+                        report: FrameReport { pts_seconds: frame.pts_seconds, rgb_sha256: frame.digest() },
+                        first: first.pop_front().ok_or_else(gone)?,
+                        second: if wanted.second { second.pop_front() } else { None },
+                    })
+                }
+            };
+            self.keep(digest, &embedded);
+            found.push(embedded);
         }
-        let found = reads.iter().filter_map(|read| match read {
-            Read::Known(known) => Some(Arc::clone(known)),
-            Read::New(..) => made.pop_front(),
-            Read::Broken(_) => None,
-        });
-        Ok(found.collect())
+        Ok(found)
     }
+
+    /// Remembers a picture; what the second encoder saw is not given up for less.
+    fn keep(&self, digest: &Digest, embedded: &Arc<Embedded>) {
+        let Some(kept) = &self.kept else { return };
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if embedded.second.is_some() || kept.get(digest).is_none_or(|known| known.second.is_none()) {
+            kept.put(*digest, Arc::clone(embedded));
+        }
+    }
+}
+
+/// Embeddings of frames, each by itself and in order; runs of one size go to the model together.
+fn one_by_one<'a>(
+    frames: impl Iterator<Item = &'a Frame>,
+    embed: impl Fn(&[Frame]) -> Result<Option<FrameEmbeddings>, MediaFailure>,
+) -> Result<VecDeque<FrameEmbeddings>, MediaFailure> {
+    let frames: Vec<Frame> = frames.cloned().collect();
+    let mut made = VecDeque::new();
+    for run in frames.chunk_by(|a, b| (a.width, a.height) == (b.width, b.height)) {
+        made.extend(embed(run)?.iter().flat_map(FrameEmbeddings::split));
+    }
+    Ok(made)
 }
 
 /// Width of a small picture.

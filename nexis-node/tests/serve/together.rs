@@ -44,7 +44,9 @@ fn both_encoders_say_over_the_wire_what_they_say_on_the_command_line() {
         let expected = judge().score_frames(&frames, &clip.caption).unwrap();
         split += usize::from(expected.alignment.cascade.unwrap().decided_by == Decider::LogOdds);
         let request = json!({ "caption": clip.caption, "frames": clip.pictures[..6] });
-        // Twice: the second time, the first encoder's embeddings are remembered.
+        // Labels of some frames are asked for before, so that of those the first encoder's embeddings are remembered
+        // alone; the second time, all are.
+        server().post("/v1/classify", &json!({ "frames": clip.pictures[..3] })).ok();
         for _ in 0..2 {
             let scored = server().post("/v1/score", &request).ok().json();
             assert_eq!(scored["alignment"], serde_json::to_value(&expected.alignment).unwrap());
@@ -56,6 +58,7 @@ fn both_encoders_say_over_the_wire_what_they_say_on_the_command_line() {
         let request = json!({ "caption": clip.caption, "clip": clip.path });
         let scored = server().post("/v1/score", &request).ok().json();
         assert_eq!(scored["alignment"], serde_json::to_value(&of_clip.alignment).unwrap());
+        assert_eq!(scored["category"], serde_json::to_value(&of_clip.category).unwrap());
 
         let asked = format!(
             "Caption: {}\n\nReturn ONLY JSON: {{\"match\": true}} or {{\"match\": false}}.",
@@ -84,4 +87,25 @@ fn labels_are_the_first_encoders_and_say_so() {
     let frames: Vec<_> = clip.pictures[..6].iter().map(|uri| frame_of(uri)).collect();
     let expected = alone.classify_frames(&frames).unwrap();
     assert_eq!(labelled["labels"], serde_json::to_value(&expected.labels).unwrap());
+}
+
+#[test]
+fn no_picture_is_decoded_twice() {
+    let server = Running::start(|options| options.engine = together().clone());
+    let clip = &made().clips[1];
+    let frames = json!(clip.pictures[..6]);
+    let lookups = |outcome: &str| -> f64 {
+        let text = server.get("/metrics").ok().text();
+        let name = format!("nexis_picture_lookups_total{{outcome=\"{outcome}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0.0, |count| count.parse().unwrap())
+    };
+    let counts = || (lookups("miss"), lookups("hit"));
+    let score =
+        || server.post("/v1/score", &json!({ "caption": clip.caption, "frames": frames })).ok().json();
+    let first = score();
+    assert_eq!(counts(), (6.0, 0.0));
+    // Everything of every encoder is remembered: what was a miss is decoded, and nothing else.
+    assert_eq!(score()["id"], first["id"]);
+    server.post("/v1/classify", &json!({ "frames": frames })).ok();
+    assert_eq!(counts(), (6.0, 12.0));
 }

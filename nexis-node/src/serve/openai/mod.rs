@@ -31,9 +31,9 @@ use self::wire::{ChatRequest, Completion, Usage};
 use super::app::{App, Parts, verdict_now};
 use super::desk::{Stop, work};
 use super::error::{Answer, Refusal};
-use super::judging::codes;
+use super::judging::{codes, joined};
 use super::limits::Room;
-use super::pictures::{Read, from_data_uri};
+use super::pictures::{Read, Wanted, from_data_uri};
 use super::record::{Kind, ScoreRecord};
 use super::router::{admit, json_body};
 use super::values;
@@ -207,17 +207,18 @@ impl Parts {
     }
 
     fn look_for(&self, kinds: Kinds, caption: &str, files: &[Vec<u8>], stop: &Stop) -> Answer<Found> {
-        let mut reads = self.pictures.read(files, &self.admission.limits.still, false)?;
+        let wanted = Wanted { second: kinds.matching && self.judge.has_ensemble(), pixels: false };
+        let mut reads = self.pictures.read(files, &self.admission.limits.still, wanted)?;
         let mut files: Vec<&Vec<u8>> = files.iter().collect();
         let left_out = leave_out(&mut reads, &mut files, kinds.matching)?;
         stop.check()?;
-        let seen = self.pictures.embed(&self.judge, &reads).map_err(|failure| match failure {
+        let seen = self.pictures.embed(&self.judge, &reads, wanted).map_err(|failure| match failure {
             MediaFailure::Clip(why) => Refusal::invalid("messages", why),
             MediaFailure::Ours(error) => error.into(),
         })?;
         stop.check()?;
         let frames: Vec<FrameReport> = seen.iter().map(|seen| seen.report.clone()).collect();
-        let embedded: Vec<FrameEmbeddings> = seen.iter().map(|seen| seen.embeddings.clone()).collect();
+        let first: Vec<FrameEmbeddings> = seen.iter().map(|seen| seen.first.clone()).collect();
         let mut found = Found {
             caption: None,
             alignment: None,
@@ -225,17 +226,22 @@ impl Parts {
             violations: Vec::new(),
             category: None,
             left_out,
-            tiles: embedded.iter().map(FrameEmbeddings::tiles).sum(),
+            tiles: first.iter().map(FrameEmbeddings::tiles).sum(),
             frames: frames.clone(),
         };
         if kinds.matching {
             if caption.is_empty() {
                 tracing::warn!("no caption was found in a prompt; it is judged as an empty one");
             }
-            let mut scores = self.judge.score_embedded(&FrameEmbeddings::join(&embedded)?, caption)?;
+            let second: Vec<FrameEmbeddings> = if wanted.second {
+                seen.iter().filter_map(|seen| seen.second.clone()).collect()
+            } else {
+                Vec::new()
+            };
+            let mut scores = self.judge.score_embedded(&joined(&first, &second)?, caption)?;
             self.judge.settle_embedded(caption, false, &mut scores, || {
                 stop.check()?;
-                self.pictures_again(&files)
+                self.pixels(reads.iter().map(|read| read.frame().cloned()).collect(), &files)
             })?;
             let all = self.judge.violations("", caption, &scores.alignment, &scores.category)?;
             // Phase 6 alone is asked.
@@ -245,7 +251,7 @@ impl Parts {
             found.caption = Some(caption.to_owned());
         }
         if kinds.labels {
-            let classified = self.judge.classify_embedded(&embedded, frames)?;
+            let classified = self.judge.classify_embedded(&first, frames)?;
             let (codes, sentence) = why::of_classification(&classified);
             found.category = Some((codes, sentence, classified.nature_score));
             found.labels = classified.labels;
