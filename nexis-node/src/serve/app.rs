@@ -109,7 +109,9 @@ pub(super) fn verdict_now(
         interval_id: None,
         probability: None,
         threshold: None,
+        decided_by: None,
         nature_score: None,
+        nature_decided_by: None,
         frames: 0,
     }
 }

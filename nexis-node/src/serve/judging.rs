@@ -22,6 +22,7 @@ use tempfile::NamedTempFile;
 use super::app::{Parts, verdict_now};
 use super::desk::Stop;
 use super::error::{Answer, Refusal};
+use super::figure::Figure;
 use super::pictures::{Read, Wanted, small_picture};
 use super::record::{Kind, ScoreRecord};
 use super::verdicts::RecentVerdict;
@@ -313,12 +314,13 @@ impl Parts {
         let (id, text) = record.text()?;
         let recent = RecentVerdict {
             caption: Some(caption.to_owned()),
-            probability: alignment.as_ref().map(|alignment| alignment.probability),
-            threshold: alignment.as_ref().map(|alignment| alignment.threshold),
-            nature_score: category.as_ref().and_then(|category| category.nature_score),
             frames: seen.reports.len(),
             ..verdict_now(Kind::Score, id, verdict, &why, &failures)
         };
+        let recent = recent.decided(
+            alignment.as_ref().map(Figure::of_caption),
+            category.as_ref().and_then(Figure::of_category),
+        );
         let created_at = recent.created_at;
         self.conclude(recent, text)?;
         Ok(ScoreAnswer {

@@ -13,6 +13,7 @@ mod auth;
 mod batch;
 mod desk;
 mod error;
+mod figure;
 mod form;
 mod judging;
 mod limits;

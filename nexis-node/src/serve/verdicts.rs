@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Bytes;
 use chrono::{DateTime, Utc};
 use nexis_core::hash::Digest;
-use nexis_core::report::Verdict;
+use nexis_core::report::{Decider, Verdict};
 use nexis_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::figure::Figure;
 use super::record::Kind;
 
 /// A verdict, as the list has it.
@@ -28,9 +29,13 @@ pub(super) struct RecentVerdict {
     pub(super) caption: Option<String>,
     pub(super) hotkey: Option<String>,
     pub(super) interval_id: Option<u64>,
+    /// What decided whether the caption fits, and what that had to reach.
     pub(super) probability: Option<f64>,
     pub(super) threshold: Option<f64>,
+    pub(super) decided_by: Option<Decider>,
+    /// The same of nature in the frames.
     pub(super) nature_score: Option<f64>,
+    pub(super) nature_decided_by: Option<Decider>,
     pub(super) frames: usize,
 }
 
@@ -40,6 +45,19 @@ const MAX_SHOWN: usize = 2000;
 const MAX_REASONS: usize = 32;
 
 impl RecentVerdict {
+    /// With the figures that decided.
+    #[must_use]
+    pub(super) fn decided(self, caption: Option<Figure>, nature: Option<Figure>) -> Self {
+        Self {
+            probability: caption.map(|figure| figure.value),
+            threshold: caption.map(|figure| figure.least),
+            decided_by: caption.and_then(|figure| figure.decided_by),
+            nature_score: nature.map(|figure| figure.value),
+            nature_decided_by: nature.and_then(|figure| figure.decided_by),
+            ..self
+        }
+    }
+
     /// Whether a text is in what people look for, in any case.
     fn mentions(&self, text: &str) -> bool {
         let fields = self.caption.iter().chain(&self.hotkey).chain(&self.failures);
@@ -211,7 +229,9 @@ mod tests {
             interval_id: None,
             probability: None,
             threshold: None,
+            decided_by: None,
             nature_score: None,
+            nature_decided_by: None,
             frames: 6,
         }
     }

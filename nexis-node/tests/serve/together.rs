@@ -90,6 +90,31 @@ fn labels_are_the_first_encoders_and_say_so() {
 }
 
 #[test]
+fn the_list_shows_what_decided() {
+    let clip = &made().clips[0];
+    let request = json!({ "caption": clip.caption, "frames": clip.pictures[..6] });
+    let scored = server().post("/v1/score", &request).ok().json();
+    let listed = server().get("/v1/verdicts?kind=score&limit=200").ok().json();
+    let listed = listed["verdicts"].as_array().unwrap();
+    let listed = listed.iter().find(|verdict| verdict["id"] == scored["id"]).unwrap();
+    for (of, figure, least, by) in [
+        ("alignment", "probability", 0.5, "decided_by"),
+        ("category", "nature_score", 0.72, "nature_decided_by"),
+    ] {
+        let report = &scored[of];
+        assert_eq!(listed[by], report["cascade"]["decided_by"], "{of}");
+        let leads = report["ensemble"]["log_odds"].as_array().unwrap();
+        let sum: f64 = leads.iter().map(|lead| lead.as_f64().unwrap()).sum();
+        let figure = listed[figure].as_f64().unwrap();
+        let odds = |share: f64| (share / (1.0 - share)).ln();
+        assert!((odds(figure) - odds(least) - sum).abs() < 1e-9, "{of}: {figure}, {sum}");
+    }
+    assert_eq!(listed["threshold"], 0.5);
+    let above = listed["probability"].as_f64() > listed["threshold"].as_f64();
+    assert_eq!(above, scored["alignment"]["verdict"] == "accept");
+}
+
+#[test]
 fn no_picture_is_decoded_twice() {
     let server = Running::start(|options| options.engine = together().clone());
     let clip = &made().clips[1];

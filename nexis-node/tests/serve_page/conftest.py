@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
+import shutil
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import tomli_w
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Error, Page, Request, sync_playwright
 
 BINARY = Path(os.environ["NEXIS_BINARY"])
 PICTURES = Path(os.environ["NEXIS_PICTURES"])
+REPOSITORY = Path(__file__).parents[3]
+JUDGE = REPOSITORY / "tests/fixtures/judges/qwen3_vl_tied_bf16"
 KEY = "a-key-for-this-test-alone"
 
 # No sandbox inside a container; and nothing that a browser does of its own accord, so that whatever it asks for is
@@ -46,11 +53,32 @@ def nexis(*arguments: str | Path) -> str:
     return subprocess.run([BINARY, *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def score(clip: Path, caption: str) -> dict:
+def score(clip: Path, caption: str, *more: str | Path) -> dict:
     """The same judgement as the command line makes it."""
-    done = subprocess.run([BINARY, "score", clip, "--caption", caption, "--json"], capture_output=True, text=True)
+    command = [BINARY, "score", clip, "--caption", caption, "--json", *more]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
     return json.loads(done.stdout)
+
+
+def second(folder: Path, match: float, nature: bool) -> Path:
+    """A folder with a tiny random encoder whose card says the same to everything: P(match) of captions, and whether a
+    frame is of nature."""
+    model = folder / "tiny"
+    shutil.copytree(REPOSITORY / "tests/fixtures/models/siglip_f32", model)
+    card = tomllib.loads((REPOSITORY / "models/demo/card.toml").read_text())
+    weights = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
+    card["model"] |= {"id": "tiny", "digests": {"model.safetensors": weights}}
+    alignment, category = card["alignment"], card["category"]
+    alignment |= {"threshold": 0.5, "intercept": math.log(match / (1 - match))}
+    for feature in alignment["feature"]:
+        feature["coefficient"] = 0.0
+    category["temperature"] = category["gate"]["temperature"] = 1e-9
+    for label in category["label"]:
+        label["bias"] = 6.0 if (label["label"] == "nature") == nature else 0.0
+        label["gate_bias"] = 6.0 if label["label"] == "nature" else 0.0
+    (model / "card.toml").write_text(tomli_w.dumps(card))
+    return model
 
 
 def draw(folder: Path, seed: int, times: tuple[float, ...] = ()) -> Clip:

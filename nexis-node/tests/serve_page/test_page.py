@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import KEY, PICTURES, Clip, Server, Visit, score
+from conftest import JUDGE, KEY, PICTURES, Clip, Server, Visit, score, second
 from playwright.sync_api import Page, Route, expect
 
 Open = Callable[..., Visit]
@@ -150,6 +150,90 @@ def test_a_caption_of_something_else_is_rejected_with_the_reason(
     )
     expect(result.locator(".failures code").first).to_have_text("caption_semantic_mismatch")
     expect(result.locator(".match .value")).to_have_text(re.compile("<"))
+    visited.check()
+
+
+def signed(value: float) -> str:
+    return f"{'−' if value < 0 else '+'}{abs(value):.3f}"
+
+
+@pytest.mark.parametrize(
+    ("match", "nature", "judge"),
+    [(0.9, True, False), (0.02, True, False), (0.9, False, False), (0.02, False, True)],
+)
+def test_a_verdict_of_two_encoders_is_explained_by_both(
+    start: Callable[..., Server], visit: Open, clip: Clip, tmp_path: Path, match: float, nature: bool, judge: bool
+) -> None:
+    engine = ["--ensemble", second(tmp_path, match, nature), *(["--judge", JUDGE] if judge else [])]
+    expected = score(clip.path, clip.caption, *engine)
+    visited = visit(start(*engine))
+    page = visited.page
+    visited.judge(clip.path, clip.caption)
+    result = page.locator("#result")
+    expect(page.locator("#facts")).to_contain_text("tiny (siglip, exact-f32)")
+    verdict = {"accept": "✓ accept", "reject": "✕ reject"}
+    expect(result.locator("#result-title .badge")).to_have_text(verdict[expected["verdict"]])
+
+    alignment, category = expected["alignment"], expected["category"]
+    both = [alignment, alignment["ensemble"]["second"]]
+    signs = ["≥" if one["probability"] >= one["threshold"] else "<" for one in both]
+    expect(result.locator(".match .value")).to_have_text(
+        [
+            f"{three(one['probability'])} {sign} {three(one['threshold'])}"
+            for one, sign in zip(both, signs, strict=True)
+        ]
+    )
+    for one, bar in zip(both, result.locator(".match").all(), strict=True):
+        expect(bar).to_have_class(re.compile("accept" if one["probability"] >= one["threshold"] else "reject"))
+    headings = result.locator("h3 .badge")
+    expect(headings).to_have_text([verdict[alignment["verdict"]], verdict[category["decision"]]])
+
+    def decided(report: dict, agree: bool) -> str:
+        cascade, leads = report["cascade"], report["ensemble"]["log_odds"]
+        if cascade["decided_by"] == "judge":
+            return f"the judge decides: P(yes) {three(cascade['yes'])}"
+        if agree:
+            return "both encoders"
+        return f"{signed(leads[0])} and {signed(leads[1])} give {signed(sum(leads))}"
+
+    conditions = result.locator(".conditions")
+    caption = conditions.nth(0).locator("li")
+    expect(caption).to_have_count(1)
+    expect(caption).to_contain_text(decided(alignment, signs[0] == signs[1]))
+    expect(caption).to_have_class("holds" if alignment["verdict"] == "accept" else "fails")
+    # Of the category: the caption's own words, then the frames. Both have to hold.
+    assert category["ensemble"]["first"] == "accept", "the drawn clip is none that the demonstration model accepts"
+    together = conditions.nth(1).locator("li")
+    expect(together).to_have_count(2)
+    expect(together.nth(0)).to_contain_text("the caption's own words: both encoders accept")
+    expect(together.nth(1)).to_contain_text(decided(category, nature))
+    expect(together.nth(1)).to_have_class("holds" if category["decision"] == "accept" else "fails")
+    # And each one's own figures, under what it alone would say.
+    expect(result.locator("h4 .badge")).to_have_text(
+        [verdict[category["ensemble"]["first"]], verdict[category["ensemble"]["second"]["decision"]]]
+    )
+    judged = result.locator("figure.category:not(.rule)")
+    frames = [*category["frames"], *category["ensemble"]["second"]["frames"]]
+    expect(judged.locator("figcaption b")).to_have_text([frame["winner"] for frame in frames])
+    expect(judged.locator(".bar .num")).to_have_text(
+        [three(frame["scores"][label]) for frame in frames for label in LABELS]
+    )
+    means = [one["nature_score"] for one in (category, category["ensemble"]["second"])]
+    for rule, mean in zip((conditions.nth(2), conditions.nth(3)), means, strict=True):
+        expect(rule).to_contain_text(f"mean of nature {three(mean)}")
+
+    # The list shows what decided, and the record behind it the same as the answer.
+    entry = page.locator(".recent").first
+    deciders = {"agreement": "both agree", "log-odds": "both, summed", "judge": "judge"}
+    for cell, report in zip(entry.locator("summary .num").all()[:2], (alignment, category), strict=True):
+        cascade = report["cascade"]
+        expect(cell.locator(".by")).to_have_text(deciders[cascade["decided_by"]])
+        if cascade["yes"] is not None:
+            expect(cell).to_contain_text(three(cascade["yes"]))
+    entry.locator("summary").first.click()
+    expect(entry.locator(".conditions")).to_have_count(4)
+    expect(entry.locator(".conditions").nth(0)).to_have_text(conditions.nth(0).text_content())
+    expect(entry.locator(".conditions").nth(1)).to_have_text(conditions.nth(1).text_content())
     visited.check()
 
 

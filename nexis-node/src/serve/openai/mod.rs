@@ -31,6 +31,7 @@ use self::wire::{ChatRequest, Completion, Usage};
 use super::app::{App, Parts, verdict_now};
 use super::desk::{Stop, work};
 use super::error::{Answer, Refusal};
+use super::figure::Figure;
 use super::judging::{codes, joined};
 use super::limits::Room;
 use super::pictures::{Read, Wanted, from_data_uri};
@@ -281,12 +282,11 @@ impl Parts {
         }
         let (id, text) = record.text()?;
         let recent = RecentVerdict {
-            probability: found.alignment.as_ref().map(|alignment| alignment.probability),
-            threshold: found.alignment.as_ref().map(|alignment| alignment.threshold),
             nature_score: found.category.as_ref().and_then(|(_, _, nature)| *nature),
             frames: found.frames.len(),
             caption: found.caption,
             ..verdict_now(kind, id, verdict, &why, &failures)
+                .decided(found.alignment.as_ref().map(Figure::of_caption), None)
         };
         self.conclude(recent.clone(), text)?;
         Ok(recent)
@@ -315,7 +315,7 @@ impl Found {
                 .violations
                 .iter()
                 .any(|v| matches!(v.kind, ViolationKind::CaptionSemanticInjectionKeyword { .. }));
-            let probability = probability_of_both(alignment).unwrap_or(alignment.probability);
+            let probability = Figure::of_caption(alignment).value;
             let confidence = match (matched, spoken) {
                 (true, _) => probability,
                 (false, true) => 1.0,
@@ -326,12 +326,6 @@ impl Found {
         });
         Facts { matched, labels: self.labels.clone() }
     }
-}
-
-/// P(match) of two encoders, from the sum of their log-odds: at a half where that decides.
-fn probability_of_both(alignment: &AlignmentReport) -> Option<f64> {
-    let [first, second] = alignment.ensemble.as_ref()?.log_odds?;
-    Some(1.0 / (1.0 + (-first - second).exp()))
 }
 
 /// Takes out a single picture that is broken or of another size than all the others, and says which.

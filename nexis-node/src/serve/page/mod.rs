@@ -96,7 +96,7 @@ fn show_asset(asset: &'static Asset) -> Response {
 mod tests {
     use nexis_core::check::CategoryRule;
     use nexis_core::protocol::Category;
-    use nexis_core::verifier::MAX_FRAMES;
+    use nexis_core::verifier::{MAX_FRAMES, YES};
 
     use super::*;
 
@@ -131,6 +131,7 @@ mod tests {
             rule.min_wins, rule.min_nature_score, rule.min_margin
         );
         assert!(text("result.js").contains(&written), "{written}");
+        assert!(text("result.js").contains(&format!("YES = {YES:?};")), "{YES}");
         let labels = Category::ALL.map(|label| format!("\"{label}\"")).join(", ");
         assert!(text("result.js").contains(&format!("LABELS = [{labels}];")), "{labels}");
         let most = format!("MOST_FRAMES = {MAX_FRAMES};");

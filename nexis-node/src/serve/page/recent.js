@@ -108,8 +108,8 @@ function entry(verdict) {
       {},
       badge(verdict.verdict),
       element("span", { class: "what", dir: "auto" }, title === null ? `${verdict.frames} frames` : printable(title)),
-      cell("P(match)", verdict.probability),
-      cell("nature", verdict.nature_score),
+      cell("P(match)", verdict.probability, verdict.decided_by),
+      cell("nature", verdict.nature_score, verdict.nature_decided_by),
       element("span", { class: "kind" }, printable(verdict.kind)),
       element("span", { class: "when" }, moment(verdict.created_at)),
     ),
@@ -121,11 +121,23 @@ function entry(verdict) {
   return node;
 }
 
-function cell(term, value) {
+/** What decided by a figure of the list, where it was not one encoder's threshold. */
+const DECIDERS = {
+  agreement: "both agree",
+  "log-odds": "both, summed",
+  judge: "judge",
+  "budget-spent": "budget spent",
+  "too-long": "too long",
+};
+
+/** A figure that decided, and by whom; a judge's is its P(yes). */
+function cell(term, value, by) {
+  const decider = Object.hasOwn(DECIDERS, by ?? "") ? DECIDERS[by] : null;
   return element(
     "span",
     { class: "num" },
     value !== null && [element("span", { class: "term" }, `${term} `), figure(value)],
+    value !== null && decider !== null && [" ", element("span", { class: "by" }, decider)],
   );
 }
 

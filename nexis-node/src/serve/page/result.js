@@ -7,6 +7,8 @@ const LABELS = ["nature", "people", "animal", "vehicle", "urban", "indoor", "oth
 const RIVALS = ["people", "animal", "vehicle", "urban", "indoor"];
 /** The network's rule on the middle three frames. */
 const RULE = { wins: 2, natureScore: 0.72, margin: 0.12 };
+/** P(yes) from which a judge's answer is a yes. */
+const YES = 0.5;
 
 /** Everything about one judged clip: an answer of `/v1/score` or `/v1/classify`, an evidence record, or a row. */
 export function verdictView(result, pictures = new Map()) {
@@ -151,21 +153,104 @@ function borderline(is) {
 }
 
 function alignmentView(alignment, frames) {
-  const units = list(alignment.units);
-  const second = alignment.ensemble?.second;
+  const said = alignment.ensemble;
+  const second = object(said) && object(said.second) ? said.second : null;
+  const { cascade } = alignment;
   return [
-    element("h3", {}, "Caption against frames", borderline(alignment.borderline)),
+    element(
+      "h3",
+      {},
+      "Caption against frames ",
+      object(cascade) && badge(alignment.verdict),
+      borderline(alignment.borderline || second?.borderline),
+    ),
     matchView("P(match)", alignment),
-    object(second) && matchView("second encoder", second),
-    units.length > 0 &&
-      heatTable({
-        corner: "Part of the caption",
-        columns: ["mean", ...columns(units, frames)],
-        rows: units.map((unit) => ({ title: unit.text, values: [unit.similarity, ...list(unit.per_frame)] })),
-        emphasis: 0,
-        legend: "Cosine similarity of each part to each frame",
-      }),
+    second !== null && matchView("second encoder", second),
+    object(cascade) &&
+      conditionList([
+        decision(
+          cascade,
+          second === null ? null : { accept: [said.first, second.verdict].map(accepts), leads: said.log_odds },
+        ),
+      ]),
+    second !== null && element("h4", {}, "First encoder"),
+    unitsView(list(alignment.units), frames),
+    second !== null && [element("h4", {}, "Second encoder"), unitsView(list(second.units), frames)],
   ];
+}
+
+function unitsView(units, frames) {
+  return (
+    units.length > 0 &&
+    heatTable({
+      corner: "Part of the caption",
+      columns: ["mean", ...columns(units, frames)],
+      rows: units.map((unit) => ({ title: unit.text, values: [unit.similarity, ...list(unit.per_frame)] })),
+      emphasis: 0,
+      legend: "Cosine similarity of each part to each frame",
+    })
+  );
+}
+
+function accepts(verdict) {
+  return verdict === "accept";
+}
+
+/** Figures with their signs, for distances from a threshold. */
+function signed(value) {
+  return `${value < 0 ? "−" : "+"}${figure(Math.abs(value))}`;
+}
+
+/**
+ * What two encoders say together: what both say, else what the sum of their log-odds from their thresholds says. `accept`
+ * and `leads` have one of each; null where there is no lead.
+ */
+function together({ accept: [first, second], leads }) {
+  if (first === second) return [first, `both encoders ${first ? "accept" : "reject"}`];
+  const [lead, other] = leads ?? [0, 0];
+  const sum = lead + other;
+  return [
+    sum > 0,
+    `the encoders disagree, and the sum of their log-odds from their thresholds decides: ${signed(lead)} and ${signed(other)} ` +
+      `give ${signed(sum)}, and more than 0 is needed`,
+  ];
+}
+
+/** What decided a question where a judge is loaded or two encoders decide together, as a condition of the verdict. */
+function decision({ decided_by: by, encoder, yes }, both) {
+  const [holds, words] = both === null ? [accepts(encoder), "the encoder's threshold decides"] : together(both);
+  switch (by) {
+    case "judge":
+      return [yes >= YES, `in doubt, so the judge decides: P(yes) ${figure(yes)} ${yes >= YES ? "≥" : "<"} ${YES}`];
+    case "budget-spent":
+      return [holds, `in doubt, and the interval's calls of the judge were spent: ${words}`];
+    case "too-long":
+      return [holds, `in doubt, and longer than the judge reads: ${words}`];
+    case "log-odds":
+      return [holds, `in doubt: ${words}`];
+    case "agreement":
+      return [holds, words];
+    default:
+      return [holds, `the judge was not asked: ${words}`];
+  }
+}
+
+/** Conditions of a verdict, each with whether it holds. */
+function conditionList(conditions) {
+  if (conditions.length === 0) return null;
+  return element(
+    "ul",
+    { class: "conditions" },
+    conditions.map(([holds, text]) =>
+      element(
+        "li",
+        { class: holds ? "holds" : "fails" },
+        element("span", { class: "sign", "aria-hidden": "true" }, holds ? "✓" : "✕"),
+        ` ${text}`,
+        !holds && element("span", { class: "unseen" }, ": does not hold"),
+      ),
+    ),
+  );
 }
 
 /** One encoder's P(match) against its threshold. */
@@ -261,7 +346,9 @@ function categoryOf(result, frames) {
   if (object(result.category)) return { ...result.category, frames: list(result.category.frames) };
   if (!Array.isArray(result.labels)) return null;
   const first = middleOf(frames.length || result.labels.length);
-  return { ...result, decision: result.verdict, frames: first === null ? [] : result.labels.slice(first, first + 3) };
+  const category = { ...result, frames: first === null ? [] : result.labels.slice(first, first + 3) };
+  // The verdict may be of the caption, which was asked about in the same question.
+  return { ...category, decision: passes(category) ? "accept" : "reject" };
 }
 
 /** The first of the middle three of so many frames. */
@@ -270,9 +357,59 @@ function middleOf(count) {
 }
 
 function categoryView(category, frames) {
-  const judged = category.frames;
+  const said = category.ensemble;
+  const second = object(said) && object(said.second) ? said.second : null;
   return [
     element("h3", {}, "Category ", badge(category.decision), borderline(category.borderline)),
+    second === null
+      ? [encoderView(category, frames), conditionList(aloneConditions(category))]
+      : [
+          conditionList(togetherConditions(category, said)),
+          element("h4", {}, "First encoder alone ", badge(said.first)),
+          encoderView(category, frames),
+          element("h4", {}, "Second encoder alone ", badge(second.decision), borderline(second.borderline)),
+          encoderView({ ...second, frames: list(second.frames) }, frames),
+        ],
+  ];
+}
+
+/** What decided behind one encoder's rule: the caption's own words, or a judge. */
+function aloneConditions(category) {
+  const { cascade } = category;
+  const conditions = [];
+  // The gate's threshold is the card's: it shows where the rule alone would have let the frames pass.
+  const alone = object(cascade) ? cascade.encoder : category.decision;
+  const { caption_nature: nature } = category;
+  if (passes(category) && !accepts(alone) && Number.isFinite(nature)) {
+    conditions.push([false, `the caption's own words: P(nature) ${figure(nature)} is too low`]);
+  }
+  if (object(cascade)) conditions.push(decision(cascade, null));
+  return conditions;
+}
+
+/** What decided of two encoders: the caption's own words, then the frames, and that neither alone lets both pass. */
+function togetherConditions(category, said) {
+  const gate = said.gate ?? null;
+  const words = gate === null ? [true, ""] : together({ accept: gate.map((lead) => lead >= 0), leads: gate });
+  const conditions = gate === null ? [] : [[words[0], `the caption's own words: ${words[1]}`]];
+  if (category.frames.length < 3) return conditions;
+  const { cascade } = category;
+  const both = { accept: [passes(category), passes(said.second)], leads: said.log_odds };
+  // The doubt may have been of the words; where a judge would have been asked, it was of the frames.
+  const asked = cascade?.decided_by === "judge";
+  const judges = asked || ["budget-spent", "too-long"].includes(cascade?.decided_by);
+  const rule = judges ? decision(cascade, both) : together(both);
+  conditions.push([rule[0], `the frames: ${rule[1]}`]);
+  if (words[0] && rule[0] && !asked && !accepts(said.first) && !accepts(said.second.decision)) {
+    conditions.push([false, "each encoder rejects, the one for the caption's words and the other for the frames"]);
+  }
+  return conditions;
+}
+
+/** One encoder's labels of the middle frames, and the rule on them. */
+function encoderView(category, frames) {
+  const judged = category.frames;
+  return [
     judged.length > 0 &&
       element(
         "div",
@@ -313,8 +450,8 @@ function bars(scores, winner, ticks) {
   );
 }
 
-/** The rule's three conditions, marked in the means that they are about. */
-function ruleViews(category) {
+/** The rule's figures on the middle frames, and its three conditions. */
+function ruleOf(category) {
   const mean = (label) =>
     category.frames.reduce((sum, frame) => sum + (frame.scores?.[label] ?? 0), 0) / category.frames.length;
   const means = Object.fromEntries(LABELS.map((label) => [label, mean(label)]));
@@ -322,16 +459,28 @@ function ruleViews(category) {
   const wins = category.frames.filter((frame) => frame.winner === "nature").length;
   const nature = category.nature_score ?? means.nature;
   const margin = category.margin ?? nature - means[rival];
-  const ticks = {
-    nature: RULE.natureScore,
-    ...Object.fromEntries(RIVALS.map((label) => [label, nature - RULE.margin])),
-  };
   const against = (value, least) => `${figure(value)} ${value >= least ? "≥" : "<"} ${least}`;
   const conditions = [
     [wins >= RULE.wins, `nature wins ${wins} of ${category.frames.length} frames (${RULE.wins} needed)`],
     [nature >= RULE.natureScore, `mean of nature ${against(nature, RULE.natureScore)}`],
     [margin >= RULE.margin, `margin to ${rival} ${against(margin, RULE.margin)}`],
   ];
+  return { means, nature, conditions };
+}
+
+/** Whether the rule lets the frames pass. */
+function passes(category) {
+  const judged = list(category.frames);
+  return judged.length >= 3 && ruleOf({ ...category, frames: judged }).conditions.every(([holds]) => holds);
+}
+
+/** The rule's three conditions, marked in the means that they are about. */
+function ruleViews(category) {
+  const { means, nature, conditions } = ruleOf(category);
+  const ticks = {
+    nature: RULE.natureScore,
+    ...Object.fromEntries(RIVALS.map((label) => [label, nature - RULE.margin])),
+  };
   return [
     element(
       "figure",
@@ -339,19 +488,7 @@ function ruleViews(category) {
       element("figcaption", {}, "mean of the three, with the rule"),
       bars(means, null, ticks),
     ),
-    element(
-      "ul",
-      { class: "conditions" },
-      conditions.map(([holds, text]) =>
-        element(
-          "li",
-          { class: holds ? "holds" : "fails" },
-          element("span", { class: "sign", "aria-hidden": "true" }, holds ? "✓" : "✕"),
-          ` ${text}`,
-          !holds && element("span", { class: "unseen" }, ": does not hold"),
-        ),
-      ),
-    ),
+    conditionList(conditions),
     element(
       "p",
       { class: "legend" },
@@ -378,28 +515,38 @@ function factsView(result) {
   const times = Object.entries(result.timings_ms ?? {});
   if (times.length > 0)
     facts.push(["time", printable(times.map(([step, ms]) => `${step} ${Number(ms).toFixed(0)} ms`).join(", "))]);
-  const features = Object.entries(result.alignment?.features ?? {});
   return [
     facts.length > 0 && factList(facts, "small"),
-    features.length > 0 &&
-      element(
-        "details",
-        { class: "more" },
-        element("summary", {}, "Figures behind P(match)"),
-        factList(
-          features.map(([name, value]) => [printable(name), figure(value)]),
-          "small",
-        ),
-      ),
+    featuresView("Figures behind P(match)", result.alignment),
+    featuresView("Figures behind the second encoder's P(match)", result.alignment?.ensemble?.second),
   ];
+}
+
+function featuresView(title, alignment) {
+  const features = Object.entries(alignment?.features ?? {});
+  return (
+    features.length > 0 &&
+    element(
+      "details",
+      { class: "more" },
+      element("summary", {}, title),
+      factList(
+        features.map(([name, value]) => [printable(name), figure(value)]),
+        "small",
+      ),
+    )
+  );
 }
 
 /** What made a result, as names and values. */
 export function environmentFacts(environment) {
   if (!object(environment)) return [];
-  const model = environment.model;
+  const named = (model) => printable(`${model.id} (${model.architecture}, ${model.precision})`);
+  const { model, ensemble, judge } = environment;
   return [
-    ["model", object(model) ? printable(`${model.id} (${model.architecture}, ${model.precision})`) : "none"],
+    ["model", object(model) ? named(model) : "none"],
+    ...(object(ensemble?.model) ? [["ensemble", named(ensemble.model)]] : []),
+    ...(object(judge?.identity?.model) ? [["judge", named(judge.identity.model)]] : []),
     ["device", printable(environment.device)],
     ["decoder", printable(environment.decoder)],
     ["nexis", printable(environment.nexis)],
