@@ -197,6 +197,7 @@ fn what_makes_no_sense_is_refused_in_words() {
         (json!({ "caption": "x", "frames": vec!["x"; 13] }), "frames: 13 pictures"),
         (json!({ "caption": "x", "frames": ["http://example.org/a.png"] }), "nothing is fetched"),
         (json!({ "caption": "x", "frames": [data_uri("png", b"x")] }), "frames[0]: neither JPEG nor PNG"),
+        (json!({ "caption": "x", "frames": vec![0; 70_000] }), "more than 65536 values"),
         (json!({ "caption": "x", "frames": frames, "mood": 1 }), "unknown field `mood`"),
         (json!({ "caption": 1, "frames": frames }), "body: invalid type"),
         (json!({ "caption": "x", "frames": frames, "pictures": "yes" }), "body: invalid type"),
@@ -224,6 +225,25 @@ fn what_makes_no_sense_is_refused_in_words() {
     assert!(
         server.post("/v1/classify", &json!({ "caption": "x", "frames": frames })).error().contains("caption")
     );
+}
+
+#[test]
+fn a_file_below_a_root_is_read_within_the_limit_of_uploads() {
+    let clip = &made().clips[0];
+    let bytes = std::fs::metadata(&clip.path).unwrap().len();
+    for (most, status) in [(bytes, 200), (bytes - 1, 413)] {
+        let server = Running::start(|options| {
+            options.roots = vec![made().root.path().to_path_buf()];
+            options.limits.upload_bytes = most;
+        });
+        for (address, request) in [
+            ("/v1/score", json!({ "caption": clip.caption, "clip": clip.path })),
+            ("/v1/classify", json!({ "clip": clip.path })),
+        ] {
+            let reply = server.post(address, &request);
+            assert_eq!(reply.status, status, "{address}: {}", reply.text());
+        }
+    }
 }
 
 #[test]

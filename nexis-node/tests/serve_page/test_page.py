@@ -66,6 +66,20 @@ def drop(page: Page, *files: Path) -> None:
         page.dispatch_event("#drop", event, {"dataTransfer": transfer})
 
 
+def reads_well(page: Page, name: str, width: int) -> None:
+    """Nothing is wider than it may be, and nothing keeps anybody out. Leaves a picture."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than the screen"
+    boxes = page.locator(".drop, .panel, .submission, .recent, .strip, .categories, .evidence")
+    wider = boxes.evaluate_all(
+        "(all) => all.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.className)"
+    )
+    assert wider == [], name
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], name
+
+
 def three(value: float) -> str:
     return f"{value:.3f}".replace("-0.000", "0.000")
 
@@ -234,6 +248,9 @@ def test_a_verdict_of_two_encoders_is_explained_by_both(
     expect(entry.locator(".conditions")).to_have_count(4)
     expect(entry.locator(".conditions").nth(0)).to_have_text(conditions.nth(0).text_content())
     expect(entry.locator(".conditions").nth(1)).to_have_text(conditions.nth(1).text_content())
+    for size, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        reads_well(page, f"two-{expected['verdict']}-{alignment['cascade']['decided_by']}-{size}", width)
     visited.check()
 
 
@@ -552,16 +569,7 @@ def test_the_page_fits_and_reads_well_in_every_state(
     page = visited.page
 
     def look(state: str) -> None:
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=PICTURES / f"{state}-{size}-{scheme}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{state} is wider than the screen"
-        boxes = page.locator(".drop, .panel, .submission, .recent, .strip, .categories, .evidence")
-        wider = boxes.evaluate_all(
-            "(all) => all.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.className)"
-        )
-        assert wider == [], state
-        found = Axe().run(page).response["violations"]
-        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], state
+        reads_well(page, f"{state}-{size}-{scheme}", width)
 
     expect(page.locator("#count")).not_to_be_empty()
     look("idle")
