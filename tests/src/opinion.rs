@@ -46,7 +46,7 @@ pub fn opinionated(
     says: Opinion,
     change: impl FnOnce(&mut ModelCard),
 ) -> (Arc<dyn ImageText>, Arc<ModelCard>) {
-    let directory = fixture(&format!("models/{name}"));
+    let directory = fixture(format!("models/{name}"));
     let options = LoadOptions { id: Some(name.to_owned()), ..LoadOptions::default() };
     let model = DualEncoder::load(&directory, &options).expect("the fixture loads");
     let mut card = ModelCard::load(&demo_model().join("card.toml")).expect("the demonstration card reads");

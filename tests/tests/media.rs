@@ -83,9 +83,11 @@ fn each_models_own_view_is_transformers() {
             let view = tiles::own_view(&frame, &view_of(size, resample, fit)).unwrap();
             let digest = Digest::of(&view.rgb).to_string();
             assert_eq!(digest, case[key].as_str().unwrap(), "{width}x{height} at {size}, {key}");
-            // The middle one of the squares that cover the frame is the centre.
-            let all = tiles::tiles(&frame, size, resample).unwrap();
-            assert_eq!(all[all.len() / 2] == view, fit == Fit::Centre || width == height, "{width}x{height}");
+            if fit == Fit::Centre {
+                // It is the middle one of the squares that cover the frame.
+                let all = tiles::tiles(&frame, size, resample).unwrap();
+                assert_eq!(all[all.len() / 2], view, "{width}x{height} at {size}");
+            }
         }
     }
 }

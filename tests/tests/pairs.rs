@@ -130,7 +130,7 @@ fn parquet_with_plain_columns_and_lists() {
         refused(&nexis_tests::fixture("pairs/nested.parquet")).contains("column frames is neither plain nor")
     );
     for name in ["null_first", "null_last", "null_alone"] {
-        let got = refused(&nexis_tests::fixture(&format!("pairs/{name}.parquet")));
+        let got = refused(&nexis_tests::fixture(format!("pairs/{name}.parquet")));
         assert!(got.contains("an item that is null"), "{name}: {got}");
     }
     let got = refused(&nexis_tests::fixture("pairs/wide.parquet"));
