@@ -8,7 +8,7 @@ use nexis_core::media::{
     ClipProbe, DecodedClip, FfmpegDecoder, FrameRequest, MediaDecoder, MediaFailure, MediaLimits,
 };
 use nexis_core::model::card::ModelCard;
-use nexis_core::model::{ClipModel, LoadOptions};
+use nexis_core::model::{DualEncoder, LoadOptions};
 use nexis_core::verifier::RowJudge;
 use tokio_util::sync::CancellationToken;
 
@@ -55,8 +55,8 @@ pub(super) fn repository() -> PathBuf {
 }
 
 /// A model and its card from a folder.
-pub(super) fn loaded(folder: &Path) -> (Arc<ClipModel>, ModelCard) {
-    let model = ClipModel::load(folder, &LoadOptions::default()).unwrap();
+pub(super) fn loaded(folder: &Path) -> (Arc<DualEncoder>, ModelCard) {
+    let model = DualEncoder::load(folder, &LoadOptions::default()).unwrap();
     (Arc::new(model), ModelCard::load(&folder.join("card.toml")).unwrap())
 }
 
