@@ -3,6 +3,9 @@
 //! The running network is written in Python, and white space, word characters and number texts are
 //! not the same there as in Rust. Every difference that can change a verdict is here, by name.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
 use serde_json::Value;
 use unicode_normalization::char::is_combining_mark;
 
@@ -29,9 +32,10 @@ pub fn is_word(c: char) -> bool {
     c == '_' || (c.is_alphanumeric() && !is_combining_mark(c) && !circled)
 }
 
-/// `float(text)`: surrounding white space, single underscores between digits, `nan` and `inf`.
+/// `float(text)`: surrounding white space, single underscores between digits, `nan` and `inf`. The information separators
+/// are no white space here, unlike in [`strip`].
 pub fn float(text: &str) -> Option<f64> {
-    let text = strip(text);
+    let text = text.trim();
     let bytes = text.as_bytes();
     let mut plain = String::with_capacity(text.len());
     for (i, c) in text.char_indices() {
@@ -46,6 +50,43 @@ pub fn float(text: &str) -> Option<f64> {
         }
     }
     plain.parse().ok()
+}
+
+/// How `sort` orders numbers. 0.0 and -0.0 are equal to it, so that they stay as they stood.
+pub fn order(a: f64, b: f64) -> Ordering {
+    // -0.0 + 0.0 is 0.0, and any other number is itself.
+    (a + 0.0).total_cmp(&(b + 0.0))
+}
+
+/// A document of JSON without the constants `NaN`, `Infinity` and `-Infinity`, which Python takes and the standard
+/// does not. Empty lists stand for them: like them, they are neither text, time nor whole number.
+pub fn without_constants(json: &[u8]) -> Cow<'_, [u8]> {
+    const CONSTANTS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
+    if !CONSTANTS.iter().any(|constant| json.windows(constant.len()).any(|bytes| bytes == *constant)) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = Vec::with_capacity(json.len());
+    let (mut in_text, mut rest) = (false, json);
+    while let Some((&byte, after)) = rest.split_first() {
+        let constant = CONSTANTS.iter().find_map(|constant| rest.strip_prefix(*constant));
+        rest = match (in_text, byte, constant) {
+            (false, _, Some(after)) => {
+                out.extend_from_slice(b"[]");
+                after
+            }
+            (true, b'\\', _) => {
+                out.push(byte);
+                out.extend(after.first());
+                after.get(1..).unwrap_or_default()
+            }
+            _ => {
+                in_text ^= byte == b'"';
+                out.push(byte);
+                after
+            }
+        };
+    }
+    Cow::Owned(out)
 }
 
 /// `str(value)` of a JSON value as Python reads it.
@@ -132,8 +173,32 @@ mod tests {
         {
             assert_eq!(float(text), Some(value), "{text}");
         }
-        for text in ["", "_1", "1_", "1__0", "1_.5", "1._5", "1e_5", "x", "0x10", "- 5"] {
+        assert_eq!(float("\u{a0}12\u{85}"), Some(12.0));
+        for text in
+            ["", "_1", "1_", "1__0", "1_.5", "1._5", "1e_5", "x", "0x10", "- 5", "12\u{1c}", "\u{a0}12\u{1f}"]
+        {
             assert_eq!(float(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn zeros_are_equal_and_the_rest_is_ordered() {
+        assert_eq!(order(0.0, -0.0), Ordering::Equal);
+        let mut numbers = [5e-324, -0.0, f64::INFINITY, 0.0, -1.0, 4.5, f64::NEG_INFINITY];
+        numbers.sort_by(|a, b| order(*a, *b));
+        let shown = format!("{numbers:?}");
+        assert_eq!(shown, "[-inf, -1.0, -0.0, 0.0, 5e-324, 4.5, inf]");
+    }
+
+    #[test]
+    fn constants_go_and_texts_stay() {
+        for (json, plain) in [
+            (r#"{"a": NaN, "b": [-Infinity, Infinity]}"#, r#"{"a": [], "b": [[], []]}"#),
+            (r#"{"NaN": "a \" NaN", "\\": NaN}"#, r#"{"NaN": "a \" NaN", "\\": []}"#),
+            (r#"["Infinity\"#, r#"["Infinity\"#),
+            ("[nan, 1]", "[nan, 1]"),
+        ] {
+            assert_eq!(without_constants(json.as_bytes()), plain.as_bytes(), "{json}");
         }
     }
 

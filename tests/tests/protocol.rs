@@ -1,10 +1,15 @@
 //! The protocol against independent implementations: pydantic, CPython's `urllib` and `random`
 //! (`tests/fixtures/protocol/make_*.py`).
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
+use nexis_core::check::{FrameScores, Violation, category_decision, has_injection_keyword};
 use nexis_core::mt19937::PythonRandom;
-use nexis_core::overlap::{OverlapIndex, is_allowed_source, source_identity_key};
-use nexis_core::package::{ExpectedMiner, Manifest, asset_key, clip_id, validate_row};
+use nexis_core::overlap::{
+    OverlapIndex, PruneInput, is_allowed_source, prune, prune_global, source_identity_key,
+};
+use nexis_core::package::{ClipRecord, ExpectedMiner, Manifest, Timestamp, asset_key, clip_id, validate_row};
 use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::python;
 use nexis_core::sample::{SamplePlan, select_miners, select_row_indices};
@@ -12,7 +17,7 @@ use nexis_core::spec::{DatasetSpec, VideoSpec};
 use nexis_core::weights::dense_weights;
 use nexis_tests::reference::{expected, list};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Collects every difference, so that one run shows them all.
 fn report(differences: &[String], cases: usize) {
@@ -40,6 +45,23 @@ fn manifests_are_judged_as_pydantic_judges_them() {
         }
     }
     report(&differences, cases.len());
+}
+
+#[test]
+fn odd_documents_are_taken_as_python_takes_them() {
+    let fixture = expected("protocol/documents.json");
+    let now: DateTime<Utc> = "2026-04-11T00:00:00Z".parse().unwrap();
+    let cases = fixture.as_array().unwrap();
+    assert!(cases.len() > 60);
+    let mut differences = Vec::new();
+    for case in cases {
+        let parsed = Manifest::parse(case["text"].as_str().unwrap().as_bytes(), now);
+        let got = parsed.map(|manifest| serde_json::to_value(&manifest).unwrap()).ok();
+        if json!(got.is_some()) != case["valid"] || got.as_ref() != case.get("parsed") {
+            differences.push(format!("{case} but {got:?}"));
+        }
+    }
+    assert!(differences.is_empty(), "{} of {} differ: {differences:#?}", differences.len(), cases.len());
 }
 
 #[test]
@@ -76,6 +98,101 @@ fn source_urls_are_taken_apart_as_urllib_does() {
         }
     }
     report(&differences, cases.len());
+}
+
+/// The cases of one rule, and how its outcome is read of them.
+fn rule(name: &str, outcome: impl Fn(&Value) -> Value) {
+    let fixture = expected("protocol/rules.json");
+    let cases = fixture[name].as_array().unwrap();
+    assert!(cases.len() >= 50, "only {} cases of {name}", cases.len());
+    let mut differences = Vec::new();
+    for case in cases {
+        let outcome = outcome(case);
+        // As text: 0.0 and -0.0 are not the same here.
+        let text = Value::to_string;
+        let differs = |(key, value): (&String, &Value)| text(&case[key]) != text(value);
+        if outcome.as_object().unwrap().iter().any(differs) {
+            differences.push(format!("{case} but {outcome}"));
+        }
+    }
+    let shown = differences.first();
+    assert!(differences.is_empty(), "{} of {} {name} differ: {shown:#?}", differences.len(), cases.len());
+}
+
+fn records(rows: &Value) -> Vec<ClipRecord> {
+    let base = expected("protocol/rows.json")["base"].as_object().unwrap().clone();
+    let full = |row: &Value| {
+        let mut full = base.clone();
+        full.extend(row.as_object().unwrap().clone());
+        serde_json::from_value(Value::Object(full)).unwrap()
+    };
+    rows.as_array().unwrap().iter().map(full).collect()
+}
+
+#[test]
+fn rows_are_checked_as_python_checks_them() {
+    rule("hard_checks", |case| {
+        let found = VideoSpec::default().hard_checks(&records(&case["rows"]));
+        json!({"failures": found.iter().map(Violation::code).collect::<Vec<_>>()})
+    });
+    rule("injection", |case| json!({"injection": has_injection_keyword(case["caption"].as_str().unwrap())}));
+}
+
+#[test]
+fn rows_are_pruned_as_python_prunes_them() {
+    rule("pruning", |case| {
+        let index: OverlapIndex = serde_json::from_value::<BTreeMap<String, Vec<f64>>>(case["index"].clone())
+            .unwrap()
+            .into_iter()
+            .collect();
+        let miners: Vec<(Hotkey, DateTime<Utc>, Vec<ClipRecord>)> = case["submissions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| {
+                let time =
+                    [&s["manifest_last_modified"], &s["created_at"]].into_iter().find(|t| t.is_string());
+                let made_at = Timestamp::from_json(time.unwrap()).unwrap().instant();
+                (Hotkey::new(s["hotkey"].as_str().unwrap()), made_at, records(&s["records"]))
+            })
+            .collect();
+        let inputs: Vec<PruneInput<'_>> = miners
+            .iter()
+            .map(|(hotkey, made_at, rows)| PruneInput { hotkey, made_at: *made_at, rows })
+            .collect();
+        let (mut after_global, mut kept) = (serde_json::Map::new(), serde_json::Map::new());
+        for (input, pruned) in inputs.iter().zip(prune(&inputs, &index, 4.5)) {
+            let ids =
+                |places: &[usize]| json!(places.iter().map(|i| &input.rows[*i].clip_id).collect::<Vec<_>>());
+            let left = prune_global(input.rows, &index, 4.5);
+            assert_eq!(pruned.global, input.rows.len() - left.len(), "{case}");
+            assert_eq!(pruned.cross_miner, left.len() - pruned.kept.len(), "{case}");
+            after_global.insert(input.hotkey.to_string(), ids(&left));
+            kept.insert(input.hotkey.to_string(), ids(&pruned.kept));
+        }
+        json!({"after_global": after_global, "kept": kept})
+    });
+}
+
+#[test]
+fn categories_are_decided_as_python_decides_them() {
+    rule("category", |case| {
+        let frames: Vec<FrameScores> = serde_json::from_value(case["frames"].clone()).unwrap();
+        let decision = category_decision(&frames).unwrap();
+        json!({
+            "accept": decision.accept, "nature_score": decision.nature_score,
+            "rival_score": decision.rival_score, "margin": decision.margin,
+        })
+    });
+}
+
+#[test]
+fn the_index_is_read_and_written_as_python_does() {
+    rule("record_info", |case| {
+        let index = OverlapIndex::parse(case["raw"].as_str().unwrap().as_bytes()).index;
+        let parsed: BTreeMap<&str, &[f64]> = index.iter().collect();
+        json!({"parsed": parsed, "serialized": index.to_json()})
+    });
 }
 
 #[test]

@@ -78,8 +78,9 @@ impl CategoryRule {
             return None;
         }
         let mean = |scores: &mut dyn Iterator<Item = f64>, undefined: f64| {
-            scores.map(|s| if s.is_nan() { undefined } else { s.clamp(0.0, 1.0) }).sum::<f64>()
-                / frames.len() as f64
+            let clamped = scores.map(|s| if s.is_nan() { undefined } else { s.clamp(0.0, 1.0) });
+            // From 0.0, as Python's sum goes; Rust's own starts at -0.0.
+            clamped.fold(0.0, |sum, score| sum + score) / frames.len() as f64
         };
         let nature_score = mean(&mut frames.iter().map(|f| f.nature_score), 0.0);
         let rival = |i: usize| mean(&mut frames.iter().filter_map(|f| f.rivals().get(i).copied()), 1.0);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::source::record_info_key;
+use super::source::{bare, record_info_key};
 use crate::package::ClipRecord;
 use crate::package::rows::python_fixed;
 use crate::python;
@@ -39,7 +39,7 @@ impl OverlapIndex {
             let problem = Some(format!("larger than {} bytes", Self::MAX_BYTES));
             return ParsedIndex { problem, ..ParsedIndex::default() };
         }
-        let map = match serde_json::from_slice(bytes) {
+        let map = match serde_json::from_slice(&python::without_constants(bytes)) {
             Ok(Value::Object(map)) => map,
             Ok(_) => {
                 return ParsedIndex {
@@ -94,7 +94,7 @@ impl OverlapIndex {
         }
         let known = self.entries.entry(key).or_default();
         known.append(&mut starts);
-        known.sort_by(f64::total_cmp);
+        known.sort_by(|a, b| python::order(*a, *b));
         known.dedup();
     }
 
@@ -134,8 +134,7 @@ fn entries_of(map: &Map<String, Value>) -> &Map<String, Value> {
 impl ParsedIndex {
     fn read(&mut self, entries: &Map<String, Value>) {
         for (key, starts) in entries {
-            let key = python::strip(key);
-            let Some(starts) = starts.as_array().filter(|_| !key.is_empty()) else {
+            let Some(starts) = starts.as_array().filter(|_| !bare(key).is_empty()) else {
                 self.skipped += 1;
                 continue;
             };

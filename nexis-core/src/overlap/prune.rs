@@ -10,6 +10,7 @@ use super::index::OverlapIndex;
 use super::source::{overlap_index_keys, source_identity_key};
 use crate::package::ClipRecord;
 use crate::protocol::Hotkey;
+use crate::python;
 
 /// One miner's rows as they enter pruning.
 #[derive(Clone, Debug)]
@@ -96,7 +97,7 @@ pub fn prune_across_miners(
             let who = |miner: &usize| inputs.get(*miner).map(|input| (input.made_at, input.hotkey));
             who(ma)
                 .cmp(&who(mb))
-                .then(a.clip_start_sec.total_cmp(&b.clip_start_sec))
+                .then(python::order(a.clip_start_sec, b.clip_start_sec))
                 .then_with(|| a.clip_id.cmp(&b.clip_id))
         });
         let mut taken = Taken::new(min_distance_seconds);

@@ -72,11 +72,15 @@ pub fn overlap_index_keys(source_video_url: &str, source_video_id: &str) -> Vec<
     keys
 }
 
+/// A source's name without the spec in front.
+pub(super) fn bare(source: &str) -> &str {
+    let source = python::strip(source);
+    python::strip(source.strip_prefix(SPEC_PREFIX).unwrap_or(source))
+}
+
 /// The key of `record_info.json` for a source, whether given as a URL, a video id or an older key.
 pub fn record_info_key(source: &str) -> String {
-    let source = python::strip(source);
-    let source = source.strip_prefix(SPEC_PREFIX).unwrap_or(source);
-    let key = source_identity_key(source);
+    let key = source_identity_key(bare(source));
     if key.starts_with("http://") || key.starts_with("https://") { key } else { format!("{WATCH_URL}{key}") }
 }
 

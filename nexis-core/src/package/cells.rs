@@ -58,8 +58,8 @@ pub(super) fn json(column: &dyn Array, row: usize) -> Value {
 }
 
 fn float(x: f64) -> Value {
-    // NaN and the infinities are no JSON; nor does any field of a row take them.
-    Number::from_f64(x).map_or_else(foreign, Value::Number)
+    // NaN is no JSON, nor does any field of a row take it. Nor are the infinities, which stand for large numbers.
+    Number::from_f64(x.clamp(f64::MIN, f64::MAX)).map_or_else(foreign, Value::Number)
 }
 
 fn decimal(column: &dyn Array, row: usize) -> Value {

@@ -1,15 +1,32 @@
 //! Conversions between JSON types as the network's schema library (pydantic v2, lax mode) makes them.
 //!
 //! Compared against that library itself over generated values: `tests/fixtures/protocol/{rows,manifests}.json`.
+//!
+//! Numbers have no bounds there. Here an integer beyond 64 bits becomes the largest or smallest of 64, and an infinity the
+//! largest or smallest double: no field can mean one, but what the network accepts is not refused for it.
 
 use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Longest integer as text, in digits; Python's own limit.
+const MAX_DIGITS: usize = 4300;
+
+/// A value of JSON, its integers cut to 64 bits. Alone, serde_json would make floats of longer ones.
+pub(crate) fn json(raw: &RawValue) -> serde_json::Result<Value> {
+    let text = raw.get();
+    let integer = text.strip_prefix('-').unwrap_or(text).bytes().all(|b| b.is_ascii_digit());
+    match int_text(text).filter(|_| integer) {
+        Some(n) => Ok(n.into()),
+        None => serde_json::from_str(text),
+    }
+}
 
 /// An integer: a whole number, a boolean, or a text of one (`" 70 "`, `"1_000"`, `"4.0"`).
-/// Integers beyond 64 bits are not taken; none of the protocol's fields can mean one.
 pub(crate) fn int(value: &Value) -> Option<i64> {
     match value {
         Value::Bool(b) => Some(i64::from(*b)),
-        Value::Number(n) => n.as_i64().or_else(|| n.as_f64().filter(|_| n.is_f64()).and_then(whole)),
+        Value::Number(n) if n.is_f64() => n.as_f64().and_then(whole),
+        Value::Number(n) => Some(n.as_i64().unwrap_or(i64::MAX)),
         Value::String(text) => int_text(text.trim()),
         _ => None,
     }
@@ -34,20 +51,22 @@ fn int_text(text: &str) -> Option<i64> {
         _ => (false, whole),
     };
     let mut value: i64 = 0;
+    let mut length = 0;
     let mut after_digit = false;
     for b in digits.bytes() {
         match b {
             b'0'..=b'9' => {
                 let digit = i64::from(b - b'0');
-                value = value.checked_mul(10)?;
-                value = if negative { value.checked_sub(digit)? } else { value.checked_add(digit)? };
+                value = value.saturating_mul(10);
+                value = if negative { value.saturating_sub(digit) } else { value.saturating_add(digit) };
+                length += usize::from(value != 0);
                 after_digit = true;
             }
             b'_' if after_digit => after_digit = false,
             _ => return None,
         }
     }
-    after_digit.then_some(value)
+    (after_digit && length <= MAX_DIGITS).then_some(value)
 }
 
 /// A float: any number, a boolean, or a text of one, `nan` and `inf` included.
@@ -55,14 +74,15 @@ pub(crate) fn float(value: &Value) -> Option<f64> {
     match value {
         Value::Bool(b) => Some(f64::from(u8::from(*b))),
         Value::Number(n) => n.as_f64(),
-        Value::String(text) => float_text(text.trim()),
+        Value::String(text) => float_text(text).map(|x| x.clamp(f64::MIN, f64::MAX)),
         _ => None,
     }
 }
 
+/// White space around a number is taken, and underscores in it are, but not both.
 fn float_text(text: &str) -> Option<f64> {
     if !text.contains('_') {
-        return text.parse().ok();
+        return text.trim().parse().ok();
     }
     if text.starts_with('_') || text.ends_with('_') || text.contains("__") {
         return None;

@@ -1,7 +1,11 @@
 //! `manifest.json` (protocol page, 2).
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::lax;
@@ -64,12 +68,9 @@ impl Manifest {
         if bytes.len() as u64 > Self::MAX_BYTES {
             return Err(InvalidManifest::new("", format!("larger than {} bytes", Self::MAX_BYTES)));
         }
-        let value: Value =
-            serde_json::from_slice(bytes).map_err(|e| InvalidManifest::new("", format!("no JSON: {e}")))?;
-        let Value::Object(map) = value else {
-            return Err(InvalidManifest::new("", "not a JSON object"));
-        };
-        Self::from_map(&map, now)
+        let Fields(fields) = serde_json::from_slice(&python::without_constants(bytes))
+            .map_err(|e| InvalidManifest::new("", format!("no JSON object: {e}")))?;
+        Self::from_map(&fields, now)
     }
 
     fn from_map(map: &Map<String, Value>, now: DateTime<Utc>) -> Result<Self, InvalidManifest> {
@@ -99,6 +100,54 @@ impl Manifest {
     pub fn to_json(&self) -> String {
         // Serialising strings and integers into a String cannot fail; an empty text would show at once.
         serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+/// The fields that are read.
+const FIELDS: [&str; 11] = [
+    "protocol_version",
+    "schema_version",
+    "spec_id",
+    "dataset_type",
+    "category",
+    "netuid",
+    "miner_hotkey",
+    "interval_id",
+    "created_at",
+    "record_count",
+    "dataset_sha256",
+];
+
+/// What stands in those fields. Any other is passed over unread: the network takes numbers, texts and depths there that
+/// are too much for a JSON value here.
+struct Fields(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut document: A) -> Result<Fields, A::Error> {
+                let mut fields = Map::new();
+                while let Some(key) = document.next_key::<String>()? {
+                    if FIELDS.contains(&key.as_str()) {
+                        let raw: &RawValue = document.next_value()?;
+                        fields.insert(key, lax::json(raw).map_err(serde::de::Error::custom)?);
+                    } else {
+                        document.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
     }
 }
 

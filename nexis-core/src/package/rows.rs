@@ -97,8 +97,8 @@ pub enum RowsFailure {
 }
 
 /// Validates one row, whether it comes from JSON or from Parquet, with the conversions that the network
-/// makes. Unknown columns are ignored. Unlike the network, infinite numbers are refused: the evidence of
-/// a row is JSON, which has none.
+/// makes. Unknown columns are ignored. Infinite numbers become the largest or smallest double: what is said of
+/// a row is JSON, which has no larger one.
 ///
 /// # Errors
 /// The first column that does not hold.
@@ -157,7 +157,8 @@ fn float(
     holds: impl Fn(f64) -> bool,
 ) -> Result<f64, InvalidRow> {
     lax::float(required(row, field)?)
-        .filter(|x| x.is_finite() && holds(*x))
+        // No rule holds for NaN.
+        .filter(|x| holds(*x))
         .ok_or_else(|| invalid(field, format!("no number, or not {what}")))
 }
 
