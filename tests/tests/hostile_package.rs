@@ -178,6 +178,13 @@ fn a_list_bomb_in_a_proof_is_left_out() {
     assert!(rows.iter().all(|row| row.source_proof.is_empty()));
 }
 
+#[test]
+fn a_list_bomb_for_a_proof_is_no_proof() {
+    let bytes = fixture("hostile_list_column");
+    let why = rows_from_bytes(bytes.into(), &VideoSpec::default().row_rules(), &RowLimits::default());
+    assert_eq!(why.unwrap_err(), "source_proof: a list");
+}
+
 /// A footer whose schema is so many groups, each in the last; a recursive reader would overflow its stack.
 fn tower(depth: u32) -> Vec<u8> {
     let varint = |mut n: u32| {

@@ -1,12 +1,12 @@
 //! Single Parquet values as JSON, as pyarrow would hand them to the network.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
 /// What no field of a row can be: neither text, number, boolean nor map. Stands for dates, times and
 /// broken bytes, which Python objects of their own represent there.
@@ -49,7 +49,7 @@ pub(super) fn json(column: &dyn Array, row: usize) -> Value {
             let columns = column.as_struct().columns();
             fields.iter().zip(columns).map(|(f, c)| (f.name().clone(), json(c.as_ref(), row))).collect()
         }
-        DataType::Map(..) => map(&column.as_map().value(row)),
+        DataType::Map(..) => pairs(&column.as_map().value(row)),
         DataType::List(_) => list(column.as_list::<i32>().value(row)),
         DataType::LargeList(_) => list(column.as_list::<i64>().value(row)),
         DataType::FixedSizeList(..) => list(column.as_fixed_size_list().value(row)),
@@ -79,19 +79,10 @@ fn list(items: ArrayRef) -> Value {
     Value::Array((0..items.len()).map(|i| json(items.as_ref(), i)).collect())
 }
 
-/// The entries of a map with text keys; of a repeated key the last one counts.
-fn map(entries: &arrow::array::StructArray) -> Value {
-    let (Some(keys), Some(values)) = (entries.columns().first(), entries.columns().get(1)) else {
-        return foreign();
-    };
-    let mut map = Map::new();
-    for i in 0..entries.len() {
-        let Value::String(key) = json(keys.as_ref(), i) else {
-            return foreign();
-        };
-        map.insert(key, json(values.as_ref(), i));
-    }
-    Value::Object(map)
+/// A map's entries as the list of pairs that they are in Python, where that is no map.
+fn pairs(entries: &StructArray) -> Value {
+    let pair = |i| Value::Array(entries.columns().iter().map(|column| json(column.as_ref(), i)).collect());
+    Value::Array((0..entries.len()).map(pair).collect())
 }
 
 /// Bytes of text and binary in a column, nested ones included.

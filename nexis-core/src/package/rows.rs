@@ -12,6 +12,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::basic::{ConvertedType, Repetition};
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::schema::types::SchemaDescriptor;
 use serde_json::{Map, Value};
@@ -214,7 +215,7 @@ fn decode(file: Bytes, rules: &RowRules, limits: &RowLimits) -> Result<Vec<ClipR
     let schema = metadata.parquet_schema();
     let mut wanted = wanted_leaves(schema)?;
     let sizes = guard::check_pages(&file, metadata.metadata(), &wanted, limits)?;
-    leave_out_lists(schema, &sizes, limits, &mut wanted);
+    leave_out_lists(schema, &sizes, limits, &mut wanted)?;
     let leaves: Vec<usize> = wanted.iter().enumerate().filter_map(|(i, w)| w.then_some(i)).collect();
     // A row holds at most one value of each column, and no value is larger than its page; so this bounds
     // a batch even where a dictionary repeats one huge entry.
@@ -272,18 +273,26 @@ fn wanted_leaves(schema: &SchemaDescriptor) -> Result<Vec<bool>, String> {
 }
 
 /// Lists inside `source_proof` are decoded only where even their worst case is small: one row of a
-/// repeated column can hold as many values as its pages claim. The rest of the proof is kept.
+/// repeated column can hold as many values as its pages claim. The rest of the proof is kept. A column that is
+/// itself a list or a map holds for no row, and is not left out as if it were not there.
 fn leave_out_lists(
     schema: &SchemaDescriptor,
     sizes: &[guard::ColumnSize],
     limits: &RowLimits,
     wanted: &mut [bool],
-) {
+) -> Result<(), String> {
     let mut left_out = Vec::new();
     for (leaf, size) in sizes.iter().enumerate() {
         let column = schema.column(leaf);
         let worst = size.values.saturating_mul(size.largest_page.saturating_add(16));
         if column.max_rep_level() > 0 && worst > limits.max_text_bytes {
+            let root = schema.get_column_root(leaf).get_basic_info();
+            let list = [ConvertedType::LIST, ConvertedType::MAP, ConvertedType::MAP_KEY_VALUE]
+                .contains(&root.converted_type());
+            let repeated = root.has_repetition() && root.repetition() == Repetition::REPEATED;
+            if wanted.get(leaf) == Some(&true) && (list || repeated) {
+                return Err(format!("{}: a list", root.name()));
+            }
             left_out.push(list_parts(column.path().parts()));
         }
     }
@@ -294,6 +303,7 @@ fn leave_out_lists(
             *wanted = false;
         }
     }
+    Ok(())
 }
 
 /// Up to the second part of a path: `source_proof` and one of its fields.
