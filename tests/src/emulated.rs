@@ -65,7 +65,8 @@ struct Machine {
     other_sums: bool,
     other_sums_of: Option<usize>,
     room: usize,
-    refuses_recordings: bool,
+    /// Recordings that do not succeed, the first ones.
+    refused: AtomicUsize,
     /// Of the first queue and of those beside it: whether what is asked is done only once somebody waits for it.
     late: [bool; 2],
     used: AtomicUsize,
@@ -175,7 +176,13 @@ impl Emulated {
     /// One that does not record, as where the driver does not take part.
     #[must_use]
     pub fn without_recordings() -> Self {
-        Self::of(Machine { refuses_recordings: true, ..Machine::default() })
+        Self::breaking_recordings(usize::MAX)
+    }
+
+    /// One whose first recordings, so many, are broken off by somebody else.
+    #[must_use]
+    pub fn breaking_recordings(first: usize) -> Self {
+        Self::of(Machine { refused: first.into(), ..Machine::default() })
     }
 
     /// One that puts off what is asked of its first queue, or of those beside it, until somebody waits for it. What the other
@@ -498,7 +505,8 @@ impl Compute for Emulated {
     }
 
     fn record(&self, pass: &mut dyn FnMut() -> Result<()>) -> Option<EmulatedRecording> {
-        if self.machine.refuses_recordings {
+        let less = |left: usize| left.checked_sub(1);
+        if self.machine.refused.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
             return None;
         }
         *lock(&self.recording) = Some(Vec::new());

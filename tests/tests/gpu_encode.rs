@@ -152,6 +152,9 @@ fn recorded<C: Compute>(compute: C, name: &str) -> (usize, usize) {
 #[test]
 fn a_device_that_records_nothing_says_so() {
     assert_eq!(recorded(Emulated::without_recordings(), "quick_f32"), (0, 7));
+    // What another breaks off is recorded once more, and not for ever.
+    assert_eq!(recorded(Emulated::breaking_recordings(2), "quick_f32"), (7, 7));
+    assert_eq!(recorded(Emulated::breaking_recordings(3), "quick_f32"), (6, 7));
 }
 
 /// As many pictures as fill a batch, or a part of it, or one more or less, give the bits that each has among all.

@@ -329,7 +329,8 @@ pub struct CudaMemory {
 impl Drop for CudaMemory {
     fn drop(&mut self) {
         if self.bytes > 0 && self.context.enter().is_ok() {
-            // SAFETY: it was allocated there and is freed once. The driver waits for work that may use it.
+            // SAFETY: it was allocated there and is freed once. Whoever lets go of it has waited for what uses it: the driver may
+            // do so as well, and does not promise it.
             let _ = unsafe { result::free_sync(self.address) };
         }
     }
@@ -397,8 +398,8 @@ impl Compute for Cuda {
     fn beside(&self) -> Result<Self> {
         let context = Context::of(Arc::clone(&self.context.primary))?;
         let landing = Mutex::new(Landing::new(&context));
-        // One for all queues of a device.
-        let staging = Mutex::new(lock(&self.staging).clone());
+        // Of its own: what the other queue uploads, tokens of a text, does not wait for a piece that holds pictures.
+        let staging = Mutex::new(Some(Arc::new(Staging::new(&context)?)));
         Ok(Self { context, products: Mutex::default(), staging, landing, library: self.library })
     }
 
@@ -438,9 +439,13 @@ impl Compute for Cuda {
         self.context.enter_outside_of_recordings("a download")?;
         let fail = |e| failed(format!("{}: what was asked of it before", self.context.label()), e);
         let stream = self.context.stream;
-        // SAFETY: both have as many bytes, and the copy is waited for, also where it failed.
+        // SAFETY: both have as many bytes, and the copy is waited for, also where it failed. One of no bytes is left out, for the
+        // address of none is nothing that a driver has to know.
         unsafe {
-            let copied = result::memcpy_dtoh_async(bytes, from.address(), stream);
+            let copied = match bytes {
+                [] => Ok(()),
+                bytes => result::memcpy_dtoh_async(bytes, from.address(), stream),
+            };
             let waited = result::stream::synchronize(stream);
             copied.and(waited).map_err(fail)
         }

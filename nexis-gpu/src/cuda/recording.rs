@@ -92,7 +92,7 @@ impl Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         if self.context.enter().is_ok() {
-            // SAFETY: made once and let go of once; the driver waits where it is under way.
+            // SAFETY: made once and let go of once; where it is under way, the driver frees it behind that.
             let _ = unsafe { result::graph::exec_destroy(self.graph) };
         }
     }

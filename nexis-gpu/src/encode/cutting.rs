@@ -69,8 +69,10 @@ impl<C: Compute> DeviceTowers<C> {
         let (kernels, compute) = (Kernels(&self.intake), &self.intake);
         let height = frame.height as usize;
         let bytes = rgb_bytes(frame);
-        let rows = grown(compute, &mut space.rows, "a frame's rows", layout.width() as usize * height * 3)?;
+        let rows = self.grown(&mut space.rows, "a frame's rows", layout.width() as usize * height * 3)?;
         if space.taps.len() + 2 > KEPT_TAPS {
+            // Frames before this one may still be resized by them.
+            self.wait_for_intake()?;
             space.taps.clear();
         }
         for sizes in [(frame.width, layout.width()), (frame.height, layout.height())] {
@@ -82,7 +84,7 @@ impl<C: Compute> DeviceTowers<C> {
         let rgb = match self.resident(frame) {
             Some(rgb) => rgb,
             None => {
-                let rgb = grown(compute, &mut space.rgb, "a frame", bytes)?;
+                let rgb = self.grown(&mut space.rgb, "a frame", bytes)?;
                 let pixels = frame
                     .rgb
                     .get(..bytes)
@@ -101,25 +103,26 @@ impl<C: Compute> DeviceTowers<C> {
         let (columns, levels) = (taps((frame.height, layout.height()))?, C::span(&self.vision.levels));
         kernels.columns_to_input(rows, 1, columns, &plan, levels, InputFormat::Short(self.format), to)
     }
+
+    /// Waits until the intake has done what it was asked for.
+    pub(super) fn wait_for_intake(&self) -> Result<()> {
+        self.intake.download(C::span(&self.vision.levels), &mut [])
+    }
+
+    /// Memory of at least this size, for the intake.
+    fn grown<'a>(&self, memory: &'a mut Option<C::Memory>, what: &str, bytes: usize) -> Result<Span<'a>> {
+        if memory.as_ref().is_none_or(|memory| C::span(memory).bytes() < bytes) {
+            // The old one goes first, so that both are never there at once, and not before the last frame was cut.
+            self.wait_for_intake()?;
+            *memory = None;
+            *memory = Some(self::memory(&self.intake, what, bytes)?);
+        }
+        let memory = memory.as_ref().ok_or_else(|| no_room(what, bytes))?;
+        Ok(C::span(memory))
+    }
 }
 
 /// Bytes of a frame of this size.
 pub(super) const fn rgb_bytes(frame: &Frame) -> usize {
     (frame.width as usize).saturating_mul(frame.height as usize).saturating_mul(3)
-}
-
-/// Memory of at least this size.
-fn grown<'a, C: Compute>(
-    compute: &C,
-    memory: &'a mut Option<C::Memory>,
-    what: &str,
-    bytes: usize,
-) -> Result<Span<'a>> {
-    if memory.as_ref().is_none_or(|memory| C::span(memory).bytes() < bytes) {
-        // The old one goes first, so that both are never there at once.
-        *memory = None;
-        *memory = Some(self::memory(compute, what, bytes)?);
-    }
-    let memory = memory.as_ref().ok_or_else(|| no_room(what, bytes))?;
-    Ok(C::span(memory))
 }

@@ -55,6 +55,10 @@ const UNDER_WAY: usize = 2;
 /// comes alone.
 const SHAPES: usize = 8;
 
+/// How often a pass is recorded anew: what waits for the whole device meanwhile, in another thread of the process, breaks off a
+/// recording.
+const RECORDINGS: usize = 3;
+
 /// How to encode on a device.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodeOptions {
@@ -134,6 +138,14 @@ pub struct DeviceTowers<C: Compute> {
     tokens: C::Memory,
     cutting: Mutex<Cutting<C::Memory>>,
     line: Line<Vec<(Frame, TileLayout)>, Vec<Vec<f32>>>,
+}
+
+impl<C: Compute> Drop for DeviceTowers<C> {
+    fn drop(&mut self) {
+        // Of a call that failed, something may still be under way, and memory goes next.
+        let _ = self.wait_for_intake();
+        let _ = self.compute.download(C::span(&self.vision.levels), &mut []);
+    }
 }
 
 fn memory<C: Compute>(compute: &C, what: &str, bytes: usize) -> Result<C::Memory> {
@@ -223,7 +235,7 @@ impl<C: Compute> DeviceTowers<C> {
         let shapes: Vec<usize> = shapes.into_iter().filter(same).chain([full]).collect();
         for slot in slots.iter_mut().filter_map(Taken::get) {
             let input = C::span(&slot.input);
-            let record = |items: &usize| self.compute.record(&mut || self.launch_pictures(input, *items));
+            let record = |items: &usize| self.record(&mut || self.launch_pictures(input, *items));
             slot.passes = shapes.iter().map(record).collect();
             self.recorded.0 += slot.passes.iter().flatten().count();
             self.recorded.1 += slot.passes.len();
@@ -236,13 +248,18 @@ impl<C: Compute> DeviceTowers<C> {
         // SAFETY: the tokens are zeros, and the first row of each text is wanted.
         let text_pass = unsafe {
             self.launch_texts()?;
-            self.compute.record(&mut || self.launch_texts())
+            self.record(&mut || self.launch_texts())
         };
         self.recorded.0 += usize::from(text_pass.is_some());
         self.recorded.1 += 1;
         *self.asking() = text_pass;
         // Whatever went wrong on the way shows here.
         self.compute.download(C::span(&self.vision.levels), &mut [])
+    }
+
+    /// Records a pass, `None` where that does not succeed.
+    fn record(&self, pass: &mut dyn FnMut() -> Result<()>) -> Option<C::Recording> {
+        (0..RECORDINGS).find_map(|_| self.compute.record(pass))
     }
 
     /// The least shape that so many pictures fit in, by its number.
@@ -561,7 +578,7 @@ impl<C: Compute> Towers for DeviceTowers<C> {
             if embedded.is_err() {
                 // Results were waited for. Where there are none, tiles may still be cut from pictures of the decoder's, whose
                 // memory may be written anew once these are let go of.
-                let _ = self.intake.download(C::span(&self.vision.levels), &mut []);
+                let _ = self.wait_for_intake();
             }
             embedded
         };
