@@ -15,6 +15,7 @@ use nexis_core::{Error, Result};
 use crate::compute::Format;
 use crate::cuda;
 use crate::encode::EncodeOptions;
+use crate::resting::Resting;
 use crate::{CudaIndices, DeviceChoice, DeviceKind, Several};
 
 /// What to load and where to run it.
@@ -58,7 +59,8 @@ pub struct ChosenDecoder {
 
 /// The decoders of devices, as one.
 fn decoder_on(indices: &CudaIndices) -> Result<Arc<dyn MediaDecoder>> {
-    let each = indices.iter().map(cuda::decoder).collect::<Result<Vec<_>>>()?;
+    let one = |index| -> Result<Arc<dyn MediaDecoder>> { Ok(Arc::new(Resting::new(cuda::decoder(index)?))) };
+    let each = indices.iter().map(one).collect::<Result<Vec<_>>>()?;
     Ok(Arc::new(Several::of_decoders(each)?))
 }
 

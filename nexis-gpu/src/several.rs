@@ -210,4 +210,9 @@ impl MediaDecoder for Several<Arc<dyn MediaDecoder>> {
     ) -> Result<DecodedClip, MediaFailure> {
         self.share(|decoder| decoder.decode(clip, request, limits), is_ours)
     }
+
+    fn trouble(&self) -> Option<String> {
+        let each: Vec<String> = self.each.iter().filter_map(|decoder| decoder.trouble()).collect();
+        (!each.is_empty()).then(|| each.join("; "))
+    }
 }

@@ -206,7 +206,8 @@ impl Means<'_> {
         let want_first = matches!(request, FrameRequest::Spread { first: true, .. });
         let chosen = self.run(clip, &ticks, want_first, limits)?;
         let decoder = FfmpegDecoder::default().name();
-        Ok(DecodedClip { decoder, probe: chosen.probe, frames: chosen.frames, first: chosen.first })
+        let (probe, frames, first) = (chosen.probe, chosen.frames, chosen.first);
+        Ok(DecodedClip { decoder, left: None, probe, frames, first })
     }
 
     fn run(

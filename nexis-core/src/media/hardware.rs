@@ -5,7 +5,7 @@
 //! A device only ever accepts. Whatever goes wrong there, the clip's doing or the device's, the processor decodes the clip
 //! anew and decides, so that no clip is refused for what a device made of it. The same way go streams that the device
 //! does not decode, or of which it would show other pixels than the processor. The clip's frames say which of the two it was
-//! ([`DecodedClip::decoder`](super::DecodedClip::decoder)). Each of them has the whole of
+//! ([`DecodedClip::decoder`]), and why ([`DecodedClip::left`]). Each of them has the whole of
 //! [`MediaLimits::max_wall`](super::MediaLimits::max_wall), so that a clip may take up to twice as long.
 //!
 //! The other way round they may differ: a device may conceal damage for which the processor refuses a clip. Whoever must
@@ -108,14 +108,18 @@ impl MediaDecoder for NvdecDecoder {
     ) -> Result<DecodedClip, MediaFailure> {
         let mut clip = Demuxed::read(clip, limits)?;
         let means = cpu::Means { device: Some((&self.device, self.converter.as_ref())), skipping: true };
-        if clip.is_420()
-            && let Ok(decoded) = means.decode(&clip, request, limits)
-        {
-            return Ok(DecodedClip { decoder: self.name(), ..decoded });
-        }
+        let left = if clip.is_420() {
+            match means.decode(&clip, request, limits) {
+                Ok(decoded) => return Ok(DecodedClip { decoder: self.name(), ..decoded }),
+                Err(why) => Some(why.to_string()),
+            }
+        } else {
+            None
+        };
         // A device that is broken, busy or out of memory fails with the errors of a damaged clip, and a clip that it cannot
         // take fails late: so the processor judges in any case, with the time that a clip has there.
         clip.deadline = Deadline::after(limits.max_wall);
-        cpu::Means { device: None, ..means }.decode(&clip, request, limits)
+        let decoded = cpu::Means { device: None, ..means }.decode(&clip, request, limits)?;
+        Ok(DecodedClip { left, ..decoded })
     }
 }

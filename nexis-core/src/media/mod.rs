@@ -124,6 +124,8 @@ impl std::fmt::Debug for Frame {
 pub struct DecodedClip {
     /// What decoded it, as [`MediaDecoder::name`] says: a device's decoder leaves some streams to the processor.
     pub decoder: String,
+    /// Why the device's decoder that had the clip first left it to this one; `None` where none had it.
+    pub left: Option<String>,
     /// What the stream is.
     pub probe: ClipProbe,
     /// One frame per instant asked for, in that order; neighbours may share their pixels.
@@ -182,4 +184,9 @@ pub trait MediaDecoder: Send + Sync {
         request: &FrameRequest,
         limits: &MediaLimits,
     ) -> Result<DecodedClip, MediaFailure>;
+
+    /// What keeps a device from decoding, where others do its work, for whoever tells an operator. Their frames are the same.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }

@@ -228,6 +228,11 @@ impl RowJudge {
         self.first.card()
     }
 
+    /// What keeps the device's decoder from its work, if anything; see [`MediaDecoder::trouble`].
+    pub fn trouble(&self) -> Option<String> {
+        self.decoder.trouble()
+    }
+
     /// What makes this judge's results.
     pub fn environment(&self) -> &Environment {
         &self.environment

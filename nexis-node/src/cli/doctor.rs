@@ -116,7 +116,12 @@ fn check_a_clip(options: &EngineOptions) -> Finding {
         render_clip(&row.scene, &style, &clip, &clip.with_extension("jpg"))?;
         let judge = options.judge()?;
         let scores = judge.score(&clip, &row.caption)?;
-        Ok(format!("a clip was made, decoded and scored: P(match) {:.3}", scores.alignment.probability))
+        // The decoder that was chosen may be there and fail: then it is another that has decoded.
+        let left = scores.decoded.left.map(|why| format!(" (the GPU left it: {why})")).unwrap_or_default();
+        Ok(format!(
+            "a clip was made, decoded by {}{left} and scored: P(match) {:.3}",
+            scores.decoded.decoder, scores.alignment.probability
+        ))
     };
     match attempt() {
         Ok(detail) => Finding { part: "trial", state: "ok", detail, remedy: None },

@@ -123,6 +123,9 @@ impl Validator {
             .await?;
         let report = report?;
         self.parts.metrics.phase(Phase::Verify, started.elapsed());
+        if let Some(why) = self.parts.judge.trouble() {
+            tracing::warn!(?why, "clips are decoded on the processor, which is slower and else the same");
+        }
         for submission in &report.submissions {
             let _entered = miner_span(interval, &submission.miner_hotkey).entered();
             tell(submission.verdict, &submission.failures, &submission.inconclusive);
