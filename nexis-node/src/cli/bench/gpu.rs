@@ -67,8 +67,11 @@ struct Found {
     version: &'static str,
     machine: Value,
     settings: Value,
-    ours: Value,
+    ours: BTreeMap<&'static str, Value>,
     peers: Value,
+    /// What could not be measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<String>,
 }
 
 impl Gpu {
@@ -100,68 +103,84 @@ impl Gpu {
             .into_par_iter()
             .map(|i| draw(&clips, u64::from(i)))
             .collect::<anyhow::Result<Vec<_>>>()?;
+        let mut found = self.begun(demo.as_ref());
+
         let chosen = self.options("demo").choose_decoder();
-        let set_up = match (&chosen.why_not_the_gpu, self.devices().first()) {
-            (Some(why), _) => Err(why.to_string()),
-            (None, None) => Err("clips are decoded on the processor".to_owned()),
-            (None, Some(index)) => decoder_set_up(*index, &drawn).map_err(|why| format!("{why:#}")),
-        }
-        .unwrap_or_else(|why| json!({ "not_run": why }));
         if let Some(why) = &chosen.why_not_the_gpu {
             eprint_line(&format!("clips are decoded on the processor: {why}"))?;
         }
+        let set_up = match (&chosen.why_not_the_gpu, self.devices().first()) {
+            (Some(why), _) => not_run(why),
+            (None, None) => not_run(&"clips are decoded on the processor"),
+            (None, Some(index)) => {
+                decoder_set_up(*index, &drawn).unwrap_or_else(|why| not_run(&format!("{why:#}")))
+            }
+        };
+        self.keep(&mut found, "decoder_set_up", set_up)?;
         let decoder = chosen.decoder;
-
         eprint_line("decoding")?;
-        let decoded_by = self.decoded_by(decoder.as_ref(), &drawn)?;
-        let decode = self.decode(decoder.as_ref(), &drawn)?;
+        let decoded_by = self.decoded_by(decoder.as_ref(), &drawn);
+        self.measured(&mut found, "decoded_by", decoded_by)?;
+        let decode = self.decode(decoder.as_ref(), &drawn);
+        if let Ok(decode) = &decode {
+            self.keep(&mut found, "decode_linearity", json!(linearity(decode)))?;
+        }
+        self.measured(&mut found, "decode", decode)?;
+
+        let shapes = self.shapes(&models, &location.directory);
         let mut encode = BTreeMap::new();
         let mut judged = Some(demo);
-        if let Some(python) = &self.python {
-            eprint_line("making models of random weights")?;
-            let arguments = ["models".as_ref(), models.as_os_str(), location.directory.as_os_str()];
-            let shapes: Vec<String> = serde_json::from_str(&self.peer(python, &arguments)?)
-                .context("the models that the Python has made")?;
-            // The first is the one that clips are judged with.
-            for shape in shapes.into_iter().rev() {
-                eprint_line(&format!("encoding with {shape}"))?;
-                // A device need not have room for two.
-                drop(judged.take());
-                let model = self.load_folder(&models.join(&shape))?;
-                encode.insert(shape, self.encode(model.as_ref())?);
+        // The first is the one that clips are judged with.
+        for shape in shapes.iter().rev() {
+            eprint_line(&format!("encoding with {shape}"))?;
+            // A device need not have room for two.
+            drop(judged.take());
+            let rate = self.load_folder(&models.join(shape)).and_then(|model| {
+                let rate = self.encode(model.as_ref())?;
                 judged = Some(model);
-            }
-        } else if let Some(demo) = &judged {
-            encode.insert("demonstration model".to_owned(), self.encode(demo.as_ref())?);
+                Ok(rate)
+            });
+            encode.insert(shape.clone(), self.noted(&mut found, shape, rate));
+            self.keep(&mut found, "encode", json!(encode))?;
         }
-        let judged = judged.context("no model to judge with")?;
-        eprint_line(&format!("{} clips from end to end", self.clips))?;
-        let seconds = self.end_to_end(decoder.as_ref(), judged.as_ref(), &drawn)?;
-        let identity = judged.identity().clone();
-        let memory = self.memory();
-        drop(judged);
-        let peers = match &self.python {
-            Some(python) => {
-                eprint_line("peers")?;
-                let words = [
-                    self.seconds.to_string(),
-                    self.frames.to_string(),
-                    self.batch.to_string(),
-                    self.peer_seconds.to_string(),
-                ];
-                // Theirs run on one device.
-                let device = match self.device.split(',').next() {
-                    Some(first) if !["auto", "cuda:all"].contains(&first) => first,
-                    _ => "cuda:0",
-                };
-                let mut arguments =
-                    vec!["measure".as_ref(), device.as_ref(), models.as_os_str(), clips.as_os_str()];
-                arguments.extend(words.iter().map(|word| -> &std::ffi::OsStr { word.as_ref() }));
-                serde_json::from_str(&self.peer(python, &arguments)?).context("what the peers measured")?
-            }
-            None => Value::Null,
+        let judged = match judged {
+            Some(judged) => judged,
+            None => load(&self.options("demo"))?,
         };
-        let found = Found {
+        if encode.is_empty() {
+            let rate = self.encode(judged.as_ref());
+            let rate = self.noted(&mut found, "demonstration model", rate);
+            self.keep(&mut found, "encode", json!({ "demonstration model": rate }))?;
+        }
+        eprint_line(&format!("{} clips from end to end", self.clips))?;
+        let end_to_end = self.end_to_end(decoder.as_ref(), judged.as_ref(), &drawn).map(|seconds| {
+            let rate = f64::from(self.clips) / seconds;
+            json!({ "model": judged.identity().id, "seconds": seconds, "clips_per_second": rate })
+        });
+        self.measured(&mut found, "end_to_end", end_to_end)?;
+        self.keep(&mut found, "device_memory_bytes", json!(self.memory()))?;
+        drop(judged);
+        // Whatever becomes of the peers, this is there.
+        let out = &mut io::stdout();
+        show(&found, out)?;
+        if let Some(python) = &self.python {
+            eprint_line("peers")?;
+            found.peers = self
+                .peers(python, &models, &clips)
+                .unwrap_or_else(|why| json!({ "not_run": format!("{why:#}") }));
+            self.write(&found)?;
+            show_peers(&found, out)?;
+        }
+        if !found.failed.is_empty() {
+            bail!("not measured: {}", found.failed.join(", "));
+        }
+        Ok(EXIT_ACCEPTED)
+    }
+
+    /// A run in which nothing was measured yet.
+    fn begun(&self, demo: &dyn ImageText) -> Found {
+        let identity = demo.identity();
+        Found {
             version: env!("CARGO_PKG_VERSION"),
             machine: json!({
                 "device": identity.device,
@@ -173,19 +192,73 @@ impl Gpu {
                 "precision": identity.precision, "batch": self.batch, "frames": self.frames, "clips": self.clips,
                 "drawn": self.drawn, "seconds": self.seconds, "clip": "1280x720, 5 s, 25 frames/s, H.264",
             }),
-            ours: json!({
-                "device_memory_bytes": memory,
-                "decoded_by": decoded_by, "decoder_set_up": set_up, "decode": decode, "decode_linearity": linearity(&decode), "encode": encode,
-                "end_to_end": { "model": identity.id, "seconds": seconds, "clips_per_second": f64::from(self.clips) / seconds },
-            }),
-            peers,
-        };
-        let text = serde_json::to_string_pretty(&found)?;
-        if let Some(path) = &self.json {
-            std::fs::write(path, format!("{text}\n")).with_context(|| path.display().to_string())?;
+            ours: BTreeMap::new(),
+            peers: Value::Null,
+            failed: Vec::new(),
         }
-        show(&found, &mut io::stdout().lock())?;
-        Ok(EXIT_ACCEPTED)
+    }
+
+    /// Writes what was found so far, so that a run which is broken off leaves it.
+    fn write(&self, found: &Found) -> anyhow::Result<()> {
+        let Some(path) = &self.json else { return Ok(()) };
+        let text = serde_json::to_string_pretty(found)?;
+        std::fs::write(path, format!("{text}\n")).with_context(|| path.display().to_string())
+    }
+
+    fn keep(&self, found: &mut Found, part: &'static str, value: Value) -> anyhow::Result<()> {
+        found.ours.insert(part, value);
+        self.write(found)
+    }
+
+    /// What was measured, or why it was not: what fails must not hide the rest.
+    fn noted(&self, found: &mut Found, part: &str, measured: anyhow::Result<impl Serialize>) -> Value {
+        measured.map(|value| json!(value)).unwrap_or_else(|why| {
+            found.failed.push(part.to_owned());
+            not_run(&format!("{why:#}"))
+        })
+    }
+
+    fn measured(
+        &self,
+        found: &mut Found,
+        part: &'static str,
+        measured: anyhow::Result<impl Serialize>,
+    ) -> anyhow::Result<()> {
+        let value = self.noted(found, part, measured);
+        self.keep(found, part, value)
+    }
+
+    /// Models of random weights, by their names; none without a Python that makes them.
+    fn shapes(&self, models: &Path, tokenizer: &Path) -> Vec<String> {
+        let Some(python) = &self.python else { return Vec::new() };
+        let made = || -> anyhow::Result<Vec<String>> {
+            eprint_line("making models of random weights")?;
+            let arguments = ["models".as_ref(), models.as_os_str(), tokenizer.as_os_str()];
+            serde_json::from_str(&self.peer(python, &arguments)?)
+                .context("the models that the Python has made")
+        };
+        made().unwrap_or_else(|why| {
+            // Nobody is there to read it where this fails.
+            let _ = eprint_line(&format!("{why:#}: the demonstration model is measured instead"));
+            Vec::new()
+        })
+    }
+
+    fn peers(&self, python: &Path, models: &Path, clips: &Path) -> anyhow::Result<Value> {
+        let words = [
+            self.seconds.to_string(),
+            self.frames.to_string(),
+            self.batch.to_string(),
+            self.peer_seconds.to_string(),
+        ];
+        // Theirs run on one device.
+        let device = match self.device.split(',').next() {
+            Some(first) if !["auto", "cuda:all"].contains(&first) => first,
+            _ => "cuda:0",
+        };
+        let mut arguments = vec!["measure".as_ref(), device.as_ref(), models.as_os_str(), clips.as_os_str()];
+        arguments.extend(words.iter().map(|word| -> &std::ffi::OsStr { word.as_ref() }));
+        serde_json::from_str(&self.peer(python, &arguments)?).context("what the peers measured")
     }
 
     fn load_folder(&self, folder: &Path) -> anyhow::Result<std::sync::Arc<dyn ImageText>> {
@@ -257,11 +330,11 @@ impl Gpu {
         for threads in [1, 2, 4, 8, 16].into_iter().filter(|threads| *threads == 1 || *threads <= processors)
         {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-            let rate = self.rate(clips.len(), || {
-                let decoded: anyhow::Result<Vec<Vec<Frame>>> = pool.install(|| {
-                    clips.par_iter().map(|clip| frames(decoder, clip, &self.request())).collect()
-                });
-                decoded.map(|_| ())
+            // So many that no thread is without one for long.
+            let several: Vec<_> = clips.iter().cycle().take(clips.len().max(threads * 2)).collect();
+            let rate = self.rate(several.len(), || {
+                let one = |clip: &&PathBuf| frames(decoder, clip, &self.request()).map(|_| ());
+                pool.install(|| several.par_iter().with_max_len(1).try_for_each(one))
             })?;
             found.insert(threads, rate);
         }
@@ -313,6 +386,10 @@ fn decoder_set_up(index: u32, clips: &[PathBuf]) -> anyhow::Result<Value> {
     }))
 }
 
+fn not_run(why: &dyn std::fmt::Display) -> Value {
+    json!({ "not_run": why.to_string() })
+}
+
 /// The middle one of some times.
 fn median_ms(mut times: Vec<Duration>) -> Option<f64> {
     times.sort_unstable();
@@ -358,9 +435,25 @@ fn driver() -> String {
     )
 }
 
-/// The table that a person reads.
+/// A line of the table that a person reads: a rate, or why there is none.
+fn line(out: &mut impl Write, what: &str, unit: &str, who: &str, value: &Value) -> io::Result<()> {
+    let value = value.get("not_run").unwrap_or(value);
+    match value.as_f64() {
+        Some(rate) => writeln!(out, "{what:<10} {rate:>10.1} {unit:<10} {who}"),
+        None => writeln!(out, "{what:<10} {:>10} {unit:<10} {who}: {}", "-", text(value)),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+}
+
+fn each(value: &Value) -> serde_json::Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+/// The table of what is ours.
 fn show(found: &Found, out: &mut impl Write) -> io::Result<()> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
     let machine = |key: &str| found.machine.get(key).map(text).unwrap_or_default();
     writeln!(
         out,
@@ -370,49 +463,57 @@ fn show(found: &Found, out: &mut impl Write) -> io::Result<()> {
         machine("driver"),
         machine("processors")
     )?;
-    let each = |value: &Value| value.as_object().cloned().unwrap_or_default();
     let ours = |key: &str| found.ours.get(key).cloned().unwrap_or_default();
     for (device, bytes) in each(&ours("device_memory_bytes")) {
         writeln!(out, "memory of {device} that is taken: {} MiB", bytes.as_u64().unwrap_or(0) >> 20)?;
     }
-    let mut line = |what: &str, unit: &str, who: &str, value: &Value| match value.as_f64() {
-        Some(rate) => writeln!(out, "{what:<10} {rate:>10.1} {unit:<10} {who}"),
-        None => writeln!(out, "{what:<10} {:>10} {unit:<10} {who}: {}", "-", text(value)),
-    };
-    let decoders: Vec<String> = each(&ours("decoded_by"))
+    let (set_up, linear) = (ours("decoder_set_up"), ours("decode_linearity"));
+    if set_up.get("not_run").is_some() {
+        line(out, "set-up", "ms", "NVIDIA's decoder", &set_up)?;
+    } else {
+        for (what, key) in [("the first", "cold_ms"), ("those after it", "warm_ms")] {
+            let who = format!("NVIDIA's decoder, {what}");
+            line(out, "set-up", "ms", &who, set_up.get(key).unwrap_or(&Value::Null))?;
+        }
+        let engines = set_up.get("engines").filter(|engines| !engines.is_null()).cloned();
+        let engines = engines.unwrap_or_else(|| json!("the driver does not say"));
+        line(out, "engines", "", "of NVIDIA's decoder, for H.264", &engines)?;
+    }
+    let decoded_by = ours("decoded_by");
+    let decoders: Vec<String> = each(&decoded_by)
         .iter()
-        .map(|(decoder, clips)| format!("{decoder} ({clips} clips)"))
+        .map(|(decoder, clips)| format!("{decoder} ({} clips)", text(clips)))
         .collect();
     let decoders = decoders.join(" and ");
-    let (set_up, linear) = (ours("decoder_set_up"), ours("decode_linearity"));
-    match set_up.get("not_run") {
-        Some(why) => line("set-up", "ms", "NVIDIA's decoder", why)?,
-        None => {
-            for (what, key) in [("the first", "cold_ms"), ("those after it", "warm_ms")] {
-                let who = format!("NVIDIA's decoder, {what}");
-                line("set-up", "ms", &who, set_up.get(key).unwrap_or(&Value::Null))?;
-            }
-            let engines = set_up.get("engines").filter(|engines| !engines.is_null()).cloned();
-            let engines = engines.unwrap_or_else(|| json!("the driver does not say"));
-            line("engines", "", "of NVIDIA's decoder, for H.264", &engines)?;
+    let decode = ours("decode");
+    if decode.get("not_run").is_some() {
+        line(out, "decode", "clips/s", "nexis", &decode)?;
+    } else {
+        let mut rates: Vec<(usize, Value)> = each(&decode)
+            .into_iter()
+            .filter_map(|(threads, rate)| Some((threads.parse().ok()?, rate)))
+            .collect();
+        rates.sort_unstable_by_key(|(threads, _)| *threads);
+        for (threads, rate) in rates {
+            let linear = linear.get(threads.to_string()).and_then(Value::as_f64).unwrap_or(f64::NAN) * 100.0;
+            let who = format!("nexis, {decoders}, {threads} threads: {linear:.0} % of linear");
+            line(out, "decode", "clips/s", &who, &rate)?;
         }
     }
-    for (threads, rate) in each(&ours("decode")) {
-        let linear = linear.get(&threads).and_then(Value::as_f64).unwrap_or(f64::NAN) * 100.0;
-        let who = format!("nexis, {decoders}, {threads} threads: {linear:.0} % of linear");
-        line("decode", "clips/s", &who, &rate)?;
-    }
     for (model, rate) in each(&ours("encode")) {
-        line("encode", "pictures/s", &format!("nexis, {model}"), &rate)?;
+        line(out, "encode", "pictures/s", &format!("nexis, {model}"), &rate)?;
     }
     let end = ours("end_to_end");
     let model = end.get("model").map(text).unwrap_or_default();
-    line(
-        "end to end",
-        "clips/s",
-        &format!("nexis, {model}"),
-        end.get("clips_per_second").unwrap_or(&Value::Null),
-    )?;
+    let rate = end.get("clips_per_second").unwrap_or(&end);
+    line(out, "end to end", "clips/s", &format!("nexis, {model}"), rate)
+}
+
+/// The table of the peers.
+fn show_peers(found: &Found, out: &mut impl Write) -> io::Result<()> {
+    if found.peers.get("not_run").is_some() {
+        return line(out, "peers", "", "what a user would pick", &found.peers);
+    }
     for (part, unit, key) in [
         ("decode", "clips/s", "clips_per_second"),
         ("encode", "pictures/s", "pictures_per_second"),
@@ -420,7 +521,7 @@ fn show(found: &Found, out: &mut impl Write) -> io::Result<()> {
     ] {
         for (who, measured) in each(found.peers.get(part.replace(' ', "_")).unwrap_or(&Value::Null)) {
             let value = measured.get(key).filter(|value| !value.is_null()).or(measured.get("error"));
-            line(part, unit, &who, value.unwrap_or(&Value::Null))?;
+            line(out, part, unit, &who, value.unwrap_or(&Value::Null))?;
         }
     }
     Ok(())
