@@ -163,7 +163,8 @@ pub struct Product<'a> {
 /// A queue of a device that computes. What is asked of it is done in that order; only [`download`](Self::download),
 /// [`fetch`](Self::fetch) and [`landed`](Self::landed) wait for it.
 pub trait Compute: Sized + Send + Sync + 'static {
-    /// Memory of the device, freed when dropped. Whoever drops it has waited for what was asked of it.
+    /// Memory of the device, freed when dropped, behind what was asked of the queue that it was taken by. For other queues, whoever
+    /// drops it has waited.
     type Memory: Send + Sync;
 
     /// Launches that were recorded.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -111,6 +112,25 @@ enum Task {
 enum Step {
     Launch { kernel: &'static str, grid: [u32; 3], threads: u32, arguments: Vec<Argument> },
     Product(Product<'static>),
+}
+
+impl Task {
+    /// Whether it reads or writes memory of these addresses, as far as it says where that is.
+    fn touches(&self, memory: &Range<u64>) -> bool {
+        match self {
+            Self::Write { to, .. } => memory.contains(to),
+            Self::Read { from, .. } => memory.contains(from),
+            Self::Steps(steps) => steps.iter().any(|step| match step {
+                Step::Launch { arguments, .. } => arguments
+                    .iter()
+                    .any(|argument| matches!(argument, Argument::Address(at) if memory.contains(at))),
+                Step::Product(product) => [product.left, product.right, product.out]
+                    .iter()
+                    .any(|span| memory.contains(&span.address())),
+            }),
+            Self::Follow(_) => false,
+        }
+    }
 }
 
 /// Launches that were recorded.
@@ -410,8 +430,13 @@ impl EmulatedMemory {
 
 impl Drop for EmulatedMemory {
     fn drop(&mut self) {
-        // What waits may use it.
         let mut queues = lock(&self.machine.queues);
+        // A driver need not wait for what is under way.
+        let start = self.start() as u64;
+        let memory = start..start + self.bytes as u64;
+        let used = queues.iter().flat_map(|queue| &queue.waiting).any(|task| task.touches(&memory));
+        let broken = self.machine.broken.load(Ordering::SeqCst);
+        assert!(!used || broken || std::thread::panicking(), "memory is freed while something uses it");
         for queue in 0..queues.len() {
             let until = queues[queue].asked;
             let done = self.machine.run(&mut queues, EmulatedMark { queue, until });

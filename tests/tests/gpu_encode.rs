@@ -132,7 +132,9 @@ fn the_contract_of_models_holds<C: Compute>(open: impl Fn() -> C) {
 
 fn every_pass_is_recorded<C: Compute>(open: impl Fn() -> C) {
     for name in EACH_KIND {
-        assert_eq!(recorded(open(), name), (2 * 3 + 1, 2 * 3 + 1), "{name}");
+        // One over texts, and of pictures two of each shape that the device keeps.
+        let (recorded, passes) = recorded(open(), name);
+        assert!(recorded == passes && passes >= 2 + 1, "{name}: {recorded} of {passes}");
     }
 }
 
@@ -492,6 +494,19 @@ fn batches_under_way_at_once_give_the_bits_of_each_alone() {
                 }
             });
         }
+    }
+}
+
+/// A frame that needs more room than the one before it, which is still being cut.
+#[test]
+fn memory_grows_behind_what_reads_it() {
+    let directory = models().join("quick_f32");
+    let options = EncodeOptions { max_pixels: 0, ..options(Format::Bf16) };
+    let frames = [32, 48, 64].map(|size| frame_of(&lcg_picture(size.into(), size)));
+    let expected = load(Emulated::default(), &directory, options).unwrap().encode_tiles(&frames, 16).unwrap();
+    for (first, beside) in LATE {
+        let model = load(Emulated::late(first, beside), &directory, options).unwrap();
+        assert!(bits(&model.encode_tiles(&frames, 16).unwrap()) == bits(&expected), "{first}, {beside}");
     }
 }
 

@@ -329,9 +329,15 @@ pub struct CudaMemory {
 impl Drop for CudaMemory {
     fn drop(&mut self) {
         if self.bytes > 0 && self.context.enter().is_ok() {
-            // SAFETY: it was allocated there and is freed once. Whoever lets go of it has waited for what uses it: the driver may
-            // do so as well, and does not promise it.
-            let _ = unsafe { result::free_sync(self.address) };
+            // SAFETY: it was allocated there and is freed once, behind what its own stream was asked for; for other streams, whoever
+            // lets go of it has waited. The driver may wait for all of them, and does not promise it.
+            unsafe {
+                // To wait for it would break a recording, which is of launches that are not under way.
+                if !self.context.recording.load(Ordering::SeqCst) {
+                    let _ = result::stream::synchronize(self.context.stream);
+                }
+                let _ = result::free_sync(self.address);
+            }
         }
     }
 }
