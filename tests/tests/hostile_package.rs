@@ -84,6 +84,9 @@ fn manifests_that_are_none() {
     }
     assert_eq!(code_of(b"\xff\xfe{\0}\0", &dataset), "manifest_schema_invalid");
     assert_eq!(code_of(&[0; 4096], &dataset), "manifest_schema_invalid");
+    // No UTF-8, where nobody reads it.
+    let latin = [b"{\"x\": \"\xe4\", ".as_slice(), &manifest_text(&dataset).as_bytes()[1..]].concat();
+    assert_eq!(code_of(&latin, &dataset), "manifest_schema_invalid");
 }
 
 #[test]

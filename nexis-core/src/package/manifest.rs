@@ -68,6 +68,8 @@ impl Manifest {
         if bytes.len() as u64 > Self::MAX_BYTES {
             return Err(InvalidManifest::new("", format!("larger than {} bytes", Self::MAX_BYTES)));
         }
+        // All of it: a field that is passed over is not looked at otherwise.
+        std::str::from_utf8(bytes).map_err(|e| InvalidManifest::new("", format!("no UTF-8: {e}")))?;
         let Fields(fields) = serde_json::from_slice(&python::without_constants(bytes))
             .map_err(|e| InvalidManifest::new("", format!("no JSON object: {e}")))?;
         Self::from_map(&fields, now)
