@@ -84,7 +84,7 @@ fn with_samples_elsewhere(mut file: Vec<u8>, path: &str) -> Vec<u8> {
     alias.extend([0; 10 + 28 + 12 + 64 + 16]);
     alias.extend([0, 1, 0, 1]);
     alias.extend([0; 16]);
-    let padded = format!("{path}{}", if path.len() % 2 == 0 { "" } else { "\0" });
+    let padded = format!("{path}{}", if path.len().is_multiple_of(2) { "" } else { "\0" });
     alias.extend(2_u16.to_be_bytes());
     alias.extend(u16::try_from(path.len()).unwrap().to_be_bytes());
     alias.extend(padded.bytes());
