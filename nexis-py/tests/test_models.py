@@ -226,6 +226,20 @@ def test_what_is_not_what_it_has_to_be_is_refused(desk: Desk, hub: Hub, change: 
     assert status == 0, said
 
 
+def test_a_wrong_file_does_not_stay_where_a_later_one_failed(desk: Desk, hub: Hub) -> None:
+    listed = registry().splitlines()
+    first = next(i for i, line in enumerate(listed) if '"config.json"' in line)
+    listed[first], listed[first + 1] = listed[first + 1], listed[first]
+    (desk.folder / "root" / "registry.toml").write_text("\n".join(listed))
+    hub.files = {"model.safetensors": WEIGHTS[::-1]}
+    status, _, said = desk.fetch()
+    assert status != 0 and "config.json" in said and "no such file" in said, said
+    assert any(line.startswith("GET") and "safetensors" in line for line in hub.asked)
+    hub.files = Hub().files
+    status, _, said = desk.fetch()
+    assert status == 0, said
+
+
 def test_offline_without_the_files_says_so_and_asks_nobody(desk: Desk, hub: Hub) -> None:
     status, _, said = desk.fetch(HF_HUB_OFFLINE="1")
     assert status != 0 and "ModelUnavailable" in said and "HF_HUB_OFFLINE" in said, said

@@ -169,12 +169,14 @@ def fetch(
             f"model {model}: this version cannot run it: {before.obstacle}; anyway=True fetches it all the same"
         )
     wanted = _nexis.wanted_files(model, roots)
-    commit, fetched = _bring(_client(), model, wanted, progress)
+    fetched: dict[str, str] = {}
     try:
+        commit = _bring(_client(), model, wanted, progress, fetched)
         _nexis.record_model(model, roots, commit, list(fetched))
-    except ModelUnavailable:
-        # What came now and is another than it has to be would else be found in the cache for ever.
-        for check in _nexis.verify_model(model, roots):
+    except BaseException:
+        # What came now and is another than it has to be would else be found in the cache for ever, also where a later
+        # file could not be had or somebody stopped it.
+        for check in _nexis.verify_model(model, roots) if fetched else ():
             if check["state"] == "differs" and check["name"] in fetched:
                 link = fetched[check["name"]]
                 for path in (os.path.realpath(link), link):
@@ -194,12 +196,12 @@ def _client() -> ModuleType:
 
 
 def _bring(
-    hub: ModuleType, model: str, wanted: Mapping[str, Any], progress: bool | None
-) -> tuple[str, dict[str, str]]:
-    """Fetches what is missing. Gives the commit, and the paths of the files that were not there before, by name."""
+    hub: ModuleType, model: str, wanted: Mapping[str, Any], progress: bool | None, fetched: dict[str, str]
+) -> str:
+    """Fetches what is missing and gives the commit. `fetched` gets the paths of the files that were not there before, by
+    name, each as it comes."""
     bars: Any = importlib.import_module("huggingface_hub.utils")
     repository, revision, cache = wanted["repository"], wanted["revision"], wanted["cache"]
-    fetched = {}
     silent = bars.are_progress_bars_disabled()
     shown = looked_at() if progress is None else progress
     if not shown and not silent:
@@ -219,7 +221,7 @@ def _bring(
     finally:
         if not shown and not silent:
             bars.enable_progress_bars()
-    return revision, fetched
+    return revision
 
 
 def _commit(path: str, name: str) -> str:
