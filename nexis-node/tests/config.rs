@@ -206,6 +206,23 @@ fn secrets_are_shown_nowhere() {
     assert!(!Given::new(&format!("[storage]\nsecret = \"{SECRET}\"")).problems().contains("s3cr3t"));
 }
 
+/// Providers of nodes put keys into addresses.
+#[test]
+fn an_address_is_shown_without_what_opens_it() {
+    let shown = |written: &str| {
+        let given = Given::new("").flag("chain.endpoints", written);
+        let (explained, _) = given.with(explain);
+        explained.into_iter().find(|line| line.key == "chain.endpoints").unwrap().value.unwrap()
+    };
+    assert_eq!(shown("wss://node.example:443"), "wss://node.example:443");
+    assert_eq!(
+        shown("wss://op:s3cr3t@node.example:443/a?key=s3cr3t#b, wss://node.example?key=s3cr3t/a@b"),
+        "wss://********@node.example:443/********, wss://node.example/********"
+    );
+    let folder = Given::new("").flag("storage.folder", "/buckets/a@b?c").with(explain).0;
+    assert!(folder.iter().any(|line| line.value.as_deref() == Some("/buckets/a@b?c")));
+}
+
 fn check(file: &Path, arguments: &[&str]) -> Output {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
     Command::new(env!("CARGO_BIN_EXE_nexis"))

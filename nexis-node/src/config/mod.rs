@@ -21,6 +21,7 @@ use nexis_core::hash::Digest;
 use nexis_core::model::Precision;
 use nexis_core::protocol::Hotkey;
 pub use secret::Secret;
+use secret::masked_address;
 
 /// Everything wrong with a configuration, one line each.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -293,8 +294,10 @@ pub fn explain(sources: &Sources<'_>) -> (Vec<Explained>, Vec<String>) {
         let line = |key: &str, entry: Option<&layers::Entry>| Explained {
             key: key.to_owned(),
             value: entry.map(|entry| match &entry.value {
-                Value::Plain(text) => text.clone(),
-                Value::List(texts) => texts.join(", "),
+                Value::Plain(text) => masked_address(text),
+                Value::List(texts) => {
+                    texts.iter().map(|text| masked_address(text)).collect::<Vec<_>>().join(", ")
+                }
                 Value::Secret(secret) => secret.to_string(),
             }),
             origin: entry.map(|entry| entry.origin.to_string()),
