@@ -140,8 +140,8 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        // An error's message must not stand behind half a bar.
-        self.finish();
+        // An error's message must not stand behind half a bar, nor behind a line that calls the stage done.
+        self.lock().leave_stage();
     }
 }
 
@@ -171,9 +171,22 @@ impl State {
         match &stage.bar {
             Some(bar) => bar.finish_and_clear(),
             None => {
-                let line = format!("{} in {:.1} s", stage.standing(), stage.begun.elapsed().as_secs_f64());
+                let line = format!("{} in {:.1} s", stage.ended(), stage.begun.elapsed().as_secs_f64());
                 self.line(&line);
             }
+        }
+    }
+
+    /// Ends a stage that something broke off: how far it came is said where it is counted.
+    fn leave_stage(&mut self) {
+        let Some(stage) = self.stage.take() else { return };
+        match &stage.bar {
+            Some(bar) => bar.finish_and_clear(),
+            None if stage.done > 0 => {
+                let seconds = stage.begun.elapsed().as_secs_f64();
+                self.line(&format!("{}, ended after {seconds:.1} s", stage.standing()));
+            }
+            None => {}
         }
     }
 }
@@ -195,6 +208,11 @@ impl Stage {
         } else {
             format!("{}: {done} of {total}", self.name)
         }
+    }
+
+    /// The same at its end, where a stage that counts nothing is done as a whole.
+    fn ended(&self) -> String {
+        if self.total == 0 && self.done == 0 { format!("{}: done", self.name) } else { self.standing() }
     }
 }
 
@@ -257,13 +275,33 @@ mod tests {
         });
         progress.note("a \u{1b}[31mnote");
         progress.stage("Writing", 0);
-        drop(progress);
+        progress.finish();
         let lines = log.lines();
         assert_eq!(lines.first().unwrap(), "Scoring: 4000 to do");
         assert!(lines.iter().any(|line| line.starts_with("Scoring: 4000 of 4000 in ")), "{lines:?}");
         assert!(lines.contains(&"a \u{fffd}note".to_owned()));
-        assert!(lines.last().unwrap().starts_with("Writing: 0 done in "));
+        assert!(lines.last().unwrap().starts_with("Writing: done in "));
         assert!(lines.len() < 20, "one line per step would be 4000");
+    }
+
+    #[test]
+    fn what_an_error_broke_off_is_not_called_done() {
+        let log = Log::default();
+        let progress = Progress::writing_to(ProgressMode::Lines, Box::new(log.clone()));
+        progress.stage("loading", 0);
+        drop(progress);
+        assert_eq!(log.lines(), ["loading ..."]);
+
+        let log = Log::default();
+        let progress = Progress::writing_to(ProgressMode::Lines, Box::new(log.clone()));
+        progress.stage("Scoring", 3);
+        progress.advance(2);
+        drop(progress);
+        assert!(
+            log.lines().last().unwrap().starts_with("Scoring: 2 of 3, ended after "),
+            "{:?}",
+            log.lines()
+        );
     }
 
     #[test]
