@@ -101,7 +101,7 @@ impl Evidence {
     /// [`Error::Corrupt`] where the text is no evidence of a version that this program knows.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self> {
         let corrupt = |why: String| Error::Corrupt { what: format!("evidence {name}"), why };
-        let value: Value = serde_json::from_slice(bytes).map_err(|e| corrupt(e.to_string()))?;
+        let value: Value = serde_json::from_slice(bytes).map_err(|e| corrupt(format!("no JSON: {e}")))?;
         let version = value.get("evidence_version").and_then(Value::as_u64);
         if version != Some(u64::from(EVIDENCE_VERSION)) {
             return Err(corrupt(match version {

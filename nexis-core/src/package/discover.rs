@@ -63,6 +63,7 @@ pub fn discover(path: &Path, interval: Option<IntervalId>, hotkey: Option<&Hotke
         return bucket(path, &intervals, interval, hotkey);
     }
     let mut found = Vec::new();
+    let mut others = false;
     for folder in folders(path)? {
         let intervals = interval_folders(&folder)?;
         let named = is_address(&folder);
@@ -70,6 +71,7 @@ pub fn discover(path: &Path, interval: Option<IntervalId>, hotkey: Option<&Hotke
             continue;
         }
         if hotkey.is_some_and(|h| named && name_of(&folder).to_lowercase() != h.bucket_name()) {
+            others = true;
             continue;
         }
         found.extend(bucket(&folder, &intervals, interval, hotkey)?);
@@ -77,9 +79,10 @@ pub fn discover(path: &Path, interval: Option<IntervalId>, hotkey: Option<&Hotke
     if found.is_empty() {
         return Err(Error::usage(
             path.display().to_string(),
-            match interval {
-                Some(id) => format!("no bucket here has an interval {id}"),
-                None => "no manifest.json, no interval folder (named by its number) and no bucket with one is here"
+            match (hotkey, interval) {
+                (Some(hotkey), _) if others => format!("no bucket of {hotkey} is here, only other miners'"),
+                (_, Some(id)) => format!("no bucket here has an interval {id}"),
+                _ => "no manifest.json, no interval folder (named by its number) and no bucket with one is here"
                     .to_owned(),
             },
         ));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use nexis_core::model::card::ModelCard;
+use nexis_core::verifier::RowJudge;
 use nexis_gpu::EngineOptions;
 use serde::Serialize;
 
@@ -72,20 +73,20 @@ impl Doctor {
                 if let (Some(second), Some(card)) = (&environment.ensemble, judge.second_card()) {
                     findings.push(found("ensemble", &second.model.id, card));
                 }
+                findings.push(check_a_clip(&judge));
             }
             Err(error) => {
-                let beside = if options.ensemble.is_some() { ", or another --ensemble" } else { "" };
+                // The error itself says what would help.
                 findings.push(Finding {
                     part: "model",
                     state: "broken",
                     detail: error.to_string(),
-                    remedy: Some(format!(
-                        "run from the repository, or give --models-dir and --model{beside}"
-                    )),
+                    remedy: None,
                 });
+                let detail = "not made: there is nothing to score with".to_owned();
+                findings.push(Finding { part: "trial", state: "broken", detail, remedy: None });
             }
         }
-        findings.push(check_a_clip(&options));
         let broken = findings.iter().any(|f| f.state == "broken");
         let mut out = io::stdout().lock();
         if self.json {
@@ -104,7 +105,7 @@ impl Doctor {
 }
 
 /// The whole way once: encode a clip, decode it, score it.
-fn check_a_clip(options: &EngineOptions) -> Finding {
+fn check_a_clip(judge: &RowJudge) -> Finding {
     use nexis_core::protocol::Category;
     use nexis_core::synth::{ClipStyle, RowPlan, render_clip};
 
@@ -114,7 +115,6 @@ fn check_a_clip(options: &EngineOptions) -> Finding {
         let row = RowPlan::new(1, Category::Nature);
         let style = ClipStyle { fps: 4, ..ClipStyle::default() };
         render_clip(&row.scene, &style, &clip, &clip.with_extension("jpg"))?;
-        let judge = options.judge()?;
         let scores = judge.score(&clip, &row.caption)?;
         // The decoder that was chosen may be there and fail: then it is another that has decoded.
         let left = scores.decoded.left.map(|why| format!(" (the GPU left it: {why})")).unwrap_or_default();

@@ -56,14 +56,18 @@ fn known(kind: &str) -> Option<&'static str> {
         "invalid_asset_uri" => {
             "The path of a file in the row is not a safe path inside the package; use clips/<clip_id>.mp4 and frames/<clip_id>.jpg."
         }
-        "missing_clip_asset" => "The clip's file is not in the package.",
+        "missing_clip_asset" => {
+            "The clip's file is not in the package, or it is no plain file: links are not followed."
+        }
         "clip_sha256_mismatch" => {
             "The clip's file does not have the SHA-256 that its row states; it was changed after hashing."
         }
         "invalid_resolution" => {
             "The stream is not exactly 1280x720, whatever the row says; encode it at that size."
         }
-        "missing_first_frame_asset" => "The first frame's picture is not in the package.",
+        "missing_first_frame_asset" => {
+            "The first frame's picture is not in the package, or it is no plain file: links are not followed."
+        }
         "first_frame_sha256_mismatch" => {
             "The first frame's picture does not have the SHA-256 that its row states; it was changed after hashing."
         }

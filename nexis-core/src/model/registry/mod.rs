@@ -376,7 +376,7 @@ pub fn find(id: &str, places: &ModelPlaces) -> Result<ModelLocation> {
         Some(at) => Ok(known.swap_remove(at)),
         None => Err(Error::Missing {
             what: format!("model {id}"),
-            remedy: format!("the known ids are: {}", ids(&known)),
+            remedy: format!("the known ids are: {}", ids(&known, places)),
         }),
     }
 }
@@ -403,7 +403,7 @@ pub fn resolve(id_or_dir: &str, places: &ModelPlaces) -> Result<ModelLocation> {
     if let Some(directory) = candidates.find(|directory| is_model(directory)) {
         return ModelLocation::unlisted(&directory).usable();
     }
-    let ids = ids(&known);
+    let ids = ids(&known, places);
     let remedy = if path.is_dir() {
         format!(
             "{id_or_dir} is a directory without {CONFIG} or {OPEN_CLIP}, and without a GGUF file and its tokenizer.json, so \
@@ -415,9 +415,15 @@ pub fn resolve(id_or_dir: &str, places: &ModelPlaces) -> Result<ModelLocation> {
     Err(Error::Missing { what: format!("model {id_or_dir}"), remedy })
 }
 
-fn ids(known: &[ModelLocation]) -> String {
+/// The known ids; where there is none, where a registry was looked for, since that is what is amiss then.
+fn ids(known: &[ModelLocation], places: &ModelPlaces) -> String {
+    if known.is_empty() {
+        let roots: Vec<String> = places.roots.iter().map(|root| root.display().to_string()).collect();
+        let roots = if roots.is_empty() { "no folder of models here".to_owned() } else { roots.join(", ") };
+        return format!("none ({roots}: no registry.toml; --models-dir or NEXIS_MODELS names its folder)");
+    }
     let ids: Vec<&str> = known.iter().map(|location| location.id.as_str()).collect();
-    if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
+    ids.join(", ")
 }
 
 #[cfg(test)]

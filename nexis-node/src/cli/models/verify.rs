@@ -33,6 +33,9 @@ impl Verify {
         } else {
             self.ids.iter().map(|id| find(id, &places)).collect::<nexis_core::Result<_>>()?
         };
+        if models.is_empty() && !self.output.json {
+            writeln!(io::stderr(), "nothing to compare: no model was fetched or imported")?;
+        }
         let progress = self.output.progress();
         let mut status = EXIT_ACCEPTED;
         let mut results: Vec<Value> = Vec::new();
