@@ -19,6 +19,13 @@ const EXIT_UNCHECKED: u8 = 2;
 /// The command was called wrongly (sysexits' EX_USAGE).
 const EXIT_USAGE: u8 = 64;
 
+/// Whether nobody reads the output any more, as behind `| head -1`: that is no news to whoever ended it.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let text = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let json = error.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+    text.or(json) == Some(std::io::ErrorKind::BrokenPipe)
+}
+
 fn main() -> ExitCode {
     let arguments = match cli::Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -45,10 +52,7 @@ fn main() -> ExitCode {
                 .chain()
                 .filter_map(|cause| cause.downcast_ref::<nexis_core::Error>())
                 .any(|e| matches!(e, nexis_core::Error::Usage { .. }));
-            let broken_pipe = error
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
-            if !broken_pipe {
+            if !is_broken_pipe(&error) {
                 view::complain(&error);
             }
             ExitCode::from(if usage { EXIT_USAGE } else { EXIT_UNCHECKED })

@@ -5,8 +5,9 @@
 mod program;
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::OnceLock;
 
 use program::{command, json, nexis, repository, text};
@@ -117,7 +118,17 @@ fn json_has_the_promised_fields_and_does_not_depend_on_threads_or_batch() {
 
 #[test]
 fn wrong_calls_are_told_what_would_be_right() {
-    let calls: [(&[&str], &str); 7] = [
+    let calls: [(&[&str], &str); 17] = [
+        (&["verify", ".", "--hotkey", "5Grwva"], "--hotkey \"5Grwva\""),
+        (&["verify", ".", "--validator-hotkey", ""], "SS58"),
+        (&["verify", ".", "--html", "."], "it is a folder"),
+        (&["verify", ".", "--html", "no/such/folder.html"], "folder is not there"),
+        (&["verify", ".", "--record-info", "missing.json"], "no such file"),
+        (&["replay", "missing.json", "."], "no such file"),
+        (&["score", ".", "--caption", "a hill"], "no plain file"),
+        (&["miner", "pack", "items.json", "--interval", "100", "--hotkey", "5F..."], "SS58"),
+        (&["calibrate", "demo", "--part", "1/2"], "--model"),
+        (&["calibrate", "demo", "--date", "today"], "2026-04-10"),
         (&["verify", "/nowhere/at/all"], "no such folder"),
         (&["verify"], "PATH"),
         (&["verify", ".", "--policy", "kind"], "network"),
@@ -138,6 +149,49 @@ fn wrong_calls_are_told_what_would_be_right() {
         assert!(said.contains(hint), "{call:?}: {said}");
         assert!(!said.contains("panicked") && !said.contains("backtrace"), "{said}");
     }
+}
+
+#[test]
+fn a_bucket_that_is_not_here_is_told_from_an_interval_that_is_not() {
+    let nobody = "5DAAnrj7VHTznn2AWBemMuyBwZWs6FNFjdyVXUeYum3PTXFy";
+    let output = nexis(&["verify", made().root.to_str().unwrap(), "--hotkey", nobody]);
+    assert_eq!(status(&output), 64);
+    assert!(text(&output.stderr).contains(&format!("no bucket of {nobody}")), "{}", text(&output.stderr));
+}
+
+/// As behind `| head -1`, which has had enough after a line.
+#[test]
+fn nobody_is_told_that_nobody_reads_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("report.html");
+    let html = page.to_str().unwrap();
+    for call in [&["verify", &made().honest, "--json", "--html", html][..], &["models", "list"]] {
+        let mut child = command(call).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        child.wait().unwrap();
+        assert_eq!(said, "", "{call:?}");
+    }
+    assert!(fs::read_to_string(&page).unwrap().ends_with("</html>\n"), "the report is whole all the same");
+}
+
+#[test]
+fn what_fails_is_not_called_done() {
+    let output = nexis(&["verify", &made().honest, "--model", "no-such-model"]);
+    let said = text(&output.stderr);
+    assert!(said.starts_with("loading the model ...\nnexis: model no-such-model"), "{said}");
+    let output = nexis(&["verify", &made().honest]);
+    let said = text(&output.stderr);
+    assert!(said.contains("loading the model: done in ") && !said.contains(": 0 "), "{said}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_costs_no_verdict() {
+    let output = nexis(&["verify", &made().honest, "--html", "/dev/full", "--quiet"]);
+    assert_eq!(status(&output), 2);
+    assert!(text(&output.stdout).contains("1 accepted, 0 rejected"), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("writing /dev/full"), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -215,6 +269,29 @@ fn one_clip_is_scored_and_drawn() {
     let refused = nexis(&["score", notes.to_str().unwrap(), "--caption", "a hill under a blue sky"]);
     assert_eq!(status(&refused), 1);
     assert!(text(&refused.stdout).contains("cannot be decoded"));
+    let refused = nexis(&["inspect", notes.to_str().unwrap(), "--json"]);
+    assert_eq!(status(&refused), 1);
+    assert!(json(&refused)["undecodable"].is_string());
+}
+
+#[test]
+fn without_models_the_places_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().to_str().unwrap();
+    let output = nexis(&["verify", &made().honest, "--models-dir", empty]);
+    let said = text(&output.stderr);
+    assert_eq!(status(&output), 2);
+    assert!(said.contains(&format!("{empty}: no registry.toml")) && said.contains("NEXIS_MODELS"), "{said}");
+
+    let doctor = nexis(&["doctor", "--json", "--model", "no-such-model"]);
+    assert_eq!(status(&doctor), 2);
+    let findings = json(&doctor);
+    let of = |part| findings.as_array().unwrap().iter().find(|finding| finding["part"] == part).unwrap();
+    assert!(of("model")["detail"].as_str().unwrap().contains("known ids: demo"));
+    assert_eq!(of("trial")["detail"], "not made: there is nothing to score with");
+    let doctor = json(&nexis(&["doctor", "--json", "--device", "cuda:0"]));
+    let model = doctor.as_array().unwrap().iter().find(|finding| finding["part"] == "model").unwrap();
+    assert!(model["detail"].as_str().unwrap().contains("make cuda") && model["remedy"].is_null(), "{model}");
 }
 
 #[test]

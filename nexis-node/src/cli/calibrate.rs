@@ -83,7 +83,7 @@ pub(crate) struct Calibrate {
     #[arg(long, default_value_t = 3_000_000)]
     measure_seed: u64,
     /// Today's date, for the card; by the machine's clock where not given
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
     date: Option<String>,
     /// Threads to use; all cores where not given
     #[arg(long, value_name = "N")]
@@ -92,6 +92,11 @@ pub(crate) struct Calibrate {
     output: OutputArguments,
     #[command(flatten)]
     on_pairs: PairsCalibration,
+}
+
+fn date(text: &str) -> Result<String, String> {
+    let parsed = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d");
+    parsed.map(|date| date.to_string()).map_err(|_| "a day is expected, as in 2026-04-10".to_owned())
 }
 
 impl Calibrate {
@@ -122,6 +127,9 @@ impl Calibrate {
                 &self.what,
                 "it is a file; name the model to fit on these pairs with --model"
             ));
+        }
+        if let Some(option) = self.on_pairs.given() {
+            bail!(Error::usage(option, "it is about pairs; name the model to fit on them with --model"));
         }
         let interrupted = interrupt_flag()?;
         let progress = self.output.progress();

@@ -60,6 +60,20 @@ pub(crate) struct Called<'a> {
 }
 
 impl PairsCalibration {
+    /// One of these options that was given and has no default; without pairs it would do nothing.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let reading = &self.reading;
+        let options = [
+            ("--root", reading.root.is_some()),
+            ("--format", reading.format.is_some()),
+            ("--part", reading.part.is_some()),
+            ("--positive-from", reading.positive_from.is_some()),
+            ("--report", self.report.is_some()),
+            ("--cache", self.cache.is_some()),
+        ];
+        options.into_iter().find_map(|(option, given)| given.then_some(option))
+    }
+
     pub(crate) fn run(&self, called: &Called<'_>) -> anyhow::Result<u8> {
         let interrupted = interrupt_flag()?;
         let progress = called.output.progress();

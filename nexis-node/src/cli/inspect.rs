@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use nexis_core::Error;
 use nexis_core::media::MediaFailure;
+use nexis_core::report::Verdict;
 use nexis_core::verifier::{ClipInspection, frame_reports};
 
-use super::{EngineArguments, OutputArguments};
+use super::{EngineArguments, OutputArguments, check_is_file};
 use crate::view::{SheetOptions, contact_sheet, png, probe_line};
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED};
 
@@ -32,9 +32,7 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
-        if !self.clip.is_file() {
-            bail!(Error::usage(self.clip.display().to_string(), "there is no such file"));
-        }
+        check_is_file(&self.clip)?;
         let out_path = self.out.clone().unwrap_or_else(|| self.clip.with_extension("sheet.png"));
         let inspected = self.engine.in_pool(|| {
             let judge = self.engine.options().judge()?;
@@ -45,7 +43,13 @@ impl Inspect {
             Ok(inspected) => inspected,
             Err(MediaFailure::Ours(error)) => return Err(error.into()),
             Err(MediaFailure::Clip(why)) => {
-                writeln!(out, "rejected: the clip cannot be decoded: {why}")?;
+                if self.output.json {
+                    let report = serde_json::json!({ "verdict": Verdict::Reject, "undecodable": why });
+                    serde_json::to_writer_pretty(&mut out, &report)?;
+                    writeln!(out)?;
+                } else {
+                    writeln!(out, "rejected: the clip cannot be decoded: {why}")?;
+                }
                 return Ok(EXIT_REJECTED);
             }
         };

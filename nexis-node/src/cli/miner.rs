@@ -27,7 +27,7 @@ use serde_json::json;
 
 use super::config::ConfigArguments;
 use super::validator::runtime;
-use super::{EngineArguments, EnsembleArgument, OutputArguments, PolicyArgument, interrupt_flag};
+use super::{EngineArguments, EnsembleArgument, OutputArguments, PolicyArgument, address, interrupt_flag};
 use crate::view::{Progress, complain, printable};
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED, EXIT_UNCHECKED};
 
@@ -136,8 +136,8 @@ impl MinerCommand {
 impl Pack {
     fn run(self) -> anyhow::Result<u8> {
         let config = self.config.load()?;
-        let hotkey = match &self.hotkey {
-            Some(hotkey) => Hotkey::new(hotkey),
+        let hotkey = match address("--hotkey", self.hotkey.as_deref())? {
+            Some(hotkey) => hotkey,
             None => own_hotkey(&config)?,
         };
         let items = read_items(&self.items)?;

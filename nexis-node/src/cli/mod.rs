@@ -18,23 +18,28 @@ mod synth;
 mod validator;
 mod verify;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nexis_core::Error;
 use nexis_core::model::Precision;
+use nexis_core::protocol::Hotkey;
 use nexis_core::report::Verdict;
 use nexis_core::verifier::JUDGE_BUDGET;
 use nexis_gpu::{EngineOptions, JudgeChoice};
+use subxt::utils::AccountId32;
 
 use crate::roots::models_roots;
 use crate::view::{Progress, ProgressMode};
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED, EXIT_UNCHECKED};
 
-/// Check captioned five-second clips on your own machine.
+/// Check captioned video packages on your own machine
 #[derive(Parser)]
-#[command(name = "nexis", version, about, max_term_width = 100)]
+#[command(name = "nexis", version, max_term_width = 100)]
 #[command(after_help = "Exit status: 0 accepted, 1 rejected, 2 could not check, 64 wrong use.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -262,6 +267,38 @@ const fn exit_code(verdict: Verdict) -> u8 {
         Verdict::Reject => EXIT_REJECTED,
         Verdict::Inconclusive => EXIT_UNCHECKED,
     }
+}
+
+/// The hotkey that an option names. One that is no address belongs to nobody: a slip of the pen would draw other rows, or
+/// name a miner whom no validator looks for.
+fn address(option: &str, given: Option<&str>) -> Result<Option<Hotkey>, Error> {
+    let Some(text) = given else { return Ok(None) };
+    match AccountId32::from_str(text) {
+        Ok(_) => Ok(Some(Hotkey::new(text))),
+        Err(_) => {
+            let why = "it is no SS58 address; copy the whole of it, for example 5Grwva...KutQY in full";
+            Err(Error::usage(format!("{option} {text:?}"), why))
+        }
+    }
+}
+
+/// That a clip or a picture that the user named is a file.
+fn check_is_file(path: &Path) -> Result<(), Error> {
+    let why = match path.metadata() {
+        Ok(found) if found.is_file() => return Ok(()),
+        Ok(_) => "it is no plain file",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "there is no such file",
+        Err(error) => return Err(Error::io(path, error)),
+    };
+    Err(Error::usage(path.display().to_string(), why))
+}
+
+/// The bytes of a file that the user named.
+fn read_named(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::usage(path.display().to_string(), "there is no such file"),
+        _ => Error::io(path, error),
+    })
 }
 
 /// Whether log lines go to a terminal that takes colours.

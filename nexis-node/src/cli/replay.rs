@@ -1,6 +1,5 @@
 //! `nexis replay`: recompute a record of evidence and say what differs.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use nexis_core::verifier::replay;
 use nexis_gpu::{EngineOptions, JudgeChoice};
 use serde_json::json;
 
-use super::{EngineArguments, OutputArguments};
+use super::{EngineArguments, OutputArguments, read_named};
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED};
 
 /// Recompute an evidence record from its package and say what differs
@@ -44,7 +43,7 @@ pub(crate) struct Replay {
 
 impl Replay {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
-        let bytes = fs::read(&self.evidence).map_err(|e| Error::io(&self.evidence, e))?;
+        let bytes = read_named(&self.evidence)?;
         let recorded = Evidence::parse(&self.evidence.display().to_string(), &bytes)?;
         let interval = recorded.package.interval_id;
         let miner = recorded.package.miner_hotkey.clone();

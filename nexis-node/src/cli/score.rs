@@ -13,7 +13,7 @@ use nexis_core::report::{Environment, RowReport, Verdict};
 use nexis_core::verifier::{RowJudge, frame_reports};
 use serde_json::json;
 
-use super::{EngineArguments, EnsembleArgument, OneJudgeArgument, OutputArguments, exit_code};
+use super::{EngineArguments, EnsembleArgument, OneJudgeArgument, OutputArguments, check_is_file, exit_code};
 use crate::EXIT_REJECTED;
 use crate::view::{TextOptions, write_row};
 
@@ -48,9 +48,7 @@ enum Scored {
 impl Score {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
         for file in self.clip.iter().chain(&self.frames) {
-            if !file.is_file() {
-                bail!(Error::usage(file.display().to_string(), "there is no such file"));
-            }
+            check_is_file(file)?;
         }
         if self.caption.trim().is_empty() {
             bail!(Error::usage("--caption", "it is empty; say what the clip shows"));
@@ -105,7 +103,7 @@ impl Score {
         let scores = judge.score_frames(&frames, &self.caption)?;
         let verdict = scores.verdict();
         let row = RowReport {
-            clip_id: format!("{} frames", frames.len()),
+            clip_id: format!("of {} {}", frames.len(), if frames.len() == 1 { "frame" } else { "frames" }),
             row_index: 0,
             caption: self.caption.clone(),
             probe: None,

@@ -19,8 +19,8 @@ use nexis_core::{Error, Result};
 use nexis_gpu::EngineOptions;
 
 use super::{
-    EngineArguments, EnsembleArgument, JudgeArguments, OutputArguments, PolicyArgument, exit_code,
-    interrupt_flag,
+    EngineArguments, EnsembleArgument, JudgeArguments, OutputArguments, PolicyArgument, address, exit_code,
+    interrupt_flag, read_named,
 };
 use crate::view::{PageOptions, Progress, RowPictures, TextOptions, write_page, write_report};
 
@@ -65,14 +65,17 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
+        if let Some(path) = &self.html {
+            check_page_path(path)?;
+        }
         let options = VerifierOptions {
             policy: self.policy.into(),
             all_rows: self.all_rows,
-            validator_hotkey: self.validator_hotkey.as_deref().map(Hotkey::new),
+            validator_hotkey: address("--validator-hotkey", self.validator_hotkey.as_deref())?,
             overlap_index: self.record_info.as_deref().map(read_record_info).transpose()?.unwrap_or_default(),
             ..VerifierOptions::default()
         };
-        let hotkey = self.hotkey.as_deref().map(Hotkey::new);
+        let hotkey = address("--hotkey", self.hotkey.as_deref())?;
         let found = discover(&self.path, self.interval.map(IntervalId::new), hotkey.as_ref())?;
         let submissions: Vec<Submission> = found.into_iter().map(Submission::from).collect();
         let run = Run {
@@ -83,29 +86,49 @@ impl Verify {
         };
         let judging = self.ensemble.beside(self.judge.behind(&self.engine));
         let report = run.verify(&self.engine, &judging, options, &submissions)?;
+        // Neither a full disk nor a closed pipe must cost the other of the two.
+        let printed = self.print(&report);
         if let (Some(path), Some(pictures)) = (&self.html, &run.pictures) {
             write_html(path, &report, pictures)?;
         }
+        printed?;
+        Ok(exit_code(report.verdict()))
+    }
+
+    fn print(&self, report: &Report) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
         if self.output.json {
-            serde_json::to_writer_pretty(&mut out, &report)?;
+            serde_json::to_writer_pretty(&mut out, report)?;
             writeln!(out)?;
         } else {
-            write_report(&mut out, &report, &TextOptions::for_stdout())?;
+            write_report(&mut out, report, &TextOptions::for_stdout())?;
         }
-        Ok(exit_code(report.verdict()))
+        Ok(out.flush()?)
     }
 }
 
 /// Unlike on the network, where an unreadable index counts as an empty one, an operator who names a
 /// file is told that it cannot be read.
 fn read_record_info(path: &Path) -> Result<OverlapIndex> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bytes = read_named(path)?;
     let parsed = OverlapIndex::parse(&bytes);
     match parsed.problem {
         Some(why) => Err(Error::Corrupt { what: path.display().to_string(), why }),
         None => Ok(parsed.index),
     }
+}
+
+/// Says before anything is judged where a page can never be written.
+fn check_page_path(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let why = if path.is_dir() {
+        "it is a folder; name the file of the report"
+    } else if folder.is_some_and(|folder| !folder.is_dir()) {
+        "its folder is not there; make it first"
+    } else {
+        return Ok(());
+    };
+    Err(Error::usage(format!("--html {}", path.display()), why))
 }
 
 /// Writes the report as a page.
@@ -145,10 +168,11 @@ impl Run {
             self.progress.stage("loading the model", 0);
             let judge = judging.judge()?;
             let verifier = Verifier::new(judge, options);
-            self.progress.stage("reading packages", submissions.len() as u64);
-            let report = verifier.verify(submissions, chrono::Utc::now(), self);
+            // How many are read is not reported; the rows of the next stage are.
+            self.progress.stage(&format!("reading packages ({})", submissions.len()), 0);
+            let report = verifier.verify(submissions, chrono::Utc::now(), self)?;
             self.progress.finish();
-            Ok(report?)
+            Ok(report)
         })
     }
 }

@@ -38,19 +38,19 @@ const JPEG_QUALITY: u8 = 78;
 pub(crate) struct PairArguments {
     /// Folder that the paths of clips and pictures are relative to and stay within; that of the file where not given
     #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
     /// Format of the pairs: parquet, csv, jsonl, flickr8k-expert, winoground or vatex-eval; by the name where not given
     #[arg(long)]
-    format: Option<PairFormat>,
+    pub(crate) format: Option<PairFormat>,
     /// What stands between several paths or ratings of one CSV field
     #[arg(long, value_name = "CHARACTER", default_value = ";")]
     separator: char,
     /// Read one of several parts that share no group, for example 1/2
     #[arg(long, value_name = "K/N")]
-    part: Option<Part>,
+    pub(crate) part: Option<Part>,
     /// The mean rating from which on a caption fits; labels of 0 and 1 need none
     #[arg(long, value_name = "RATING")]
-    positive_from: Option<f64>,
+    pub(crate) positive_from: Option<f64>,
     /// Resamples of groups for the intervals
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     resamples: u32,
