@@ -127,7 +127,14 @@ impl Gpu {
         }
         self.measured(&mut found, "decode", decode)?;
 
-        let shapes = self.shapes(&models, &location.directory);
+        let shapes = match self.shapes(&models, &location.directory) {
+            Ok(shapes) => shapes,
+            Err(why) => {
+                eprint_line(&format!("{why:#}: the demonstration model is measured instead"))?;
+                found.failed.push("models of random weights".to_owned());
+                Vec::new()
+            }
+        };
         let mut encode = BTreeMap::new();
         let mut judged = Some(demo);
         // The first is the one that clips are judged with.
@@ -165,9 +172,8 @@ impl Gpu {
         show(&found, out)?;
         if let Some(python) = &self.python {
             eprint_line("peers")?;
-            found.peers = self
-                .peers(python, &models, &clips)
-                .unwrap_or_else(|why| json!({ "not_run": format!("{why:#}") }));
+            let peers = self.peers(python, &models, &clips);
+            found.peers = self.noted(&mut found, "peers", peers);
             self.write(&found)?;
             show_peers(&found, out)?;
         }
@@ -229,19 +235,11 @@ impl Gpu {
     }
 
     /// Models of random weights, by their names; none without a Python that makes them.
-    fn shapes(&self, models: &Path, tokenizer: &Path) -> Vec<String> {
-        let Some(python) = &self.python else { return Vec::new() };
-        let made = || -> anyhow::Result<Vec<String>> {
-            eprint_line("making models of random weights")?;
-            let arguments = ["models".as_ref(), models.as_os_str(), tokenizer.as_os_str()];
-            serde_json::from_str(&self.peer(python, &arguments)?)
-                .context("the models that the Python has made")
-        };
-        made().unwrap_or_else(|why| {
-            // Nobody is there to read it where this fails.
-            let _ = eprint_line(&format!("{why:#}: the demonstration model is measured instead"));
-            Vec::new()
-        })
+    fn shapes(&self, models: &Path, tokenizer: &Path) -> anyhow::Result<Vec<String>> {
+        let Some(python) = &self.python else { return Ok(Vec::new()) };
+        eprint_line("making models of random weights")?;
+        let arguments = ["models".as_ref(), models.as_os_str(), tokenizer.as_os_str()];
+        serde_json::from_str(&self.peer(python, &arguments)?).context("the models that the Python has made")
     }
 
     fn peers(&self, python: &Path, models: &Path, clips: &Path) -> anyhow::Result<Value> {
