@@ -160,7 +160,7 @@ impl Layers {
                 (Some(setting), item) => match scalar(&item) {
                     Some(text) => self.put(&key, value(setting.kind, &text), origin),
                     None => self.problems.push(format!(
-                        "{}: {key}: one value is expected, and here is a value of the kind {}",
+                        "{}: {key}: one value is expected, not a {}",
                         path.display(),
                         item.type_str()
                     )),
