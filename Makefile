@@ -24,7 +24,7 @@ help:
 	@echo 'make test-serve-page   the page of nexis serve in Chromium, which it installs where it may'
 	@echo 'make cuda    the program and the wheel with the CUDA path, on a machine without a GPU too; make cuda-deps first'
 	@echo 'make cuda-check   compile the kernels and check the sources with the CUDA path, in a few minutes'
-	@echo 'make gpu-check   pack what a machine with a GPU needs for parity and bench: target/cuda/gpu-check.tar.gz'
+	@echo 'make gpu-check   pack what a machine with a GPU needs for parity and bench: target/cuda/gpu-check.tar.xz'
 	@echo 'make bench   benchmarks'
 	@echo 'make bench-garage   35 submissions of 50 rows from Garage: time, bytes, memory'
 	@echo 'make bench-peers   ours beside PyTorch, ONNX Runtime, torchcodec, PyAV and ffmpeg; installs several GB once'
