@@ -154,6 +154,8 @@ impl Server {
         stop: CancellationToken,
     ) -> Result<Self, ServeError> {
         let failed = |source| ServeError::Address { address: options.address, source };
+        // Before the model, which takes its time.
+        let roots = Roots::new(&options.roots)?;
         let at_work = AtWork::default();
         let (judge, warm) = load(&options, &at_work, &metrics)?;
         let listener = TcpListener::bind(options.address).await.map_err(failed)?;
@@ -172,7 +174,7 @@ impl Server {
             admission,
             names: Names::new(address, &options.keys),
             keys: options.keys,
-            roots: Roots::new(&options.roots)?,
+            roots,
             verdicts: Verdicts::new(options.recent, options.evidence_bytes, options.evidence.as_deref())?,
             metrics,
             stop: stop.clone(),

@@ -20,15 +20,15 @@ impl Roots {
     /// Where one is not a folder.
     pub(super) fn new(folders: &[PathBuf]) -> Result<Self> {
         let real = |folder: &PathBuf| {
+            let refused = |why: &str| Error::usage(format!("--root {}", folder.display()), why);
             let path = folder.canonicalize().map_err(|e| match e.kind() {
-                ErrorKind::NotFound => Error::usage(
-                    format!("--root {}", folder.display()),
-                    "there is no such folder; make it, or name one that is there",
-                ),
+                ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                    refused("there is no such folder; make it, or name one that is there")
+                }
                 _ => Error::io(folder, e),
             })?;
             if !path.is_dir() {
-                return Err(Error::usage(folder.display().to_string(), "a root has to be a folder"));
+                return Err(refused("it is no folder; name the one whose files requests may name"));
             }
             Ok(path)
         };

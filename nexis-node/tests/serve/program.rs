@@ -88,7 +88,10 @@ fn a_wrong_call_is_refused_before_anything_is_served() {
     let empty = folder.path().join("empty");
     std::fs::write(&empty, "# none\n").unwrap();
     for (arguments, code, says) in [
-        (vec!["--root", "/no/such/folder"], 64, "/no/such/folder"),
+        (vec!["--root", "/no/such/folder"], 64, "--root /no/such/folder: there is no such folder"),
+        (vec!["--root", empty.to_str().unwrap()], 64, "it is no folder"),
+        // Before the model is looked for.
+        (vec!["--root", "nowhere", "--model", "no-such-model"], 64, "--root nowhere"),
         (vec!["--judge", "demo"], 64, "answers no questions"),
         (vec!["--api-key-file", empty.to_str().unwrap()], 64, "no key is in it"),
         (vec!["--bind", "nowhere"], 64, "--bind"),
