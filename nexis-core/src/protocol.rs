@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::hash::Digest;
 
 /// A miner's or validator's SS58 address, kept as it was written.
@@ -48,6 +49,28 @@ impl IntervalId {
     /// The interval with this id, taken as given.
     pub const fn new(id: u64) -> Self {
         Self(id)
+    }
+
+    /// The interval that somebody names. Nobody publishes or judges one between two intervals: a slip of the pen would
+    /// look like a miner's failure.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with both neighbours, where the number is no interval's first block.
+    pub fn named(id: u64) -> Result<Self> {
+        let before = Self::containing(id);
+        if before.0 == id {
+            return Ok(before);
+        }
+        let next = before
+            .0
+            .checked_add(Self::BLOCKS)
+            .map(|next| format!(", and the next is {next}"))
+            .unwrap_or_default();
+        let why = format!(
+            "an interval is named by its first block, a multiple of {}; this one is in {before}{next}",
+            Self::BLOCKS
+        );
+        Err(Error::usage(id.to_string(), why))
     }
 
     /// The interval that contains a block.
@@ -128,5 +151,26 @@ impl Category {
 impl fmt::Display for Category {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_interval_begins_with_a_block_of_its_own() {
+        for id in [0, 100, 7_756_900] {
+            assert_eq!(IntervalId::named(id).unwrap().get(), id);
+        }
+        for (id, neighbours) in [
+            (1, "in 0, and the next is 100"),
+            (6999, "in 6900, and the next is 7000"),
+            (u64::MAX, "in 18446744073709551600"),
+        ] {
+            let error = IntervalId::named(id).unwrap_err();
+            assert!(matches!(error, Error::Usage { .. }), "{error:?}");
+            assert!(error.to_string().ends_with(neighbours), "{error}");
+        }
     }
 }

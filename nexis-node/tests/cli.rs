@@ -118,12 +118,18 @@ fn json_has_the_promised_fields_and_does_not_depend_on_threads_or_batch() {
 
 #[test]
 fn wrong_calls_are_told_what_would_be_right() {
-    let calls: [(&[&str], &str); 17] = [
+    let calls: [(&[&str], &str); 23] = [
         (&["verify", ".", "--hotkey", "5Grwva"], "--hotkey \"5Grwva\""),
         (&["verify", ".", "--validator-hotkey", ""], "SS58"),
         (&["verify", ".", "--html", "."], "it is a folder"),
         (&["verify", ".", "--html", "no/such/folder.html"], "folder is not there"),
         (&["verify", ".", "--record-info", "missing.json"], "no such file"),
+        (&["verify", ".", "--record-info", "."], "it is a folder"),
+        (&["verify", ".", "--interval", "6950"], "this one is in 6900, and the next is 7000"),
+        (&["verify", ".", "--model", ""], "model \"\": this names no model; give a directory"),
+        (&["miner", "pack", "missing.json", "--interval", "100"], "missing.json: there is no such file"),
+        (&["miner", "upload", "missing", "--interval", "100"], "missing: there is no such folder"),
+        (&["miner", "upload", ".", "--interval", "99"], "this one is in 0, and the next is 100"),
         (&["replay", "missing.json", "."], "no such file"),
         (&["score", ".", "--caption", "a hill"], "no plain file"),
         (&["miner", "pack", "items.json", "--interval", "100", "--hotkey", "5F..."], "SS58"),
@@ -139,8 +145,8 @@ fn wrong_calls_are_told_what_would_be_right() {
     ];
     for (call, hint) in calls {
         let mut call = call.to_vec();
-        // The device is looked at once there is something to verify.
-        if call.contains(&"tpu") {
+        // Device and model are looked at once there is something to verify.
+        if call.contains(&"tpu") || call.contains(&"--model") {
             call[1] = &made().honest;
         }
         let output = nexis(&call);
@@ -149,6 +155,27 @@ fn wrong_calls_are_told_what_would_be_right() {
         assert!(said.contains(hint), "{call:?}: {said}");
         assert!(!said.contains("panicked") && !said.contains("backtrace"), "{said}");
     }
+}
+
+/// What the environment gives is not shown as what was left out; it counts all the same.
+#[test]
+fn the_environment_gives_no_options() {
+    let usage = |call: &[&str]| {
+        let output = command(call).env("NEXIS_CONFIG", "nexis.toml").output().unwrap();
+        assert_eq!(status(&output), 64);
+        let said = text(&output.stderr);
+        said.lines().find(|line| line.starts_with("Usage: ")).unwrap().to_owned()
+    };
+    assert_eq!(usage(&["verify"]), "Usage: nexis verify <PATH>");
+    assert_eq!(usage(&["miner", "pack"]), "Usage: nexis miner pack --interval <ID> <ITEMS>");
+
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = command(&["verify", &made().honest]).env("NEXIS_MODELS", folder.path()).output().unwrap();
+    assert_eq!(status(&elsewhere), 2);
+    let named = format!("{}: no registry.toml", folder.path().display());
+    assert!(text(&elsewhere.stderr).contains(&named), "{}", text(&elsewhere.stderr));
+    let unset = command(&["verify", &made().honest]).env("NEXIS_MODELS", "").output().unwrap();
+    assert_eq!(status(&unset), 0, "{}", text(&unset.stderr));
 }
 
 #[test]

@@ -57,8 +57,8 @@ pub(crate) struct Calibrate {
     /// The model to fit on pairs: an id of `nexis models list`, or a folder
     #[arg(long, value_name = "ID_OR_DIR")]
     model: Option<String>,
-    /// Folder that holds registry.toml and the models; searched for where not given
-    #[arg(long, value_name = "DIR", env = "NEXIS_MODELS")]
+    /// Folder that holds registry.toml and the models; also NEXIS_MODELS; searched for where not given
+    #[arg(long, value_name = "DIR")]
     models_dir: Option<PathBuf>,
     /// Prompts per label: a JSON object of seven lists; prompts.json in the model's folder where not given
     #[arg(long, value_name = "FILE")]

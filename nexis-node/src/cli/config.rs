@@ -8,15 +8,15 @@ use nexis_core::Error;
 use nexis_node::config::{Config, ConfigError, Explained, Sources, explain};
 use nexis_node::engine;
 
-use crate::roots::models_roots;
+use crate::roots::{models_roots, path_in};
 use crate::view::printable;
 use crate::{EXIT_ACCEPTED, EXIT_USAGE};
 
 /// Where a command of the node takes its configuration from
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ConfigArguments {
-    /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE", env = "NEXIS_CONFIG")]
+    /// Configuration file (TOML); also NEXIS_CONFIG
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A setting on top of file and environment, as in --set validator.look_back=3; may be repeated.
     /// Other users of the machine can see it, so it is no place for a secret
@@ -63,7 +63,8 @@ impl ConfigArguments {
 
     fn with_sources<T>(&self, work: impl FnOnce(&Sources<'_>) -> T) -> Result<T, Error> {
         let environment = |name: &str| std::env::var(name).ok();
-        Ok(work(&Sources { file: self.config.as_deref(), environment: &environment, flags: self.flags()? }))
+        let file = self.config.clone().or_else(|| path_in("NEXIS_CONFIG"));
+        Ok(work(&Sources { file: file.as_deref(), environment: &environment, flags: self.flags()? }))
     }
 
     /// The configuration.

@@ -27,7 +27,10 @@ use serde_json::json;
 
 use super::config::ConfigArguments;
 use super::validator::runtime;
-use super::{EngineArguments, EnsembleArgument, OutputArguments, PolicyArgument, address, interrupt_flag};
+use super::{
+    EngineArguments, EnsembleArgument, OutputArguments, PolicyArgument, address, interrupt_flag, interval,
+    read_named, unread,
+};
 use crate::view::{Progress, complain, printable};
 use crate::{EXIT_ACCEPTED, EXIT_REJECTED, EXIT_UNCHECKED};
 
@@ -49,8 +52,8 @@ enum What {
         /// Folder of the bucket, in which the interval's folder is
         bucket: PathBuf,
         /// The interval
-        #[arg(long, value_name = "ID")]
-        interval: u64,
+        #[arg(long, value_name = "ID", value_parser = interval)]
+        interval: IntervalId,
         /// Replace another package of the same interval
         #[arg(long)]
         replace: bool,
@@ -72,8 +75,8 @@ enum What {
     /// What is in the bucket for an interval, and whether the chain's commitment is what is configured
     Status {
         /// The interval; the present one where not given
-        #[arg(long, value_name = "ID")]
-        interval: Option<u64>,
+        #[arg(long, value_name = "ID", value_parser = interval)]
+        interval: Option<IntervalId>,
         #[command(flatten)]
         config: ConfigArguments,
         #[command(flatten)]
@@ -90,8 +93,8 @@ struct Pack {
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     out: PathBuf,
     /// The interval
-    #[arg(long, value_name = "ID")]
-    interval: u64,
+    #[arg(long, value_name = "ID", value_parser = interval)]
+    interval: IntervalId,
     /// The miner; the wallet's hotkey where not given
     #[arg(long, value_name = "SS58")]
     hotkey: Option<String>,
@@ -123,12 +126,10 @@ impl MinerCommand {
             What::Pack(pack) => pack.run(),
             What::Upload { bucket, interval, replace, concurrency, config, output } => {
                 let options = UploadOptions { concurrency: usize::from(concurrency), replace };
-                upload(&config.load()?, &bucket, IntervalId::new(interval), &options, output)
+                upload(&config.load()?, &bucket, interval, &options, output)
             }
             What::Commit { config, output } => commit_credentials(&config.load()?, output),
-            What::Status { interval, config, output } => {
-                status(&config.load()?, interval.map(IntervalId::new), output)
-            }
+            What::Status { interval, config, output } => status(&config.load()?, interval, output),
         }
     }
 }
@@ -136,12 +137,13 @@ impl MinerCommand {
 impl Pack {
     fn run(self) -> anyhow::Result<u8> {
         let config = self.config.load()?;
-        let hotkey = match address("--hotkey", self.hotkey.as_deref())? {
+        let hotkey = address("--hotkey", self.hotkey.as_deref())?;
+        let items = read_items(&self.items)?;
+        let hotkey = match hotkey {
             Some(hotkey) => hotkey,
             None => own_hotkey(&config)?,
         };
-        let items = read_items(&self.items)?;
-        let mut options = PackOptions::new(hotkey.clone(), IntervalId::new(self.interval), Utc::now());
+        let mut options = PackOptions::new(hotkey.clone(), self.interval, Utc::now());
         options.fit = self.fit.parse()?;
         options.overwrite = self.overwrite;
         options.netuid = u64::from(config.netuid);
@@ -202,11 +204,11 @@ impl Pack {
 
 /// Items from a JSON array. Their clips are found beside it.
 fn read_items(path: &Path) -> anyhow::Result<Vec<PackItem>> {
-    let size = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+    let size = std::fs::metadata(path).map_err(|e| unread(path, e))?.len();
     if size > MAX_ITEMS_BYTES {
         return Err(Error::usage(path.display().to_string(), "it is too large for a list of items").into());
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bytes = read_named(path)?;
     let mut items: Vec<PackItem> = serde_json::from_slice(&bytes).map_err(|e| {
         Error::usage(path.display().to_string(), format!("a JSON array of items is expected: {e}"))
     })?;
@@ -280,6 +282,9 @@ fn upload(
     options: &UploadOptions,
     output: OutputArguments,
 ) -> anyhow::Result<u8> {
+    if !folder.is_dir() {
+        return Err(Error::usage(folder.display().to_string(), "there is no such folder").into());
+    }
     let hotkey = own_hotkey(config)?;
     let upload = Upload::plan(folder, interval, &hotkey)?;
     let progress = output.progress();

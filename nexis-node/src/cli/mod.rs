@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nexis_core::Error;
 use nexis_core::model::Precision;
-use nexis_core::protocol::Hotkey;
+use nexis_core::protocol::{Hotkey, IntervalId};
 use nexis_core::report::Verdict;
 use nexis_core::verifier::JUDGE_BUDGET;
 use nexis_gpu::{EngineOptions, JudgeChoice};
@@ -103,8 +103,8 @@ pub(crate) struct EngineArguments {
 /// What models run on, whichever they are.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MachineArguments {
-    /// Folder that holds registry.toml and the models; searched for where not given
-    #[arg(long, value_name = "DIR", env = "NEXIS_MODELS")]
+    /// Folder that holds registry.toml and the models; also NEXIS_MODELS; searched for where not given
+    #[arg(long, value_name = "DIR")]
     models_dir: Option<PathBuf>,
     /// Device of the forward pass: auto, cpu or cuda:N; several of one kind as cuda:0,cuda:1 or cuda:all
     #[arg(long, default_value = "auto")]
@@ -282,6 +282,12 @@ fn address(option: &str, given: Option<&str>) -> Result<Option<Hotkey>, Error> {
     }
 }
 
+/// The interval that an option names.
+fn interval(text: &str) -> Result<IntervalId, String> {
+    let id: u64 = text.parse().map_err(|_| "the number of an interval's first block is expected")?;
+    IntervalId::named(id).map_err(|error| error.to_string())
+}
+
 /// That a clip or a picture that the user named is a file.
 fn check_is_file(path: &Path) -> Result<(), Error> {
     let why = match path.metadata() {
@@ -295,10 +301,17 @@ fn check_is_file(path: &Path) -> Result<(), Error> {
 
 /// The bytes of a file that the user named.
 fn read_named(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::usage(path.display().to_string(), "there is no such file"),
-        _ => Error::io(path, error),
-    })
+    std::fs::read(path).map_err(|error| unread(path, error))
+}
+
+/// Why a file that the user named was not read: by its name, or by a fault of this machine's.
+fn unread(path: &Path, error: io::Error) -> Error {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file",
+        io::ErrorKind::IsADirectory => "it is a folder; name a file",
+        _ => return Error::io(path, error),
+    };
+    Error::usage(path.display().to_string(), why)
 }
 
 /// Whether log lines go to a terminal that takes colours.

@@ -13,7 +13,7 @@ use nexis_core::synth::{
 };
 use serde_json::json;
 
-use super::OutputArguments;
+use super::{OutputArguments, interval};
 use crate::EXIT_ACCEPTED;
 
 /// Make scenes, clips, packages and data sets from integer seeds
@@ -53,8 +53,8 @@ enum SynthCommand {
         #[arg(long, value_name = "SS58", default_value = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY")]
         hotkey: String,
         /// The interval
-        #[arg(long, value_name = "ID", default_value_t = 7_756_900)]
-        interval: u64,
+        #[arg(long, value_name = "ID", default_value = "7756900", value_parser = interval)]
+        interval: IntervalId,
         /// First seed; each row takes the next
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -171,7 +171,7 @@ impl Synth {
                 let attack = attack.as_deref().map(find_attack).transpose()?;
                 let plan = PackagePlan {
                     hotkey: Hotkey::new(hotkey),
-                    interval: IntervalId::new(interval),
+                    interval,
                     created_at: "2026-04-10T12:00:00Z".parse().context("the package's date")?,
                     rows: (seed..seed.saturating_add(rows))
                         .map(|s| RowPlan::new(s, Category::Nature))

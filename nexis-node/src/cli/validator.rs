@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::config::ConfigArguments;
-use super::in_terminal;
+use super::{in_terminal, interval};
 use crate::roots::models_roots;
 use crate::view::{TextOptions, printable, write_report};
 use crate::{EXIT_ACCEPTED, EXIT_UNCHECKED};
@@ -44,8 +44,8 @@ enum What {
         #[command(flatten)]
         config: ConfigArguments,
         /// The interval: the number of its first block
-        #[arg(long, value_name = "ID")]
-        interval: u64,
+        #[arg(long, value_name = "ID", value_parser = interval)]
+        interval: IntervalId,
         /// Print what would be decided, and write nothing
         #[arg(long)]
         dry_run: bool,
@@ -70,9 +70,7 @@ impl ValidatorCommand {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
         match self.command {
             What::Run { config } => run(&config.load()?),
-            What::Once { config, interval, dry_run, json } => {
-                once(&config.load()?, IntervalId::new(interval), dry_run, json)
-            }
+            What::Once { config, interval, dry_run, json } => once(&config.load()?, interval, dry_run, json),
             What::Status { config, last, json } => status(&config.load()?, last, json),
         }
     }
@@ -213,13 +211,6 @@ fn once(config: &Config, interval: IntervalId, dry_run: bool, json: bool) -> any
 
 /// Whether an interval may be judged at a block.
 fn closed(interval: IntervalId, block: u64) -> Result<(), Error> {
-    if interval != IntervalId::containing(interval.get()) {
-        let why = format!(
-            "an interval is named by its first block; this one is in {}",
-            IntervalId::containing(interval.get())
-        );
-        return Err(Error::usage(format!("interval {interval}"), why));
-    }
     match IntervalId::latest_eligible(block) {
         Some(latest) if interval <= latest => Ok(()),
         Some(latest) => {

@@ -20,7 +20,7 @@ use nexis_gpu::EngineOptions;
 
 use super::{
     EngineArguments, EnsembleArgument, JudgeArguments, OutputArguments, PolicyArgument, address, exit_code,
-    interrupt_flag, read_named,
+    interrupt_flag, interval, read_named,
 };
 use crate::view::{PageOptions, Progress, RowPictures, TextOptions, write_page, write_report};
 
@@ -30,8 +30,8 @@ pub(crate) struct Verify {
     /// An interval folder, a bucket folder, or a folder of buckets named by hotkey
     path: PathBuf,
     /// Judge this interval only
-    #[arg(long, value_name = "ID")]
-    interval: Option<u64>,
+    #[arg(long, value_name = "ID", value_parser = interval)]
+    interval: Option<IntervalId>,
     /// The miner that the manifests must name
     #[arg(long, value_name = "SS58")]
     hotkey: Option<String>,
@@ -76,7 +76,7 @@ impl Verify {
             ..VerifierOptions::default()
         };
         let hotkey = address("--hotkey", self.hotkey.as_deref())?;
-        let found = discover(&self.path, self.interval.map(IntervalId::new), hotkey.as_ref())?;
+        let found = discover(&self.path, self.interval, hotkey.as_ref())?;
         let submissions: Vec<Submission> = found.into_iter().map(Submission::from).collect();
         let run = Run {
             progress: self.output.progress(),

@@ -236,6 +236,8 @@ impl VerifyOptions {
         if self.interval.is_some_and(|interval| interval > MAX_NUMBER) {
             return Err(Refusal::invalid("interval", format!("at most {MAX_NUMBER}")));
         }
+        let interval = (self.interval.map(IntervalId::named).transpose())
+            .map_err(|error| Refusal::invalid("interval", error.to_string()))?;
         let policy: Policy = match self.policy.as_deref() {
             None => Policy::default(),
             Some(text) => {
@@ -243,7 +245,7 @@ impl VerifyOptions {
             }
         };
         Ok(Checked {
-            interval: self.interval.map(IntervalId::new),
+            interval,
             hotkey: hotkey("hotkey", self.hotkey)?,
             options: VerifierOptions {
                 policy,

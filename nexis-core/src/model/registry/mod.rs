@@ -374,6 +374,7 @@ pub fn find(id: &str, places: &ModelPlaces) -> Result<ModelLocation> {
     let mut known = list(places)?;
     match known.iter().position(|location| location.id == id) {
         Some(at) => Ok(known.swap_remove(at)),
+        None if id.trim().is_empty() => Err(nameless(id, &known, places)),
         None => Err(Error::Missing {
             what: format!("model {id}"),
             remedy: format!("the known ids are: {}", ids(&known, places)),
@@ -387,13 +388,16 @@ pub fn find(id: &str, places: &ModelPlaces) -> Result<ModelLocation> {
 /// directories: the path itself, then one of that name in a root that no registry lists.
 ///
 /// # Errors
-/// [`Error::Missing`] where there is no such model, listing the known ids, or where a known one's files
-/// are not there, with the command that gets them; [`Error::Model`] where this version cannot run it; the errors of
+/// [`Error::Usage`] where the name is empty; [`Error::Missing`] where there is no such model, listing the known ids, or where
+/// a known one's files are not there, with the command that gets them; [`Error::Model`] where this version cannot run it; the errors of
 /// [`list`].
 pub fn resolve(id_or_dir: &str, places: &ModelPlaces) -> Result<ModelLocation> {
     let mut known = list(places)?;
     if let Some(at) = known.iter().position(|location| location.id == id_or_dir) {
         return known.swap_remove(at).usable();
+    }
+    if id_or_dir.trim().is_empty() {
+        return Err(nameless(id_or_dir, &known, places));
     }
     let path = Path::new(id_or_dir);
     let name =
@@ -413,6 +417,13 @@ pub fn resolve(id_or_dir: &str, places: &ModelPlaces) -> Result<ModelLocation> {
         format!("give a directory with a CLIP, a SigLIP or a MobileCLIP, or one of the known ids: {ids}")
     };
     Err(Error::Missing { what: format!("model {id_or_dir}"), remedy })
+}
+
+/// The error of a name that is none, as a variable of a script that was never set makes it.
+fn nameless(name: &str, known: &[ModelLocation], places: &ModelPlaces) -> Error {
+    let why =
+        format!("this names no model; give a directory, or one of the known ids: {}", ids(known, places));
+    Error::usage(format!("model {name:?}"), why)
 }
 
 /// The known ids; where there is none, where a registry was looked for, since that is what is amiss then.

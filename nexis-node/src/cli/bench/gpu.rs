@@ -35,8 +35,8 @@ pub(super) struct Gpu {
     /// What the Python runs
     #[arg(long, value_name = "FILE", default_value = "nexis-gpu/benches/peer.py")]
     peer: PathBuf,
-    /// Folder that holds registry.toml and the models; searched for where not given
-    #[arg(long, value_name = "DIR", env = "NEXIS_MODELS")]
+    /// Folder that holds registry.toml and the models; also NEXIS_MODELS; searched for where not given
+    #[arg(long, value_name = "DIR")]
     models_dir: Option<PathBuf>,
     /// Clips of the run from end to end
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u16).range(1..))]

@@ -44,8 +44,8 @@ impl Models {
 /// Where models are.
 #[derive(Args)]
 struct PlacesArguments {
-    /// Folder that holds registry.toml; searched for where not given
-    #[arg(long, value_name = "DIR", env = "NEXIS_MODELS")]
+    /// Folder that holds registry.toml; also NEXIS_MODELS; searched for where not given
+    #[arg(long, value_name = "DIR")]
     models_dir: Option<PathBuf>,
 }
 
