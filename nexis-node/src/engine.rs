@@ -44,11 +44,12 @@ pub fn load(config: &Config, models_roots: ModelPlaces) -> Result<RowJudge> {
 /// that is pinned, file by file, and its card. On the devnet a pin holds where there is one.
 ///
 /// # Errors
-/// [`Error::Model`] with everything that differs, or with the lines that pin this model where nothing is pinned.
+/// [`Error::Usage`], since it is the configuration that asks for this model: with everything that differs, or with the lines
+/// that pin this model where nothing is pinned.
 pub fn admit(judge: &RowJudge, network: Network, pin: &ModelPin) -> Result<()> {
     let environment = judge.environment();
     let id = environment.model.as_ref().map(|model| model.id.clone()).unwrap_or_default();
-    admit_encoder(id, judge.card(), &pin_of(judge), network, pin, &MODEL)
+    admit_encoder(&id, judge.card(), &pin_of(judge), network, pin, &MODEL)
 }
 
 /// The same of the model that decides together with the first.
@@ -59,7 +60,7 @@ pub fn admit_ensemble(judge: &RowJudge, network: Network, pin: &ModelPin) -> Res
     let (Some(used), Some(card)) = (&judge.environment().ensemble, judge.second_card()) else {
         return Err(Error::Internal("a second model is configured, and none is loaded".into()));
     };
-    admit_encoder(used.model.id.clone(), card, &ensemble_pin_of(judge), network, pin, &ENSEMBLE)
+    admit_encoder(&used.model.id, card, &ensemble_pin_of(judge), network, pin, &ENSEMBLE)
 }
 
 /// Where a configuration names a model and pins it.
@@ -73,7 +74,7 @@ const MODEL: Keys = Keys { id: "id", card: "card", digests: "digests" };
 const ENSEMBLE: Keys = Keys { id: "ensemble", card: "ensemble_card", digests: "ensemble_digests" };
 
 fn admit_encoder(
-    id: String,
+    id: &str,
     card: &ModelCard,
     found: &ModelPin,
     network: Network,
@@ -85,7 +86,7 @@ fn admit_encoder(
             "it is a demonstration and no judge of real footage; name another in model.{}, or set network to devnet",
             keys.id
         );
-        return Err(Error::model(id, why));
+        return Err(refused(id, why));
     }
     if pin.files.is_empty() && pin.card.is_none() {
         if network == Network::Devnet {
@@ -93,7 +94,7 @@ fn admit_encoder(
         }
         let why =
             format!("it is not pinned; if it is the one agreed upon, pin it so:\n{}", lines(found, keys));
-        return Err(Error::model(id, why));
+        return Err(refused(id, why));
     }
     let mut differs = differing(&found.files, &pin.files, &format!("model.{}", keys.digests));
     match (pin.card, found.card) {
@@ -105,7 +106,7 @@ fn admit_encoder(
         (Some(_), None) => differs.push("a card is pinned, and there is none".to_owned()),
         (None, _) => differs.push(format!("its card is not pinned in model.{}", keys.card)),
     }
-    if differs.is_empty() { Ok(()) } else { Err(Error::model(id, differs.join("; "))) }
+    if differs.is_empty() { Ok(()) } else { Err(refused(id, differs.join("; "))) }
 }
 
 /// Whether the judge behind the model may decide on a network: outside of the devnet exactly the one that is pinned, file
@@ -124,7 +125,7 @@ pub fn admit_judge(judge: &RowJudge, network: Network, pin: &JudgePin) -> Result
         }
         let lines = judge_pin_lines(&found);
         let why = format!("the judge is not pinned; if it is the one agreed upon, pin it so:\n{lines}");
-        return Err(Error::model(id, why));
+        return Err(refused(id, why));
     }
     let mut differs = differing(&found.files, &pin.files, "model.judge_digests");
     match (pin.prompt, used.identity.prompt) {
@@ -135,7 +136,12 @@ pub fn admit_judge(judge: &RowJudge, network: Network, pin: &JudgePin) -> Result
         }
         (None, _) => differs.push("its prompt is not pinned in model.judge_prompt".to_owned()),
     }
-    if differs.is_empty() { Ok(()) } else { Err(Error::model(id, differs.join("; "))) }
+    if differs.is_empty() { Ok(()) } else { Err(refused(id, differs.join("; "))) }
+}
+
+/// The error of a model that the configuration has no right to.
+fn refused(id: &str, why: String) -> Error {
+    Error::usage(format!("model {id}"), why)
 }
 
 /// What differs between files and their pins, which stand under this key.

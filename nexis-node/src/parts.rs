@@ -15,7 +15,7 @@ use crate::store::{ObjectStore, Result as StoreResult, StoreError, StoreErrorKin
 use crate::validator::{IndexFile, IndexObject, IndexSource, MinerBuckets, NoIndex};
 
 /// What stands in front of the file of a simulated chain.
-const SIMULATED: &str = "sim:";
+pub(crate) const SIMULATED: &str = "sim:";
 
 /// The chain. On the devnet, `sim:FILE` is the simulated chain of that file, which nobody advances here.
 ///

@@ -150,6 +150,12 @@ fn values_are_held_against_their_bounds() {
         ("network = \"mainnet\"", "none of finney, test, devnet"),
         ("[chain]\nendpoints = []", "at least one node"),
         ("[chain]\nendpoints = [1]", "a list of texts"),
+        (
+            "[chain]\nendpoints = [\"wss://node.example\", \"https://node.example/key\"]",
+            "chain.endpoints: https://node.example/********: only ws:// and wss:// are spoken",
+        ),
+        ("[chain]\nendpoints = [\"node.example\"]", "node.example: it is not a URL"),
+        ("[chain]\nendpoints = [\"sim:chain.json\"]", "which only the devnet has"),
         ("[wallet]\nname = \"../other\"", "not a name"),
         ("[storage]\nendpoint = \"ftp://x\"", "http or https"),
         ("[storage]\nendpoint = \"https://me:word@host\"", "keys do not belong"),
@@ -238,6 +244,45 @@ fn check(file: &Path, arguments: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Whichever command reads a configuration, it says the same of a wrong one.
+#[test]
+fn every_command_ends_alike_where_its_configuration_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let ends = |toml: &str, command: &[&str]| {
+        let given = Given::new(toml);
+        let output = Command::new(env!("CARGO_BIN_EXE_nexis"))
+            .args(command)
+            .args(["--config", given.file().to_str().unwrap()])
+            .env_clear()
+            .env("HOME", folder.path())
+            .env("NEXIS_MODELS", Path::new(env!("CARGO_MANIFEST_DIR")).join("../models"))
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let check = &["config", "check"][..];
+    let once = &["validator", "once", "--interval", "100"][..];
+    let run = &["validator", "run"][..];
+    let upload = &["miner", "upload", ".", "--interval", "100"][..];
+    let other: &[&[&str]] = &[&["validator", "status"], &["miner", "status"], upload, &["owner", "sync"]];
+    for (toml, code, says, commands) in [
+        ("netwrk = \"devnet\"", 64, "no setting netwrk", [&[check, once, run][..], other].concat()),
+        ("network", 64, "line 1", [&[check, once, run][..], other].concat()),
+        ("[chain]\nendpoints = [\"node\"]", 64, "not a URL", [&[check, once, run][..], other].concat()),
+        ("[model]\nid = \"demo\"", 64, "it is a demonstration", vec![check, once, run]),
+        ("network = \"devnet\"\n[model]\ndevice = \"tpu\"", 64, "cuda:N", vec![check, once, run]),
+        // Nothing is wrong with it where the model has been fetched.
+        ("[model]\nid = \"openai/clip-vit-base-patch32\"", 2, "is missing", vec![check, once, run]),
+    ] {
+        for command in commands {
+            let (ended, said) = ends(toml, command);
+            assert_eq!(ended, Some(code), "{toml} {command:?}: {said}");
+            assert!(said.contains(says), "{toml} {command:?}: {said}");
+        }
+    }
 }
 
 #[test]

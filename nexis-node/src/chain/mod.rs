@@ -15,7 +15,7 @@ pub mod weights;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-pub use client::{ClientOptions, Runtime, SubtensorChain, Unsigned};
+pub use client::{ClientOptions, Runtime, SubtensorChain, Unsigned, check_endpoint};
 pub use clock::ChainClock;
 pub use epoch::{EpochSchedule, RevealEpoch};
 use nexis_core::commitment::Credentials;

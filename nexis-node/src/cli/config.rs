@@ -10,7 +10,7 @@ use nexis_node::engine;
 
 use crate::roots::{models_roots, path_in};
 use crate::view::printable;
-use crate::{EXIT_ACCEPTED, EXIT_USAGE};
+use crate::{EXIT_ACCEPTED, EXIT_UNCHECKED, EXIT_USAGE};
 
 /// Where a command of the node takes its configuration from
 #[derive(Args, Clone, Debug)]
@@ -104,6 +104,8 @@ impl ConfigCommand {
         let What::Check { config, no_model, json } = self.command;
         let (settings, mut problems) = config.with_sources(explain)?;
         let (mut model, mut beside, mut behind) = (None, None, None);
+        // Where the configuration is right and the model is not there, as a validator would end.
+        let mut wrong = EXIT_USAGE;
         if !no_model && problems.is_empty() {
             let config = config.load()?;
             match engine::load(&config, models_roots(config.model.dir.as_deref())) {
@@ -114,7 +116,12 @@ impl ConfigCommand {
                     let pin = engine::judge_pin_of(&judge);
                     behind = pin.prompt.is_some().then(|| engine::judge_pin_lines(&pin));
                 }
-                Err(e) => problems.push(format!("model: {e}")),
+                Err(e) => {
+                    if !matches!(e, Error::Usage { .. }) {
+                        wrong = EXIT_UNCHECKED;
+                    }
+                    problems.push(format!("model: {e}"));
+                }
             }
         }
         let mut out = io::stdout().lock();
@@ -145,7 +152,7 @@ impl ConfigCommand {
                 )?;
             }
         }
-        Ok(if problems.is_empty() { EXIT_ACCEPTED } else { EXIT_USAGE })
+        Ok(if problems.is_empty() { EXIT_ACCEPTED } else { wrong })
     }
 }
 

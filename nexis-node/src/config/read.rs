@@ -12,23 +12,26 @@ use nexis_core::model::Precision;
 use nexis_core::protocol::Hotkey;
 
 use super::layers::{Layers, Value};
-use super::secret::Secret;
+use super::secret::{Secret, masked_address};
 use super::{
     AccessKeys, ChainConfig, Config, ConfigError, EnsembleConfig, IndexConfig, JudgeConfig, JudgePin,
     LogConfig, ModelConfig, ModelPin, Network, StorageConfig, ValidatorConfig, WalletConfig,
 };
+use crate::chain::check_endpoint;
 use crate::observe::check_filter;
+use crate::parts::SIMULATED;
 
 /// Everything at once, so that an operator mends a file in one round.
 pub(super) fn config(layers: Layers, home: Option<&str>) -> Result<Config, ConfigError> {
     let Layers { entries, problems } = layers;
     let mut r = Reader { entries, problems, home: home.map(str::to_owned) };
+    let network = r.network();
     let config = Config {
-        network: r.network(),
+        network,
         netuid: r.number("netuid", 0..=u16::MAX),
         data_dir: r.path("data_dir").unwrap_or_default(),
         chain: ChainConfig {
-            endpoints: r.endpoints(),
+            endpoints: r.endpoints(network),
             call: r.seconds("chain.call_seconds", 1..=600),
             head: r.seconds("chain.head_seconds", 12..=3600),
         },
@@ -225,10 +228,23 @@ impl Reader {
         text
     }
 
-    fn endpoints(&mut self) -> Vec<String> {
-        let endpoints = self.list("chain.endpoints");
-        if endpoints.is_empty() {
-            self.wrong("chain.endpoints", "at least one node is needed");
+    fn endpoints(&mut self, network: Network) -> Vec<String> {
+        let key = "chain.endpoints";
+        let endpoints = self.list(key);
+        match endpoints.first() {
+            None => self.wrong(key, "at least one node is needed"),
+            Some(first) if first.starts_with(SIMULATED) => {
+                if network != Network::Devnet {
+                    self.wrong(key, format!("{SIMULATED} is a simulated chain, which only the devnet has"));
+                }
+            }
+            Some(_) => {
+                for endpoint in &endpoints {
+                    if let Err(why) = check_endpoint(endpoint) {
+                        self.wrong(key, format!("{}: {why}", masked_address(endpoint)));
+                    }
+                }
+            }
         }
         endpoints
     }

@@ -4,8 +4,6 @@ use std::fmt;
 
 use url::Url;
 
-use crate::chain::{ChainError, Result};
-
 /// Longest text of a node that gets into a message, in characters.
 const LONGEST_TEXT: usize = 300;
 
@@ -21,16 +19,14 @@ impl Endpoint {
     /// Reads a `ws://` or `wss://` address.
     ///
     /// # Errors
-    /// [`ChainError::Unreachable`] for anything else.
-    pub(super) fn parse(text: &str) -> Result<Self> {
-        let refuse = |why: &str| ChainError::Unreachable { endpoint: "an endpoint".into(), why: why.into() };
-        let url = Url::parse(text.trim()).map_err(|_| {
-            refuse("it is not a URL; write it like wss://entrypoint-finney.opentensor.ai:443")
-        })?;
+    /// For anything else, what is wrong with it, without its text.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = Url::parse(text.trim())
+            .map_err(|_| "it is not a URL; write it like wss://entrypoint-finney.opentensor.ai:443")?;
         if !matches!(url.scheme(), "ws" | "wss") {
-            return Err(refuse("only ws:// and wss:// are spoken"));
+            return Err("only ws:// and wss:// are spoken");
         }
-        let host = url.host_str().ok_or_else(|| refuse("it names no host"))?;
+        let host = url.host_str().ok_or("it names no host")?;
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let shown = format!("{}://{host}{port}", url.scheme());
         let parts =

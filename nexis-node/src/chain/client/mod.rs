@@ -93,8 +93,9 @@ impl SubtensorChain {
     /// # Errors
     /// [`ChainError::Unreachable`] where there is no endpoint, or one is not an address.
     pub fn connect(endpoints: &[String], options: ClientOptions) -> Result<Self> {
+        let refused = |why: &str| ChainError::Unreachable { endpoint: "an endpoint".into(), why: why.into() };
         let parsed: Vec<Endpoint> =
-            endpoints.iter().map(|text| Endpoint::parse(text)).collect::<Result<_>>()?;
+            endpoints.iter().map(|text| Endpoint::parse(text).map_err(refused)).collect::<Result<_>>()?;
         if parsed.is_empty() {
             return Err(ChainError::Unreachable {
                 endpoint: "none".into(),
@@ -173,6 +174,14 @@ impl SubtensorChain {
             }
         }
     }
+}
+
+/// Whether this can be the address of a node.
+///
+/// # Errors
+/// What is wrong with it, without its text, which may hold a key.
+pub fn check_endpoint(text: &str) -> Result<(), &'static str> {
+    Endpoint::parse(text).map(drop)
 }
 
 /// Whether it was the connection that failed, not the question.
