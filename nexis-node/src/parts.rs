@@ -17,11 +17,20 @@ use crate::validator::{IndexFile, IndexObject, IndexSource, MinerBuckets, NoInde
 /// What stands in front of the file of a simulated chain.
 pub(crate) const SIMULATED: &str = "sim:";
 
+/// How long a chain is tried for that cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// For as long as it takes: of a node that follows it.
+    Endless,
+    /// As often as `chain.attempts` says: of a command that ends.
+    Bounded,
+}
+
 /// The chain. On the devnet, `sim:FILE` is the simulated chain of that file, which nobody advances here.
 ///
 /// # Errors
 /// Where an endpoint is no address. Nothing is asked of it yet. Must be called within a tokio runtime.
-pub fn chain(config: &Config) -> Result<Arc<dyn Chain>, ChainError> {
+pub fn chain(config: &Config, patience: Patience) -> Result<Arc<dyn Chain>, ChainError> {
     if let Some(file) = config.chain.endpoints.first().and_then(|endpoint| endpoint.strip_prefix(SIMULATED)) {
         if config.network != Network::Devnet {
             return Err(ChainError::Unsupported {
@@ -34,6 +43,7 @@ pub fn chain(config: &Config) -> Result<Arc<dyn Chain>, ChainError> {
     }
     let defaults = ClientOptions::default();
     let options = ClientOptions {
+        attempts: (patience == Patience::Bounded).then_some(config.chain.attempts),
         call_deadline: config.chain.call,
         silence: config.chain.head,
         give_up: defaults.give_up.max(config.chain.head * 3),

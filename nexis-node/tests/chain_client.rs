@@ -555,6 +555,40 @@ async fn dead_and_overloaded_endpoints_are_passed_over() {
     assert_eq!(chain.name(), good.url());
 }
 
+/// A command that ends does not wait for a chain that is not there; whoever follows one does, unless told otherwise.
+#[tokio::test]
+async fn attempts_in_vain_are_counted() {
+    let shared = plain();
+    let (first, second) = (Node::start(shared.clone()).await, Node::start(shared.clone()).await);
+    first.unplug();
+    second.unplug();
+    let bounded = || ClientOptions { attempts: Some(2), ..ClientOptions::default() };
+    let chain = client_with(&[&first], bounded());
+    for _ in 0..2 {
+        let lost = chain.finalized_head().await.unwrap_err();
+        assert!(
+            matches!(&lost, ChainError::Unreachable { endpoint, .. } if *endpoint == first.url()),
+            "{lost}"
+        );
+        let said = lost.to_string();
+        assert!(said.contains("tried 2 times") && said.contains("chain.endpoints"), "{said}");
+    }
+    let chain = client_with(&[&first, &second], bounded());
+    let lost = chain.next_finalized_head(0).await.unwrap_err().to_string();
+    for node in [&first, &second] {
+        assert!(lost.contains(&format!("{}: ", node.url())), "each has its reason: {lost}");
+    }
+    let patient = ClientOptions { read_deadline: Duration::from_secs(3), ..ClientOptions::default() };
+    let lost = client_with(&[&first], patient).finalized_head().await.unwrap_err().to_string();
+    assert!(!lost.contains("times") && lost.contains("chain.endpoints"), "{lost}");
+
+    // One that answers is enough.
+    let good = Node::start(shared).await;
+    let chain = client_with(&[&first, &good], bounded());
+    chain.finalized_head().await.unwrap();
+    assert_eq!(chain.name(), good.url());
+}
+
 #[tokio::test]
 async fn another_chain_is_refused() {
     let node = Node::start(plain()).await;

@@ -156,6 +156,7 @@ fn values_are_held_against_their_bounds() {
         ),
         ("[chain]\nendpoints = [\"node.example\"]", "node.example: it is not a URL"),
         ("[chain]\nendpoints = [\"sim:chain.json\"]", "which only the devnet has"),
+        ("[chain]\nattempts = 0", "chain.attempts: \"0\" is not a whole number from 1 to 1000"),
         ("[wallet]\nname = \"../other\"", "not a name"),
         ("[storage]\nendpoint = \"ftp://x\"", "http or https"),
         ("[storage]\nendpoint = \"https://me:word@host\"", "keys do not belong"),

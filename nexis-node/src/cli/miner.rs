@@ -20,7 +20,7 @@ use nexis_node::config::Config;
 use nexis_node::miner::{
     CommitOptions, CommitOutcome, Committed, Upload, UploadOptions, bucket_status, chain_status, commit,
 };
-use nexis_node::parts;
+use nexis_node::parts::{self, Patience};
 use nexis_node::store::ObjectStore;
 use nexis_node::store::s3::{S3Connector, S3Settings};
 use serde_json::json;
@@ -314,7 +314,7 @@ fn commit_credentials(config: &Config, output: OutputArguments) -> anyhow::Resul
         complain(&anyhow::Error::msg(note));
     }
     let outcome = runtime()?.block_on(async {
-        let chain = parts::chain(config)?;
+        let chain = parts::chain(config, Patience::Bounded)?;
         commit(chain.as_ref(), &signer, config.netuid, &credentials, &CommitOptions::default())
             .await
             .map_err(anyhow::Error::from)
@@ -335,7 +335,7 @@ fn status(config: &Config, interval: Option<IntervalId>, output: OutputArguments
     let hotkey = own_hotkey(config)?;
     let configured = read_credentials(config)?;
     let (interval, bucket, on_chain) = runtime()?.block_on(async {
-        let chain = parts::chain(config)?;
+        let chain = parts::chain(config, Patience::Bounded)?;
         let on_chain = chain_status(chain.as_ref(), config.netuid, &hotkey, configured.as_ref()).await?;
         let interval = interval.unwrap_or_else(|| IntervalId::containing(on_chain.block));
         let store = own_bucket(config, &hotkey)?;

@@ -10,7 +10,7 @@ use nexis_node::config::Config;
 use nexis_node::observe::Metrics;
 use nexis_node::owner::source::{SourceError, accepted, committed, decided};
 use nexis_node::owner::{Owner, OwnerOptions};
-use nexis_node::parts;
+use nexis_node::parts::{self, Patience};
 use nexis_node::state::State;
 use nexis_node::store::ObjectStore;
 use nexis_node::store::s3::{S3Connector, S3Settings};
@@ -65,7 +65,7 @@ fn sync(config: &Config, no_clips: bool, output: OutputArguments) -> anyhow::Res
             return anyhow::Ok(Vec::new());
         }
         progress.stage("publishing", waiting.len() as u64);
-        let chain = parts::chain(config)?;
+        let chain = parts::chain(config, Patience::Bounded)?;
         let head = chain.finalized_head().await?;
         let committed = committed(chain.as_ref(), config.netuid, &head).await?;
         let buckets = parts::stores(config)?.buckets;

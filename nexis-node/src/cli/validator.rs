@@ -9,10 +9,11 @@ use nexis_core::Error;
 use nexis_core::protocol::IntervalId;
 use nexis_core::report::Verdict;
 use nexis_node::config::Config;
+use nexis_node::engine;
 use nexis_node::observe::{Condition, Health, LogFormat, LogOptions, Metrics, Server, init};
+use nexis_node::parts::{self, Patience};
 use nexis_node::state::{Identity, State, WeightState};
 use nexis_node::validator::{NoHook, Parts, Settings, SystemClock, Validator};
-use nexis_node::{engine, parts};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,8 @@ enum What {
         #[command(flatten)]
         config: ConfigArguments,
     },
-    /// Judge one interval now; weights are not touched
+    /// Judge one interval now; weights are not touched. It ends with 2 where each node of the chain was tried in vain as
+    /// often as chain.attempts says, 5 times unless set otherwise, or for two minutes
     Once {
         #[command(flatten)]
         config: ConfigArguments,
@@ -117,7 +119,7 @@ fn run(config: &Config) -> anyhow::Result<u8> {
     let state = Arc::new(State::open(parts::state_path(config), &identity(config, Some(hotkey.clone())))?);
     let settings = Settings::new(config, Some(hotkey));
     runtime()?.block_on(async {
-        let chain = parts::chain(config)?;
+        let chain = parts::chain(config, Patience::Endless)?;
         let stores = parts::stores(config)?;
         let server = match config.log.metrics {
             Some(address) => Some(Server::bind(address, metrics.clone(), health.clone()).await?),
@@ -173,7 +175,7 @@ fn once(config: &Config, interval: IntervalId, dry_run: bool, json: bool) -> any
         settings.data_dir = folder.path().to_path_buf();
     }
     runtime()?.block_on(async {
-        let chain = parts::chain(config)?;
+        let chain = parts::chain(config, Patience::Bounded)?;
         let stores = parts::stores(config)?;
         let validator = Validator::new(
             Parts {

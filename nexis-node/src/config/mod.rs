@@ -54,6 +54,8 @@ impl std::fmt::Display for Network {
 pub struct ChainConfig {
     /// Nodes, in order of preference.
     pub endpoints: Vec<String>,
+    /// Attempts at each of them until a command that ends gives up.
+    pub attempts: u32,
     /// Deadline of one call.
     pub call: Duration,
     /// Longest wait for a new finalised block.

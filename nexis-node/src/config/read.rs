@@ -32,6 +32,7 @@ pub(super) fn config(layers: Layers, home: Option<&str>) -> Result<Config, Confi
         data_dir: r.path("data_dir").unwrap_or_default(),
         chain: ChainConfig {
             endpoints: r.endpoints(network),
+            attempts: r.number("chain.attempts", 1..=1000),
             call: r.seconds("chain.call_seconds", 1..=600),
             head: r.seconds("chain.head_seconds", 12..=3600),
         },

@@ -63,6 +63,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         default: Some("wss://entrypoint-finney.opentensor.ai:443"),
         what: "nodes to ask, in order of preference",
     },
+    plain(
+        "chain.attempts",
+        &["NEXIS_CHAIN_ATTEMPTS"],
+        Some("5"),
+        "attempts to connect to each node, within two minutes, until a command that ends exits with 2; validator run goes on",
+    ),
     plain("chain.call_seconds", &["NEXIS_CHAIN_CALL_SECONDS"], Some("30"), "deadline of one call"),
     plain(
         "chain.head_seconds",

@@ -95,6 +95,16 @@ async fn an_operator_tries_runs_stops_and_asks() {
         assert!(text(&refused.stderr).contains(hint), "{}", text(&refused.stderr));
     }
 
+    // Nobody listens where nobody may: the port is reserved.
+    let nowhere = ["--set", "chain.endpoints=ws://127.0.0.1:1", "--set", "chain.attempts=2"];
+    let once = ["once", "--interval", "6900", "--dry-run"];
+    let unreached = nexis(&file, &[&once[..], &nowhere].concat()).output().unwrap();
+    assert_eq!(unreached.status.code(), Some(2));
+    let said = text(&unreached.stderr);
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("nexis: ws://127.0.0.1:1 does not answer: tried 2 times"), "{said}");
+    assert!(last.contains("name another node in chain.endpoints"), "{said}");
+
     let running = nexis(&file, &["run"]).spawn().unwrap();
     let state = world.data().join("state.redb");
     let done = || {

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use self::endpoint::Endpoint;
 pub use self::extrinsic::Unsigned;
 use self::link::Link;
-use self::owner::Status;
+use self::owner::{REMEDY, Status};
 pub use self::runtime::Runtime;
 use self::runtime::Runtimes;
 use crate::chain::{
@@ -42,6 +42,9 @@ pub struct ClientOptions {
     /// Hash of the chain's first block, if another chain shall be refused from the start. Without it the first
     /// endpoint decides, and the others must agree.
     pub genesis: Option<[u8; 32]>,
+    /// Attempts to connect to each endpoint, all of them in vain, until [`ChainError::Unreachable`]. Without, and once there
+    /// was a connection, it is tried for as long as somebody waits.
+    pub attempts: Option<u32>,
     /// Deadline of connecting.
     pub connect_deadline: Duration,
     /// Deadline of one call to the node.
@@ -64,6 +67,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             genesis: None,
+            attempts: None,
             connect_deadline: Duration::from_secs(15),
             call_deadline: Duration::from_secs(30),
             read_deadline: Duration::from_secs(120),
@@ -162,9 +166,10 @@ impl SubtensorChain {
                 let status = self.status.borrow();
                 Err(match (&status.link, &status.trouble) {
                     (Some(link), _) => link.timed_out(what, deadline),
-                    (None, Some((endpoint, why))) => {
-                        ChainError::Unreachable { endpoint: endpoint.clone(), why: why.clone() }
-                    }
+                    (None, Some((endpoint, why))) => ChainError::Unreachable {
+                        endpoint: endpoint.clone(),
+                        why: format!("{why}; {REMEDY}"),
+                    },
                     (None, None) => ChainError::TimedOut {
                         endpoint: self.endpoints.clone(),
                         what: what.into(),

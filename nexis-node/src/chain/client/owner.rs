@@ -18,6 +18,10 @@ use crate::chain::{BlockRef, ChainError, Result};
 /// First and longest pause between two attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
+/// What may help where no endpoint can be reached.
+pub(super) const REMEDY: &str =
+    "see whether it is up and can be reached from here, or name another node in chain.endpoints";
+
 /// What the owner has to say at any moment.
 #[derive(Clone, Default)]
 pub(super) struct Status {
@@ -29,11 +33,16 @@ pub(super) struct Status {
     pub(super) trouble: Option<(String, String)>,
     /// For how long there has been no new head, once that is too long; seconds.
     pub(super) stalled: Option<u64>,
+    /// What came of the last attempt at each endpoint, once all that are allowed were in vain.
+    pub(super) in_vain: Option<(String, String)>,
 }
 
 impl Status {
-    /// The error of a chain that stands still.
-    pub(super) fn stall(&self) -> Option<ChainError> {
+    /// The error of a chain that cannot be reached, or stands still: nobody is to wait for it any longer.
+    fn given_up(&self) -> Option<ChainError> {
+        if let Some((endpoint, why)) = self.in_vain.clone() {
+            return Some(ChainError::Unreachable { endpoint, why });
+        }
         let seconds = self.stalled?;
         let (endpoint, why) =
             self.trouble.clone().unwrap_or_else(|| ("none".into(), "no endpoint answered".into()));
@@ -49,7 +58,8 @@ pub(super) fn start(
 ) -> watch::Receiver<Status> {
     let (status, watched) = watch::channel(Status::default());
     let genesis = options.genesis.map(H256);
-    let owner = Owner { endpoints, options, runtimes, status, genesis, progress: Instant::now() };
+    let failures = vec![Failures::default(); endpoints.len()];
+    let owner = Owner { endpoints, options, runtimes, status, genesis, progress: Instant::now(), failures };
     tokio::spawn(owner.run());
     watched
 }
@@ -62,13 +72,23 @@ struct Owner {
     genesis: Option<H256>,
     /// When a new head came last.
     progress: Instant,
+    /// Of each endpoint, as long as there was no connection. A transaction may be on its way once there was one, and whoever
+    /// looks for it then is not to be turned away early.
+    failures: Vec<Failures>,
+}
+
+/// An endpoint's attempts.
+#[derive(Clone, Default)]
+struct Failures {
+    times: u32,
+    last: String,
 }
 
 impl Owner {
     async fn run(mut self) {
         let mut pause = PAUSES.0;
         let endpoints = self.endpoints.clone();
-        for endpoint in endpoints.iter().cycle() {
+        for (place, endpoint) in endpoints.iter().enumerate().cycle() {
             let before = self.progress;
             let status = self.status.clone();
             let why = tokio::select! {
@@ -76,6 +96,7 @@ impl Owner {
                 () = status.closed() => return,
             };
             tracing::warn!(%endpoint, why, "the connection to the chain ended");
+            self.note_failure(place, &why);
             self.status.send_modify(|status| {
                 // Whoever still waits for it shall wait no longer.
                 if let Some(link) = status.link.take() {
@@ -114,7 +135,11 @@ impl Owner {
             Err(error) => return error.to_string(),
         };
         tracing::info!(%endpoint, "connected to the chain");
-        self.status.send_modify(|status| status.link = Some(link.clone()));
+        self.failures.clear();
+        self.status.send_modify(|status| {
+            status.link = Some(link.clone());
+            status.in_vain = None;
+        });
         let mut silent_at = Instant::now() + self.options.silence;
         loop {
             let header = tokio::select! {
@@ -148,6 +173,28 @@ impl Owner {
         });
     }
 
+    /// Counts an attempt at an endpoint that has come to nothing.
+    fn note_failure(&mut self, place: usize, why: &str) {
+        let (Some(attempts), Some(failed)) = (self.options.attempts, self.failures.get_mut(place)) else {
+            return;
+        };
+        failed.times = failed.times.saturating_add(1);
+        why.clone_into(&mut failed.last);
+        if self.failures.iter().any(|endpoint| endpoint.times < attempts) {
+            return;
+        }
+        let endpoints: Vec<_> = self.endpoints.iter().map(ToString::to_string).collect();
+        let last = match self.failures.as_slice() {
+            [only] => only.last.clone(),
+            all => {
+                let each = endpoints.iter().zip(all).map(|(endpoint, of)| format!("{endpoint}: {}", of.last));
+                each.collect::<Vec<_>>().join(", ")
+            }
+        };
+        let why = format!("tried {attempts} times, at last: {last}; {REMEDY}");
+        self.status.send_modify(|status| status.in_vain = Some((endpoints.join(", "), why)));
+    }
+
     fn note_stall(&self) {
         let since = self.progress.elapsed();
         if since >= self.options.give_up {
@@ -169,13 +216,13 @@ pub(super) async fn other_link(
     let mut watched = watched.clone();
     let fresh =
         |status: &Status| status.link.clone().filter(|link| old.is_none_or(|old| !Arc::ptr_eq(old, link)));
-    let status = watched.wait_for(|status| fresh(status).is_some() || status.stalled.is_some()).await;
+    let status = watched.wait_for(|status| fresh(status).is_some() || status.given_up().is_some()).await;
     let Ok(status) = status else {
         return Err(ended());
     };
     match fresh(&status) {
         Some(link) => Ok(link),
-        None => Err(status.stall().unwrap_or_else(ended)),
+        None => Err(status.given_up().unwrap_or_else(ended)),
     }
 }
 
@@ -183,13 +230,13 @@ pub(super) async fn other_link(
 pub(super) async fn head_after(watched: &watch::Receiver<Status>, after: u64) -> Result<BlockRef> {
     let mut watched = watched.clone();
     let later = |status: &Status| status.head.filter(|head| head.number > after);
-    let status = watched.wait_for(|status| later(status).is_some() || status.stalled.is_some()).await;
+    let status = watched.wait_for(|status| later(status).is_some() || status.given_up().is_some()).await;
     let Ok(status) = status else {
         return Err(ended());
     };
     match later(&status) {
         Some(head) => Ok(head),
-        None => Err(status.stall().unwrap_or_else(ended)),
+        None => Err(status.given_up().unwrap_or_else(ended)),
     }
 }
 
