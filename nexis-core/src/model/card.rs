@@ -221,7 +221,11 @@ impl ModelCard {
         if text.len() as u64 > LARGEST_CARD {
             return Err(Error::model(name, format!("a card has at most {LARGEST_CARD} bytes")));
         }
-        Self::from_toml(&text)
+        Self::from_toml(&text).map_err(|error| match error {
+            // Of several cards, the path says which.
+            Error::Model { why, .. } => Error::model(name, why),
+            error => error,
+        })
     }
 
     /// A card before calibration: texts and identity, and numbers that say nothing yet. `prompts` are per label,
@@ -546,6 +550,19 @@ mod tests {
         assert!(refused(|c| c.category.labels[2].prompts.clear()).contains("animal"));
         assert!(refused(|c| c.model.notice.clear()).contains("notice"));
         assert!(refused(|c| c.model.digests.clear()).contains("digests"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_card_is_named_by_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.toml");
+        let text = card().to_toml().unwrap().replacen("threshold = 0.5", "threshold = 5.0", 1);
+        for (text, why) in [("nonsense", "expected"), (text.as_str(), "alignment.threshold is 5")] {
+            std::fs::write(&path, text).unwrap();
+            let error = ModelCard::load(&path).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("model {}: ", path.display())), "{error}");
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[test]
