@@ -458,12 +458,31 @@ fn write_decided(out: &mut dyn Write, decided: Option<String>) -> io::Result<()>
 }
 
 fn write_category(out: &mut dyn Write, row: &RowReport, category: &CategoryReport) -> io::Result<()> {
-    writeln!(
-        out,
-        "<h3>Category {}{}</h3>\n<div class=\"categories\">",
-        badge(category.decision),
-        borderline_mark(category.borderline)
-    )?;
+    let second = category.ensemble.as_ref().map(|ensemble| &ensemble.second);
+    let borderline = category.borderline || second.is_some_and(|second| second.borderline);
+    let (decision, mark) = (badge(category.decision), borderline_mark(borderline));
+    writeln!(out, "<h3>Category {decision}{mark}</h3>")?;
+    let Some(ensemble) = &category.ensemble else {
+        write_labels(out, row, category)?;
+        writeln!(out, "<p class=\"legend\">{}</p>", Shown(&super::category_line(category)))?;
+        return write_decided(out, category.decided());
+    };
+    // What decided comes first, for neither encoder's own verdict need be the row's.
+    write_decided(out, category.decided())?;
+    for (name, encoder, verdict) in [
+        ("First encoder alone", category, ensemble.first),
+        ("Second encoder alone", &ensemble.second, ensemble.second.decision),
+    ] {
+        writeln!(out, "<h4>{name} {}{}</h4>", badge(verdict), borderline_mark(encoder.borderline))?;
+        write_labels(out, row, encoder)?;
+        writeln!(out, "<p class=\"legend\">{}</p>", Shown(&super::category_figures(encoder)))?;
+    }
+    Ok(())
+}
+
+/// One encoder's labels of the middle frames.
+fn write_labels(out: &mut dyn Write, row: &RowReport, category: &CategoryReport) -> io::Result<()> {
+    writeln!(out, "<div class=\"categories\">")?;
     for frame in &category.frames {
         let number = frame.frame_index.saturating_add(1);
         write!(out, "<figure class=\"category\"><figcaption>frame {number}")?;
@@ -489,12 +508,7 @@ fn write_category(out: &mut dyn Write, row: &RowReport, category: &CategoryRepor
         }
         writeln!(out, "</figure>")?;
     }
-    writeln!(out, "</div>\n<p class=\"legend\">{}</p>", Shown(&super::category_line(category)))?;
-    if let Some(ensemble) = &category.ensemble {
-        let line = super::category_line(&ensemble.second);
-        writeln!(out, "<p class=\"legend\">second encoder alone, {}</p>", Shown(&line))?;
-    }
-    write_decided(out, category.decided())
+    writeln!(out, "</div>")
 }
 
 /// The stream, the evidence and the figures behind the probability.

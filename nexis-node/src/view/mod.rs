@@ -105,6 +105,11 @@ pub(crate) fn probe_line(probe: &ClipProbe) -> String {
 
 /// The category's figures in one line.
 fn category_line(category: &CategoryReport) -> String {
+    format!("{}: {}", verdict_word(category.decision), category_figures(category))
+}
+
+/// The figures that one encoder's decision on the category comes from.
+fn category_figures(category: &CategoryReport) -> String {
     let mut parts = vec![format!("P(nature) of the caption {:.3}", category.caption_nature)];
     let figures = [
         ("mean nature", category.nature_score),
@@ -116,7 +121,7 @@ fn category_line(category: &CategoryReport) -> String {
             parts.push(format!("{name} {value:.3}"));
         }
     }
-    format!("{}: {}", verdict_word(category.decision), parts.join(", "))
+    parts.join(", ")
 }
 
 /// Every failure code with its explanation, also those that `reasons` should hold and does not.

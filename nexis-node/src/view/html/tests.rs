@@ -2,6 +2,7 @@ use super::super::{
     SheetOptions, TextOptions, contact_sheet, png, sample, write_report, write_row as write_row_text,
 };
 use super::*;
+use nexis_core::report::{CascadeReport, Decider, EnsembleReport};
 
 fn page() -> String {
     let report = sample::report();
@@ -144,6 +145,51 @@ fn everything_in_the_report_is_on_the_page() {
     assert_eq!(page.matches("<img ").count(), judged.count() * 6);
     assert!(text.contains("This is a demonstration model") && text.contains("borderline"));
     assert!(text.contains("1280x720 h264 yuv420p"));
+}
+
+#[test]
+fn two_encoders_are_both_shown_and_what_decided() {
+    let mut report = sample::report();
+    let mut rows = report.submissions.iter_mut().flat_map(|submission| &mut submission.rows);
+    let row = rows.find(|row| row.category.as_ref().is_some_and(|c| c.nature_score == Some(0.87))).unwrap();
+    let category = row.category.as_mut().unwrap();
+    let mut second = category.clone();
+    second.decision = Verdict::Reject;
+    second.borderline = true;
+    second.caption_nature = 0.625;
+    (second.nature_score, second.rival_score, second.margin) = (Some(0.092), Some(0.447), Some(-0.355));
+    for frame in &mut second.frames {
+        frame.winner = Category::Urban;
+        frame.scores =
+            Category::ALL.map(|label| (label, if label == frame.winner { 0.447 } else { 0.092 })).into();
+    }
+    category.decision = Verdict::Reject;
+    category.cascade =
+        Some(CascadeReport { decided_by: Decider::LogOdds, encoder: Verdict::Reject, yes: None });
+    category.ensemble = Some(Box::new(EnsembleReport {
+        first: Verdict::Accept,
+        second,
+        log_odds: Some([0.25, -1.5]),
+        gate: None,
+    }));
+    let decided = Shown(&category.decided().unwrap()).to_string();
+    let row = row.clone();
+    let mut out = Vec::new();
+    write_category(&mut out, &row, row.category.as_ref().unwrap()).unwrap();
+    let page = String::from_utf8(out).unwrap();
+
+    let places: Vec<usize> = ["Category <", &*decided, "First encoder alone <", "Second encoder alone <"]
+        .map(|piece| page.find(piece).unwrap_or_else(|| panic!("{piece} is not in {page}")))
+        .into();
+    assert!(places.is_sorted(), "{places:?}");
+    let (first, second) = (&page[places[2]..places[3]], &page[places[3]..]);
+    for (part, ours, theirs) in [(first, "0.870", "0.447"), (second, "0.447", "0.870")] {
+        assert_eq!(part.matches("class=\"bar").count(), 3 * Category::ALL.len(), "{part}");
+        assert!(part.contains(ours) && !part.contains(theirs), "{part}");
+    }
+    assert!(first.contains(&badge(Verdict::Accept)) && !first.contains("borderline"), "{first}");
+    assert!(second.contains(&badge(Verdict::Reject)) && second.contains("borderline"), "{second}");
+    assert!(second.contains("P(nature) of the caption 0.625") && page[..places[1]].contains("borderline"));
 }
 
 #[test]
