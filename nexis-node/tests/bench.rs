@@ -284,6 +284,38 @@ fn labels_and_gate_do_not_depend_on_the_order_of_the_rows() {
 }
 
 #[test]
+fn where_nothing_is_accepted_there_is_no_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = drawn(folder.path(), 12);
+    let card =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo/card.toml")).unwrap();
+    let mut lines: Vec<String> = card.lines().map(str::to_owned).collect();
+    let threshold = lines.iter_mut().find(|line| line.starts_with("threshold = ")).unwrap();
+    // The first is that of P(match), and no score of these is so sure.
+    "threshold = 0.999999999999".clone_into(threshold);
+    let never = folder.path().join("never.toml");
+    fs::write(&never, lines.join("\n")).unwrap();
+    let model = format!("demo@{}", never.display());
+    let out = folder.path().join("out").display().to_string();
+    let call = ["bench", "align", &pairs, "--models", &model, "--out", &out, "--resamples", "20"];
+    let table = done(&call);
+    let line = table.lines().find(|line| line.starts_with("precision at the threshold")).unwrap();
+    assert!(line.ends_with(" undefined"), "{line}");
+    let report: Value = serde_json::from_str(&done(&[&call[..], &["--json"]].concat())).unwrap();
+    let measures = report["models"][0]["measures"].as_array().unwrap();
+    let precision = measures.iter().find(|measure| measure["key"] == "precision").unwrap();
+    assert!(precision["value"].is_null() && precision["interval"].is_null(), "{precision}");
+    assert_eq!((measure(&report, 0, "true_accepts").0, measure(&report, 0, "f1").0), (0.0, 0.0));
+    let read = |name: &str| fs::read_to_string(Path::new(&out).join(name)).unwrap();
+    assert!(
+        read("report.html").contains("<th scope=\"row\">precision at the threshold</th><td>undefined<small>")
+    );
+    assert!(
+        read("measures.csv").lines().any(|line| line.ends_with(",precision,precision at the threshold,,,"))
+    );
+}
+
+#[test]
 fn ratings_are_ranked_and_cut_where_asked() {
     let folder = tempfile::tempdir().unwrap();
     let pairs = drawn(folder.path(), 20);

@@ -55,6 +55,20 @@ def test_data_frames(result: nexis.BenchResult) -> None:
     assert result.broken.empty and "60 pairs" in repr(result)
 
 
+def test_precision_of_nothing_is_undefined(result: nexis.BenchResult) -> None:
+    pandas = pytest.importorskip("pandas")
+    model = result.raw["models"][0]
+    measures = [
+        {**measure, "value": None, "interval": None} if measure["key"] == "precision" else measure
+        for measure in model["measures"]
+    ]
+    assert measures != model["measures"]
+    none = nexis.BenchResult({**result.raw, "models": [{**model, "measures": measures}]}, {})
+    precision = none.measures.query("subset == '' and measure == 'precision'").iloc[0]
+    assert precision[["value", "low", "high"]].isna().all()
+    assert none.models["precision"].dtype == float and pandas.isna(none.models.loc["demo", "precision"])
+
+
 def test_figures(result: nexis.BenchResult) -> None:
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")

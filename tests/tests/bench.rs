@@ -337,7 +337,8 @@ fn three_examples_of_winoground() {
         assert!((score - f64::from(stated)).abs() < 1e-6, "{score} is not {stated}");
     }
     let value = |name: &str| measure(&report, &format!("winoground_{name}")).value;
-    assert_eq!((value("text"), value("image"), value("group")), (2.0 / 3.0, 2.0 / 3.0, 1.0 / 3.0));
+    let third = |n: f64| Some(n / 3.0);
+    assert_eq!((value("text"), value("image"), value("group")), (third(2.0), third(2.0), third(1.0)));
 }
 
 #[test]
@@ -394,7 +395,17 @@ fn a_mistake_is_of_one_kind_and_the_worst_come_first() {
     card.alignment.features.retain(|term| term.name == Feature::Whole);
     card.alignment.features[0].coefficient = -1.0;
     card.alignment.threshold = 1.0 - f64::EPSILON;
-    assert_eq!(mistakes(Some(card)), [(1, MistakeKind::FalseReject), (0, MistakeKind::FalseReject)]);
+    assert_eq!(mistakes(Some(card.clone())), [(1, MistakeKind::FalseReject), (0, MistakeKind::FalseReject)]);
+
+    // Of nothing there is no share that fits; what is out of all pairs is zero.
+    let (report, _) = judged(&source, &[bench_model("stated", model.clone(), Some(card))], None);
+    assert_eq!((measure(&report, "precision").value, measure(&report, "precision").interval), (None, None));
+    assert_eq!(
+        (measure(&report, "true_accepts").value, measure(&report, "f1").value),
+        (Some(0.0), Some(0.0))
+    );
+    let json = serde_json::to_value(measure(&report, "precision")).unwrap();
+    assert!(json["value"].is_null() && json["interval"].is_null(), "{json}");
 }
 
 #[test]

@@ -419,11 +419,12 @@ impl Judged<'_> {
                         .weighed(|i| weight(times, i))
                         .map_or([None; FIGURES.len()], |sweep| figures(&sweep, threshold))
                 });
-                for (((key, name), value), interval) in FIGURES.iter().zip(values).zip(intervals) {
-                    if let Some(value) = value {
-                        let (key, name) = ((*key).to_owned(), (*name).to_owned());
-                        measures.push(Measure { key, name, value, interval });
-                    }
+                let asked = if threshold.is_some() { FIGURES.len() } else { WITHOUT_THRESHOLD };
+                for (((key, name), value), interval) in FIGURES.iter().zip(values).zip(intervals).take(asked)
+                {
+                    let (key, name) = ((*key).to_owned(), (*name).to_owned());
+                    let interval = value.and(interval);
+                    measures.push(Measure { key, name, value, interval });
                 }
             }
         }
@@ -458,7 +459,7 @@ impl Judged<'_> {
         let measure = |key: &str, name: &str, value, interval| Measure {
             key: key.to_owned(),
             name: name.to_owned(),
-            value,
+            value: Some(value),
             interval,
         };
         let mut found = vec![
@@ -590,7 +591,7 @@ fn winoground(pairs: &[ScoredPair], raw: &[f64], bootstrap: Bootstrap) -> Vec<Me
         .zip(values)
         .zip(intervals)
         .filter_map(|(((key, name), value), interval)| {
-            Some(Measure { key: key.to_owned(), name: name.to_owned(), value: value?, interval })
+            Some(Measure { key: key.to_owned(), name: name.to_owned(), value: Some(value?), interval })
         })
         .collect()
 }
@@ -609,6 +610,9 @@ fn shares_below(values: &[f64]) -> Vec<f64> {
         })
         .collect()
 }
+
+/// How many of the figures need no threshold; they come first.
+const WITHOUT_THRESHOLD: usize = 8;
 
 const FIGURES: [(&str, &str); 14] = [
     ("auc", "area under the ROC"),
@@ -643,7 +647,7 @@ fn figures(sweep: &Sweep, threshold: Option<f64>) -> [Option<f64>; FIGURES.len()
         at.map(|rates| rates.true_accepts),
         at.map(|rates| rates.false_accepts),
         at.map(|rates| 1.0 - rates.true_accepts),
-        at.map(|rates| rates.precision),
+        at.and_then(|rates| rates.precision),
         at.map(|rates| rates.f1),
         at.map(|rates| (rates.true_accepts * p + (1.0 - rates.false_accepts) * n) / (p + n)),
     ]

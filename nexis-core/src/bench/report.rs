@@ -49,8 +49,8 @@ pub struct Measure {
     pub key: String,
     /// In words.
     pub name: String,
-    /// The value.
-    pub value: f64,
+    /// The value; `None` where these pairs do not have it, as there is no precision where nothing is accepted.
+    pub value: Option<f64>,
     /// 95 % of the resamples by group.
     pub interval: Option<Interval>,
 }

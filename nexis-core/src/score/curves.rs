@@ -40,8 +40,8 @@ pub struct Rates {
     pub true_accepts: f64,
     /// Share of negatives that are accepted.
     pub false_accepts: f64,
-    /// Share of positives among what is accepted; 1 where nothing is.
-    pub precision: f64,
+    /// Share of positives among what is accepted; `None` where nothing is.
+    pub precision: Option<f64>,
     /// Harmonic mean of precision and the share of positives accepted.
     pub f1: f64,
 }
@@ -108,12 +108,11 @@ impl Sweep {
     fn rates(&self, step: &Step) -> Rates {
         let (p, n) = (self.positives as f64, self.negatives as f64);
         let (hits, misses) = (step.true_accepts as f64, step.false_accepts as f64);
-        let precision = if hits + misses > 0.0 { hits / (hits + misses) } else { 1.0 };
         Rates {
             threshold: step.threshold,
             true_accepts: hits / p,
             false_accepts: misses / n,
-            precision,
+            precision: (hits + misses > 0.0).then(|| hits / (hits + misses)),
             f1: 2.0 * hits / (hits + misses + p),
         }
     }
@@ -148,7 +147,8 @@ impl Sweep {
         let mut before = 0;
         let mut sum = 0.0;
         for step in &self.steps {
-            sum += (step.true_accepts - before) as f64 * self.rates(step).precision;
+            // Every step accepts something.
+            sum += (step.true_accepts - before) as f64 * self.rates(step).precision.unwrap_or(0.0);
             before = step.true_accepts;
         }
         sum / self.positives as f64
@@ -227,7 +227,8 @@ mod tests {
         assert_eq!(sweep.area(), 0.875);
         assert_eq!(sweep.at(0.5).true_accepts, 1.0);
         assert_eq!(sweep.at(0.500_001).true_accepts, 0.5);
-        assert_eq!((sweep.at(1.0).true_accepts, sweep.at(1.0).precision), (0.0, 1.0));
+        assert_eq!((sweep.at(1.0).true_accepts, sweep.at(1.0).precision), (0.0, None));
+        assert!(sweep.curve().all(|rates| rates.precision.is_some()));
         assert_eq!(sweep.true_accepts_at(0.0), 0.5);
         assert_eq!(sweep.true_accepts_at(0.5), 1.0);
     }

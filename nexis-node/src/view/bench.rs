@@ -246,11 +246,15 @@ fn find<'a>(measures: &'a [Measure], key: &str) -> Option<&'a Measure> {
     measures.iter().find(|measure| measure.key == key)
 }
 
-/// A figure over its interval, or a dash.
+/// What stands for a figure that these pairs do not have.
+const UNDEFINED: &str = "undefined";
+
+/// A figure over its interval, or a dash where it was not asked for.
 fn write_cell(out: &mut dyn Write, measure: Option<&Measure>) -> io::Result<()> {
     match measure {
         Some(measure) => {
-            write!(out, "<td>{}<small>{}</small></td>", number(measure.value), interval(measure.interval))
+            let value = measure.value.map_or_else(|| UNDEFINED.to_owned(), number);
+            write!(out, "<td>{value}<small>{}</small></td>", interval(measure.interval))
         }
         None => write!(out, "<td>–</td>"),
     }
@@ -295,11 +299,12 @@ fn write_curves(out: &mut dyn Write, report: &BenchReport) -> io::Result<()> {
         let mut points = vec![(0.0, 0.0)];
         points.extend(model.curve.iter().map(|r| (r.false_accepts, r.true_accepts)));
         roc.line(&look, points);
-        precision.line(&look, model.curve.iter().map(|r| (r.true_accepts, r.precision)).collect());
+        let of_accepted = model.curve.iter().filter_map(|r| Some((r.true_accepts, r.precision?)));
+        precision.line(&look, of_accepted.collect());
         let accepted =
             |r: &nexis_core::score::curves::Rates| (r.true_accepts * p + r.false_accepts * n) / (p + n);
         f1.line(&look, model.curve.iter().map(|r| (accepted(r), r.f1)).collect());
-        let rate = |key| find(&model.measures, key).map(|measure| measure.value);
+        let rate = |key| find(&model.measures, key).and_then(|measure| measure.value);
         if let (Some(hits), Some(misses)) = (rate("true_accepts"), rate("false_accepts")) {
             roc.dot(&look, (misses, hits), 4.5);
         }
@@ -582,9 +587,12 @@ pub(crate) fn write_bench_text(out: &mut dyn Write, report: &BenchReport, prices
         for model in &report.models {
             let cell = find(&model.measures, key).map_or_else(
                 || "-".to_owned(),
-                |m| match m.interval {
-                    Some(i) => format!("{} [{}, {}]", number(m.value), number(i.low), number(i.high)),
-                    None => number(m.value),
+                |m| match (m.value, m.interval) {
+                    (None, _) => UNDEFINED.to_owned(),
+                    (Some(value), Some(i)) => {
+                        format!("{} [{}, {}]", number(value), number(i.low), number(i.high))
+                    }
+                    (Some(value), None) => number(value),
                 },
             );
             write!(out, " {}", padded(&cell, CELL))?;

@@ -43,6 +43,12 @@ def _axes(ax: Any) -> Any:
     return pyplot.subplots(figsize=(5.2, 4.2))[1]
 
 
+def _value(measure: dict[str, Any]) -> float:
+    """A figure; NaN, as data frames have it, where it is undefined."""
+    value = measure["value"]
+    return float("nan") if value is None else float(value)
+
+
 class BenchResult:
     """What the scores of one or more models are worth. `raw` is the report as `nexis bench align --json` prints it."""
 
@@ -63,7 +69,8 @@ class BenchResult:
 
     @property
     def measures(self) -> _pandas.DataFrame:
-        """One row a figure: model, subset (empty for all pairs), measure, value, and where 95 % of the resamples lie."""
+        """One row a figure: model, subset (empty for all pairs), measure, value, and where 95 % of the resamples lie.
+        The value is NaN where it is undefined, as the precision is where nothing is accepted."""
         rows = []
         for model in self.raw["models"]:
             parts = [("", model["measures"])]
@@ -77,7 +84,7 @@ class BenchResult:
                             "subset": subset,
                             "measure": measure["key"],
                             "name": measure["name"],
-                            "value": measure["value"],
+                            "value": _value(measure),
                             "low": interval.get("low"),
                             "high": interval.get("high"),
                         }
@@ -97,7 +104,7 @@ class BenchResult:
                     "model": model["name"],
                     "score": model["score"],
                     "threshold": model["threshold"],
-                    **{measure["key"]: measure["value"] for measure in model["measures"]},
+                    **{measure["key"]: _value(measure) for measure in model["measures"]},
                     "seconds_per_clip": None
                     if of_clips is None
                     else of_clips + cost["text_seconds"] / cost["pairs"],

@@ -625,7 +625,8 @@ fn record(card: &mut ModelCard, report: &BenchReport, facts: &FitFacts, source: 
         .flat_map(|model| &model.measures)
         .map(|Measure { key, name, value, interval }| {
             let goal = if key == "false_rejects" { format!("{}", facts.target) } else { String::new() };
-            figure(name, with(*value, *interval), goal)
+            let value = value.map_or_else(|| "undefined".to_owned(), |value| with(value, *interval));
+            figure(name, value, goal)
         })
         .collect();
     figures.push(figure("threshold", with(facts.threshold, facts.threshold_interval), String::new()));

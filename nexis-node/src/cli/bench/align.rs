@@ -319,7 +319,8 @@ fn write_measures(out: impl Write, report: &BenchReport) -> anyhow::Result<()> {
             for m in measures {
                 let (low, high) =
                     m.interval.map_or_else(Default::default, |i| (i.low.to_string(), i.high.to_string()));
-                let value = m.value.to_string();
+                // Empty where there is none.
+                let value = m.value.as_ref().map(ToString::to_string).unwrap_or_default();
                 csv.write_record([&model.name, subset, &m.key, &m.name, &value, &low, &high])?;
             }
         }
@@ -328,7 +329,8 @@ fn write_measures(out: impl Write, report: &BenchReport) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One line a pair: where it stands, its label, and each model's score and decision.
+/// One line a pair: where it stands, its label, and each model's score and decision. Names stand as the data has them,
+/// whatever a spreadsheet makes of them, so that lines can be joined to the pairs again; captions are not repeated.
 fn write_scores(out: impl Write, report: &BenchReport, scores: &BenchScores) -> anyhow::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
     let mut header: Vec<String> =
