@@ -28,7 +28,7 @@ use pyo3::prelude::*;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::convert::read;
+use crate::convert::{address, read_rows, whole};
 use crate::errors::{media, ours, raised};
 use crate::media::frames;
 use crate::models::places;
@@ -120,14 +120,14 @@ impl Engine {
     /// Judges the packages under a path: the report, as `nexis verify --json` prints it. `progress` is called as
     /// `progress(judged, rows)`. `judge_budget` needs a judge.
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (path, *, interval=None, hotkey=None, validator_hotkey=None,
+    #[pyo3(signature = (path, *, interval: "int | None" = None, hotkey=None, validator_hotkey=None,
         record_info: "bytes | None" = None, all_rows=false, policy="network", evidence=None,
         progress: "Callable[[int, int], object] | None" = None, judge_budget=None) -> "dict[str, Any]")]
     fn verify<'py>(
         &self,
         py: Python<'py>,
         path: PathBuf,
-        interval: Option<u64>,
+        interval: Option<&Bound<'_, PyAny>>,
         hotkey: Option<String>,
         validator_hotkey: Option<String>,
         record_info: Option<Vec<u8>>,
@@ -138,6 +138,10 @@ impl Engine {
         judge_budget: Option<u32>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let policy: Policy = policy.parse().map_err(|e| ours(py, e))?;
+        let interval = interval.map(|interval| whole(interval, "interval")).transpose()?.map(IntervalId::new);
+        let hotkey = hotkey.map(|text| address(py, "hotkey", &text)).transpose()?;
+        let validator_hotkey =
+            validator_hotkey.map(|text| address(py, "validator_hotkey", &text)).transpose()?;
         let judge = match judge_budget {
             Some(_) if !self.judge.has_judge() => {
                 return Err(PyValueError::new_err("judge_budget: there is no judge; name one in judge"));
@@ -150,13 +154,11 @@ impl Engine {
                 Some(bytes) => known_clips(&bytes)?,
                 None => OverlapIndex::default(),
             };
-            let hotkey = hotkey.as_deref().map(Hotkey::new);
-            let found = discover(&path, interval.map(IntervalId::new), hotkey.as_ref())?;
+            let found = discover(&path, interval, hotkey.as_ref())?;
             let submissions: Vec<Submission> = found.into_iter().map(Submission::from).collect();
             if let Some(folder) = &evidence {
                 std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
             }
-            let validator_hotkey = validator_hotkey.as_deref().map(Hotkey::new);
             let options =
                 VerifierOptions { policy, all_rows, validator_hotkey, overlap_index, ..Default::default() };
             let watch = Watch { interrupted, evidence, progress, counts: Mutex::default() };
@@ -177,7 +179,7 @@ impl Engine {
         interval: u64,
     ) -> PyResult<Bound<'py, PyAny>> {
         let spec = VideoSpec::default();
-        let given: Vec<Map<String, Value>> = read(rows, "rows")?;
+        let given: Vec<Map<String, Value>> = read_rows(rows, "rows")?;
         if given.len() > MAX_ROWS {
             return Err(PyValueError::new_err(format!("rows: at most {MAX_ROWS} in one call")));
         }

@@ -19,6 +19,7 @@ use pyo3::exceptions::{PyFileNotFoundError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
+use crate::convert::{address, whole};
 use crate::engine::Engine;
 use crate::errors::{ours, raised};
 use crate::work::beside;
@@ -30,7 +31,7 @@ const TIDYING: Duration = Duration::from_secs(10);
 /// `{"folder", "manifest", "rows", "advice", "report"}`; without an engine, the advice says what the rows alone show
 /// and the report is `None`. `progress` is called as `progress(done, steps)`.
 #[pyfunction]
-#[pyo3(signature = (items: "Sequence[Mapping[str, Any]]", out, hotkey, interval, *, fit="refuse", overwrite=false,
+#[pyo3(signature = (items: "Sequence[Mapping[str, Any]]", out, hotkey, interval: "int", *, fit="refuse", overwrite=false,
     netuid=70, policy="network", engine=None, threads=0,
     progress: "Callable[[int, int], object] | None" = None) -> "dict[str, Any]")]
 #[allow(clippy::too_many_arguments)]
@@ -39,7 +40,7 @@ pub(crate) fn pack<'py>(
     items: &Bound<'py, PyAny>,
     out: PathBuf,
     hotkey: &str,
-    interval: u64,
+    interval: &Bound<'_, PyAny>,
     fit: &str,
     overwrite: bool,
     netuid: u64,
@@ -48,6 +49,8 @@ pub(crate) fn pack<'py>(
     threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let interval = IntervalId::new(whole(interval, "interval")?);
+    let hotkey = address(py, "hotkey", hotkey)?;
     let policy: Policy = policy.parse().map_err(|e| ours(py, e))?;
     if threads > 1024 {
         return Err(PyValueError::new_err(format!("threads: at most 1024, not {threads}")));
@@ -58,7 +61,7 @@ pub(crate) fn pack<'py>(
             .map_err(|error| PyTypeError::new_err(format!("items[{i}]: {error}")))?;
         given.push(item);
     }
-    let mut options = PackOptions::new(Hotkey::new(hotkey), IntervalId::new(interval), Utc::now());
+    let mut options = PackOptions::new(hotkey, interval, Utc::now());
     options.fit = fit.parse().map_err(|e| ours(py, e))?;
     options.overwrite = overwrite;
     options.netuid = netuid;

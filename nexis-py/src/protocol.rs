@@ -18,25 +18,28 @@ use pyo3::types::PyDict;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::convert::read;
+use crate::convert::{read, read_rows, whole};
 use crate::errors::{ours, raised};
 
 /// Lower-case hex SHA-256 of `interval:{id}`.
 #[pyfunction]
-pub(crate) fn interval_seed(interval_id: u64) -> String {
-    IntervalId::new(interval_id).seed()
+#[pyo3(signature = (interval_id: "int"))]
+pub(crate) fn interval_seed(interval_id: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(IntervalId::new(whole(interval_id, "interval_id")?).seed())
 }
 
 /// First block of the interval that holds a block.
 #[pyfunction]
-pub(crate) fn current_interval_start(block: u64) -> u64 {
-    IntervalId::containing(block).get()
+#[pyo3(signature = (block: "int"))]
+pub(crate) fn current_interval_start(block: &Bound<'_, PyAny>) -> PyResult<u64> {
+    Ok(IntervalId::containing(whole(block, "block")?).get())
 }
 
 /// Latest interval that may be validated at a block; `None` before there is one.
 #[pyfunction]
-pub(crate) fn latest_eligible_interval(block: u64) -> Option<u64> {
-    IntervalId::latest_eligible(block).map(IntervalId::get)
+#[pyo3(signature = (block: "int"))]
+pub(crate) fn latest_eligible_interval(block: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+    Ok(IntervalId::latest_eligible(whole(block, "block")?).map(IntervalId::get))
 }
 
 /// Miners that are validated in an interval, in the order of their draw.
@@ -49,15 +52,16 @@ pub(crate) fn select_miners(hotkeys: Vec<String>, interval_seed: &str) -> Vec<St
 
 /// Rows that a validator looks at, ascending; an empty `validator_hotkey` is none.
 #[pyfunction]
-#[pyo3(signature = (total_rows, miner_hotkey, interval_seed, validator_hotkey=None))]
+#[pyo3(signature = (total_rows: "int", miner_hotkey, interval_seed, validator_hotkey=None))]
 pub(crate) fn select_row_indices(
-    total_rows: usize,
+    total_rows: &Bound<'_, PyAny>,
     miner_hotkey: &str,
     interval_seed: &str,
     validator_hotkey: Option<&str>,
 ) -> PyResult<Vec<usize>> {
     /// The draw shuffles all rows: a larger number is a mistake and would only cost memory.
     const MOST: usize = 50_000_000;
+    let total_rows: usize = whole(total_rows, "total_rows")?;
     if total_rows > MOST {
         return Err(PyValueError::new_err(format!("total_rows: at most {MOST}, not {total_rows}")));
     }
@@ -118,7 +122,7 @@ pub(crate) fn parse_manifest<'py>(py: Python<'py>, text: Text) -> PyResult<Bound
 #[pyfunction]
 #[pyo3(signature = (row: "Mapping[str, Any]") -> "dict[str, Any]")]
 pub(crate) fn validate_row<'py>(py: Python<'py>, row: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let row: Map<String, Value> = read(row, "row")?;
+    let row: Map<String, Value> = read_rows(row, "row")?;
     let record = package::validate_row(&row, &VideoSpec::default().row_rules())
         .map_err(|invalid| raised(py, "InvalidRow", (invalid.field, invalid.why)))?;
     Ok(pythonize::pythonize(py, &record)?)
@@ -128,7 +132,7 @@ pub(crate) fn validate_row<'py>(py: Python<'py>, row: &Bound<'py, PyAny>) -> PyR
 #[pyfunction]
 #[pyo3(signature = (rows: "Sequence[Mapping[str, Any]]") -> "list[str]")]
 pub(crate) fn hard_checks(py: Python<'_>, rows: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    let rows: Vec<Map<String, Value>> = read(rows, "rows")?;
+    let rows: Vec<Map<String, Value>> = read_rows(rows, "rows")?;
     let rows = records(py, rows, &Map::new())?;
     Ok(VideoSpec::default().hard_checks(&rows).iter().map(check::Violation::code).collect())
 }
@@ -141,8 +145,9 @@ pub(crate) fn has_injection_keyword(caption: &str) -> bool {
 
 /// Which three of `n` frames the category is decided on; `None` below three.
 #[pyfunction]
-pub(crate) fn middle_three(n: usize) -> Option<Vec<usize>> {
-    check::middle_three(n).map(|indices| indices.to_vec())
+#[pyo3(signature = (n: "int"))]
+pub(crate) fn middle_three(n: &Bound<'_, PyAny>) -> PyResult<Option<Vec<usize>>> {
+    Ok(check::middle_three(whole(n, "n")?).map(|indices| indices.to_vec()))
 }
 
 /// The strict category rule on three frames' scores; `None` unless there are three.
@@ -166,8 +171,9 @@ pub(crate) fn category_decision<'py>(
 
 /// Score of an accepted interval: the cube of the sampled rows that passed.
 #[pyfunction]
-pub(crate) fn score(passed_sample_count: u32) -> f64 {
-    core_weights::interval_score(true, passed_sample_count)
+#[pyo3(signature = (passed_sample_count: "int"))]
+pub(crate) fn score(passed_sample_count: &Bound<'_, PyAny>) -> PyResult<f64> {
+    Ok(core_weights::interval_score(true, whole(passed_sample_count, "passed_sample_count")?))
 }
 
 /// Weights that sum to 1 from interval scores (`miner_hotkey`, `accepted`, `passed_sample_count` each).
@@ -192,17 +198,18 @@ pub(crate) fn weights<'py>(
 /// A weight for every UID of the metagraph.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)] // extracted from Python
-#[pyo3(signature = (hotkeys, uids, weights: "dict[str, float]") -> "dict[str, Any]")]
+#[pyo3(signature = (hotkeys, uids: "Sequence[int]", weights: "dict[str, float]") -> "dict[str, Any]")]
 pub(crate) fn dense_weights<'py>(
     py: Python<'py>,
     hotkeys: Vec<String>,
-    uids: Vec<u16>,
+    uids: Vec<Bound<'py, PyAny>>,
     weights: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyAny>> {
     if hotkeys.len() != uids.len() {
         let (n, m) = (hotkeys.len(), uids.len());
         return Err(PyValueError::new_err(format!("{n} hotkeys and {m} uids; as many of each are needed")));
     }
+    let uids: Vec<u16> = uids.iter().map(|uid| whole(uid, "uids")).collect::<PyResult<_>>()?;
     let mut given = Vec::with_capacity(weights.len());
     for (hotkey, weight) in weights {
         given.push((Hotkey::new(hotkey.extract::<String>()?), weight.extract::<f64>()?));
@@ -279,7 +286,7 @@ pub(crate) fn prune_overlaps<'py>(
     submissions: &Bound<'py, PyAny>,
     global_index: Option<BTreeMap<String, Vec<f64>>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let given: Vec<PrunedSubmission> = read(submissions, "submissions")?;
+    let given: Vec<PrunedSubmission> = read_rows(submissions, "submissions")?;
     let Value::Object(unnamed) = json!({
         "clip_uri": "", "clip_sha256": "", "first_frame_uri": "", "first_frame_sha256": "",
         "split_group_id": "", "split": "", "duration_sec": 5.0, "width": 1280, "height": 720,

@@ -69,6 +69,16 @@ def test_precision_of_nothing_is_undefined(result: nexis.BenchResult) -> None:
     assert none.models["precision"].dtype == float and pandas.isna(none.models.loc["demo", "precision"])
 
 
+def test_numbers_that_make_no_sense_are_refused(pairs: Path) -> None:
+    for name in ("resamples", "seed", "mistakes", "threads", "batch"):
+        for wrong, error in ((-1, ValueError), (1 << 70, ValueError), (10**5000, ValueError), (True, TypeError), (1.5, TypeError)):
+            options: dict[str, Any] = {name: wrong}
+            with pytest.raises(error, match=name):
+                nexis.bench(pairs, ["demo"], progress=False, **options)
+    with pytest.raises(ValueError, match="folds: 0 to"):
+        nexis.calibrate(pairs, "demo", folds=-1, progress=False)
+
+
 def test_figures(result: nexis.BenchResult) -> None:
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")

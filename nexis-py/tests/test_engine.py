@@ -321,11 +321,15 @@ def test_the_precision_is_named_and_never_replaced() -> None:
         {"max_wall_s": float("nan")},
         {"policy": "lenient"},
         {"batch": "many"},
+        {"batch": -1},
+        {"batch": 1 << 64},
+        {"threads": -1},
+        {"threads": 10**30},
         {"model": 3},
         {"no_such_option": 1},
     ],
     ids=str,
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises((ValueError, TypeError, OverflowError)):
+    with pytest.raises((ValueError, TypeError)):
         nexis.Verifier(**options)

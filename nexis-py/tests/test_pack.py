@@ -146,6 +146,14 @@ def test_every_item_at_fault_is_named(honest: Path, tmp_path: Path) -> None:
     assert "fit" in refused(ValueError, first, fit="stretch")
     with pytest.raises(ValueError, match="7756900"):
         nexis.pack([first], tmp_path / "out", hotkey=HONEST, interval=INTERVAL + 1, verify=False)
+    for hotkey in ("5abc", "", HONEST[:-1], HONEST.lower(), f" {HONEST}"):
+        with pytest.raises(ValueError, match="hotkey .*it is no SS58 address"):
+            nexis.pack([first], tmp_path / "out", hotkey=hotkey, interval=INTERVAL, verify=False)
+    for name in ("interval", "netuid", "threads"):
+        for wrong in (-1, 1 << 64, -(1 << 70), 10**5000):
+            given: dict[str, Any] = {"interval": INTERVAL, name: wrong}
+            with pytest.raises(ValueError, match=f"{name}: 0 to 18446744073709551615, not "):
+                nexis.pack([first], tmp_path / "out", hotkey=HONEST, verify=False, **given)
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 

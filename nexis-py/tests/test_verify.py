@@ -235,10 +235,17 @@ def test_wrong_use_is_explained(verifier: nexis.Verifier, honest: Path, tmp_path
         verifier.verify(min((honest / "clips").iterdir()))
     with pytest.raises(ValueError):
         nexis.verify(honest, policy="lenient", progress=False)  # type: ignore[arg-type]
-    with pytest.raises((TypeError, OverflowError, ValueError)):
-        verifier.verify(honest, interval=-1)
-    with pytest.raises((TypeError, OverflowError, ValueError)):
+    for interval in (-1, 1 << 64, 10**5000):
+        with pytest.raises(ValueError, match="interval: 0 to 18446744073709551615, not "):
+            verifier.verify(honest, interval=interval)
+        with pytest.raises(ValueError, match="interval: 0 to 18446744073709551615, not "):
+            verifier.verify_rows([], honest, interval=interval)
+    with pytest.raises(TypeError, match="interval: "):
         verifier.verify(honest, interval="x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match='hotkey "5abc": it is no SS58 address'):
+        verifier.verify(honest, hotkey="5abc")
+    with pytest.raises(ValueError, match="validator_hotkey .*it is no SS58 address"):
+        verifier.verify(honest, validator_hotkey=HONEST.lower())
     with pytest.raises(ValueError):
         verifier.verify(honest, interval=100)
     with pytest.raises(FileNotFoundError):

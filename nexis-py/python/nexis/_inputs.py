@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,21 @@ from . import _nexis
 from .errors import UndecodableClip
 
 Clip = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes]]
+
+
+def whole(value: Any, name: str, most: int = (1 << 64) - 1) -> int:
+    """A whole number that the extension can hold. What is true or false is none."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"{name}: a whole number is needed, not {type(value).__name__}")
+    if not 0 <= number <= most:
+        # One with thousands of digits helps nobody.
+        shown = number if number.bit_length() <= 128 else "such a number"
+        raise ValueError(f"{name}: 0 to {most}, not {shown}")
+    return number
 
 
 def _path(clip: str | os.PathLike[str]) -> str:

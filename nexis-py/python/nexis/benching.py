@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from . import _nexis
+from ._inputs import whole
 from ._progress import Progress, watcher
 from .verifier import PathLike, Precision, _models_roots
 
@@ -198,11 +199,16 @@ _SHARED = (
     "root", "format", "separator", "part", "positive_from", "cache", "resamples", "seed", "mistakes", "device",
     "precision", "threads", "batch",
 )  # fmt: skip
+# Those that are whole numbers, and in how many bits.
+_WHOLE = {"resamples": 32, "seed": 64, "mistakes": 64, "threads": 64, "batch": 64, "folds": 64}
 
 
 def _settings(arguments: Mapping[str, Any], *own: str) -> dict[str, Any]:
     """Of a function's arguments by name, those of both functions and its own that were given."""
     given = {name: arguments[name] for name in (*_SHARED, *own) if arguments[name] is not None}
+    for name, bits in _WHOLE.items():
+        if name in given:
+            given[name] = whole(given[name], name, (1 << bits) - 1)
     return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
 
 

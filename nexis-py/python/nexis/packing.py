@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from . import _nexis
+from ._inputs import whole
 from ._progress import Progress, watcher
 from .results import Report, _each, _optional, _Result
 from .verifier import PathLike, Policy, Verifier, _default
@@ -216,10 +217,10 @@ def pack(
             interval,
             fit=fit,
             overwrite=overwrite,
-            netuid=netuid,
+            netuid=whole(netuid, "netuid"),
             policy=policy,
             engine=None if verifier is None else verifier._engine,
-            threads=threads or 0,
+            threads=0 if threads is None else whole(threads, "threads"),
             progress=watcher(progress, "packing and judging" if verify else "packing"),
         )
     )

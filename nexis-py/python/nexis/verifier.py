@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _nexis
-from ._inputs import Clip, clip_path, pixels
+from ._inputs import Clip, clip_path, pixels, whole
 from ._progress import Progress, watcher
 from .errors import UndecodableClip
 from .results import Classification, Environment, Report, Row, Score
@@ -81,8 +81,8 @@ class Verifier:
             os.fspath(model),
             _models_roots(models_dir),
             device,
-            batch,
-            threads or 0,
+            whole(batch, "batch"),
+            0 if threads is None else whole(threads, "threads"),
             max_wall_s,
             precision,
             None if ensemble is None else os.fspath(ensemble),
@@ -145,7 +145,7 @@ class Verifier:
             policy=self._policy if policy is None else policy,
             evidence=None if evidence is None else os.fspath(evidence),
             progress=watcher(progress),
-            judge_budget=_budget(judge_budget),
+            judge_budget=None if judge_budget is None else whole(judge_budget, "judge_budget", (1 << 32) - 1),
         )
         report = Report._from(raw)
         _log.info("%s: %s, %d submissions", path, report.verdict, len(report))
@@ -174,7 +174,7 @@ class Verifier:
             name = os.path.basename(os.path.abspath(root))
             interval = int(name) if name.isascii() and name.isdigit() and len(name) < 20 else 0
         plain = [dict(row) for row in given]
-        return [Row._from(raw) for raw in self._engine.verify_rows(plain, root, interval)]
+        return [Row._from(raw) for raw in self._engine.verify_rows(plain, root, whole(interval, "interval"))]
 
     def score(self, clip: Clip, caption: str) -> Score:
         """One clip against one caption. Raises `UndecodableClip` where the clip cannot be decoded."""
@@ -235,16 +235,6 @@ def _caption(caption: Any, name: str) -> str:
     if not caption.strip():
         raise ValueError(f"{name}: it is empty; say what the clip shows")
     return caption
-
-
-def _budget(judge_budget: Any) -> int | None:
-    if judge_budget is None:
-        return None
-    if isinstance(judge_budget, bool) or not isinstance(judge_budget, int):
-        raise TypeError(f"judge_budget: a whole number is needed, not {type(judge_budget).__name__}")
-    if not 0 <= judge_budget < 1 << 32:
-        raise ValueError(f"judge_budget: 0 to {(1 << 32) - 1}, not {judge_budget}")
-    return judge_budget
 
 
 _shared: dict[tuple[Any, ...], Verifier] = {}
