@@ -53,7 +53,7 @@ fn verify_and_replay_name_both_and_what_decided() {
             assert!(said.contains("tiny (siglip, exact-f32)"), "{said}");
         }
         assert!(page.contains("<span class=\"name\">second encoder</span>"), "{page}");
-        assert!(page.contains("second encoder alone, accept"), "{page}");
+        assert!(page.contains("<h4>Second encoder alone <span class=\"badge accept\">"), "{page}");
         let words = if decided_by == "agreement" { "both encoders agree" } else { "log-odds decide" };
         assert!(page.contains(words), "{page}");
 
