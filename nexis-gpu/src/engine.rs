@@ -15,7 +15,7 @@ use nexis_core::{Error, Result};
 use crate::compute::Format;
 use crate::cuda;
 use crate::encode::EncodeOptions;
-use crate::resting::Resting;
+use crate::watched::Watched;
 use crate::{CudaIndices, DeviceChoice, DeviceKind, Several};
 
 /// What to load and where to run it.
@@ -59,7 +59,7 @@ pub struct ChosenDecoder {
 
 /// The decoders of devices, as one.
 fn decoder_on(indices: &CudaIndices) -> Result<Arc<dyn MediaDecoder>> {
-    let one = |index| -> Result<Arc<dyn MediaDecoder>> { Ok(Arc::new(Resting::new(cuda::decoder(index)?))) };
+    let one = |index| -> Result<Arc<dyn MediaDecoder>> { Ok(Arc::new(Watched::new(cuda::decoder(index)?))) };
     let each = indices.iter().map(one).collect::<Result<Vec<_>>>()?;
     Ok(Arc::new(Several::of_decoders(each)?))
 }

@@ -2,7 +2,7 @@
 //!
 //! [`compute`] is the seam: what is asked of a device, and [`parts`] what its uploads share. Above it, [`kernels`] checks and
 //! launches, [`encode`] holds both towers of a model, [`pictures`] and [`resident`] what is between a decoder and these, and
-//! [`resting`] a decoder that may fail;
+//! [`watched`] a decoder that may fail;
 //! below it is [`cuda`], with the feature of this name. Without the feature, [`cuda`] says that the build has no CUDA path.
 //! [`resolve`] never falls back quietly from a device that was named.
 
@@ -20,8 +20,8 @@ pub mod kernels;
 pub mod parts;
 pub mod pictures;
 pub mod resident;
-pub mod resting;
 mod several;
+pub mod watched;
 
 pub use choice::{CudaIndices, Device, DeviceChoice, DeviceKind, resolve};
 pub use device::{CudaDevice, DecoderSetUp, Driver, NoDriver, devices, driver};

@@ -13,7 +13,7 @@ use nexis_core::{Error, Result};
 use nexis_gpu::Several;
 use nexis_gpu::compute::{Compute, Format};
 use nexis_gpu::encode::{DeviceTowers, EncodeOptions};
-use nexis_gpu::resting::Resting;
+use nexis_gpu::watched::Watched;
 use nexis_tests::emulated::Emulated;
 use nexis_tests::image_text::{contract, lcg_picture};
 use nexis_tests::random_clip::models;
@@ -337,18 +337,16 @@ enum Does {
     Refuses,
 }
 
-/// A device's decoder that does as it is told, or the processor's beside it; it counts its clips.
+/// A device's decoder that does as it is told and counts its clips.
 struct Device {
     name: &'static str,
     does: Mutex<Does>,
     clips: AtomicUsize,
-    /// How many clips come together, before any of them ends.
-    together: Option<Barrier>,
 }
 
 impl Device {
     fn new(name: &'static str, does: Does) -> Arc<Self> {
-        Arc::new(Self { name, does: Mutex::new(does), clips: AtomicUsize::new(0), together: None })
+        Arc::new(Self { name, does: Mutex::new(does), clips: AtomicUsize::new(0) })
     }
 
     fn clips(&self) -> usize {
@@ -372,9 +370,6 @@ impl MediaDecoder for Device {
         limits: &MediaLimits,
     ) -> Result<DecodedClip, MediaFailure> {
         self.clips.fetch_add(1, Ordering::SeqCst);
-        if let Some(together) = &self.together {
-            together.wait();
-        }
         let does = *self.does.lock().unwrap();
         let (decoder, left) = match does {
             Does::Decodes => (self.name.to_owned(), None),
@@ -386,94 +381,62 @@ impl MediaDecoder for Device {
     }
 }
 
-/// A resting decoder over a device and the processor, and what decodes one clip and names who did.
-fn rested(device: &Arc<Device>) -> (Resting, impl Fn(&Resting) -> Option<String>) {
-    let processor = Device::new("processor", Does::Decodes);
-    let resting = Resting::beside(Arc::clone(device) as Arc<dyn MediaDecoder>, processor);
+/// A watched device, and what decodes one clip and names who did.
+fn watched(device: &Arc<Device>) -> (Watched, impl Fn(&Watched) -> Option<String>) {
+    let watched = Watched::new(Arc::clone(device) as Arc<dyn MediaDecoder>);
     let (request, limits) = (FrameRequest::Spread { count: 6, first: false }, MediaLimits::default());
-    let decode = move |resting: &Resting| {
-        resting.decode(Path::new("clip.mp4"), &request, &limits).ok().map(|clip| clip.decoder)
+    let decode = move |watched: &Watched| {
+        watched.decode(Path::new("clip.mp4"), &request, &limits).ok().map(|clip| clip.decoder)
     };
-    (resting, decode)
+    (watched, decode)
 }
 
 #[test]
-fn a_device_that_leaves_every_clip_rests_and_says_so() {
+fn a_device_that_leaves_every_clip_says_so_and_has_the_next() {
     let device = Device::new("device", Does::Leaves);
-    let (resting, decode) = rested(&device);
-    let asked: Vec<usize> = (0..300)
-        .filter(|_| {
-            let before = device.clips();
-            // Whoever decodes it, no clip fails, and evidence has the one that did.
-            assert_eq!(decode(&resting).as_deref(), Some("processor"));
-            device.clips() > before
-        })
-        .collect();
-    // Eight in a row; then one behind 16 clips, one behind 32, and so on.
-    assert_eq!(asked, [0, 1, 2, 3, 4, 5, 6, 7, 24, 57, 122, 251]);
-    let trouble = resting.trouble().unwrap();
+    let (watched, decode) = watched(&device);
+    for clips in 1..=40 {
+        // Whoever decodes it, no clip fails, and evidence has the one that did.
+        assert_eq!(decode(&watched).as_deref(), Some("processor"));
+        assert_eq!((device.clips(), watched.trouble().is_some()), (clips, clips >= 8));
+    }
+    let trouble = watched.trouble().unwrap();
     assert!(trouble.contains("device") && trouble.contains("fallen off the bus"), "{trouble}");
-    let several = Several::of_decoders(vec![Arc::new(resting) as Arc<dyn MediaDecoder>]).unwrap();
+    let several = Several::of_decoders(vec![Arc::new(watched) as Arc<dyn MediaDecoder>]).unwrap();
     assert_eq!(several.trouble(), Some(trouble));
     assert_eq!(decoders([false, false]).0.trouble(), None);
 }
 
 #[test]
-fn a_device_that_decodes_again_takes_all_clips_again() {
+fn a_device_that_decodes_again_is_in_no_trouble() {
     let device = Device::new("device", Does::Leaves);
-    let (resting, decode) = rested(&device);
+    let (watched, decode) = watched(&device);
     for _ in 0..24 {
-        decode(&resting);
+        decode(&watched);
     }
-    assert!(resting.trouble().is_some());
+    assert!(watched.trouble().is_some());
     *device.does.lock().unwrap() = Does::Decodes;
-    for _ in 0..40 {
-        assert_eq!(decode(&resting).as_deref(), Some("device"));
-    }
-    assert_eq!(resting.trouble(), None);
-    // Its failures are forgotten: it has eight clips again before it rests, for as long as the first time.
+    assert_eq!(decode(&watched).as_deref(), Some("device"));
+    assert_eq!(watched.trouble(), None);
+    // What it left before is forgotten.
     *device.does.lock().unwrap() = Does::Leaves;
-    let before = device.clips();
-    for _ in 0..24 {
-        decode(&resting);
+    for _ in 0..7 {
+        decode(&watched);
     }
-    assert_eq!(device.clips(), before + 8);
+    assert_eq!(watched.trouble(), None);
 }
 
 #[test]
 fn clips_that_are_not_for_the_device_say_nothing_about_it() {
     let device = Device::new("device", Does::NeverHad);
-    let (resting, decode) = rested(&device);
+    let (watched, decode) = watched(&device);
     // Seven that it leaves, and one that it decodes, are no row; nor does the processor's own refusal count.
     for does in [Does::NeverHad, Does::Refuses, Does::Decodes] {
         for at in 0..80 {
             *device.does.lock().unwrap() =
                 if matches!(does, Does::Decodes) && at % 8 > 0 { Does::Leaves } else { does };
-            decode(&resting);
+            decode(&watched);
         }
     }
-    assert_eq!((device.clips(), resting.trouble()), (240, None));
-}
-
-#[test]
-fn clips_that_fail_together_are_one_reason_to_rest() {
-    const THREADS: usize = 12;
-    let together = Some(Barrier::new(THREADS));
-    let device = Arc::new(Device {
-        name: "device",
-        does: Mutex::new(Does::Leaves),
-        clips: AtomicUsize::new(0),
-        together,
-    });
-    let (resting, decode) = rested(&device);
-    std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| decode(&resting));
-        }
-    });
-    // It rests for sixteen clips, however many more than eight it had.
-    for _ in 0..16 {
-        decode(&resting);
-    }
-    assert_eq!(device.clips(), THREADS);
+    assert_eq!((device.clips(), watched.trouble()), (240, None));
 }

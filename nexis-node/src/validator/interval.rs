@@ -124,7 +124,7 @@ impl Validator {
         let report = report?;
         self.parts.metrics.phase(Phase::Verify, started.elapsed());
         if let Some(why) = self.parts.judge.trouble() {
-            tracing::warn!(?why, "clips are decoded on the processor, which is slower and else the same");
+            tracing::warn!(?why, "the processor decodes what the device leaves, which takes longer");
         }
         for submission in &report.submissions {
             let _entered = miner_span(interval, &submission.miner_hotkey).entered();
