@@ -58,8 +58,50 @@ pub fn order(a: f64, b: f64) -> Ordering {
     (a + 0.0).total_cmp(&(b + 0.0))
 }
 
+/// `b - a`. The largest double stands for the infinity here, since JSON has none, and two infinities are NaN apart: near to
+/// nothing, as NaN is not less than anything.
+pub fn gap(a: f64, b: f64) -> f64 {
+    if a == b && a.abs() == f64::MAX { f64::NAN } else { b - a }
+}
+
+/// Longest integer that `int` and `json` read, in digits.
+pub const MAX_DIGITS: usize = 4300;
+
+/// Deepest nesting of a document. CPython's bound is 1000, less what has called it.
+const MAX_DEPTH: usize = 950;
+
+/// Whether a document is within the bounds of Python's `json`, wherever in it a long integer or deep nesting stands.
+pub fn within_bounds(json: &[u8]) -> bool {
+    let (mut in_text, mut depth, mut at) = (false, 0_usize, 0_usize);
+    while let Some(byte) = json.get(at) {
+        at += 1;
+        match (in_text, byte) {
+            (true, b'\\') => at += 1,
+            (_, b'"') => in_text = !in_text,
+            (false, b'[' | b'{') => depth += 1,
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            (false, b'0'..=b'9') => {
+                let rest = json.get(at..).unwrap_or_default();
+                let part = |b: &&u8| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-');
+                let more = rest.iter().take_while(part).count();
+                let integer = rest.iter().take(more).all(u8::is_ascii_digit);
+                if integer && more >= MAX_DIGITS {
+                    return false;
+                }
+                at += more;
+            }
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return false;
+        }
+    }
+    true
+}
+
 /// A document of JSON without the constants `NaN`, `Infinity` and `-Infinity`, which Python takes and the standard
-/// does not. Empty lists stand for them: like them, they are neither text, time nor whole number.
+/// does not. Empty lists stand for them: like them, they are neither text, time nor whole number. Only the text
+/// of a spec that is unknown shows the difference.
 pub fn without_constants(json: &[u8]) -> Cow<'_, [u8]> {
     const CONSTANTS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
     if !CONSTANTS.iter().any(|constant| json.windows(constant.len()).any(|bytes| bytes == *constant)) {
@@ -188,6 +230,30 @@ mod tests {
         numbers.sort_by(|a, b| order(*a, *b));
         let shown = format!("{numbers:?}");
         assert_eq!(shown, "[-inf, -1.0, -0.0, 0.0, 5e-324, 4.5, inf]");
+    }
+
+    #[test]
+    fn infinities_are_near_to_nothing() {
+        // Python: abs(math.inf - math.inf) < 4.5 is False.
+        let near = |a, b| gap(a, b).abs() < 4.5;
+        assert!(!near(f64::MAX, f64::MAX) && !near(f64::MAX, 1.0));
+        assert!(near(1e300, 1e300) && near(3.0, 7.0) && !near(3.0, 7.5));
+    }
+
+    #[test]
+    fn bounds_are_pythons() {
+        let nested = |depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let (long, longer) = ("9".repeat(4300), "9".repeat(4301));
+        for (json, within) in [
+            (nested(900), true),
+            (nested(1200), false),
+            (format!("[-{long}, {longer}.0, {longer}e0, 0.{longer}]"), true),
+            (format!("[-{longer}]"), false),
+            (format!(r#"["\\\"{longer}", "{}"]"#, "[".repeat(2000)), true),
+            ("[]".repeat(2000), true),
+        ] {
+            assert_eq!(within_bounds(json.as_bytes()), within, "{}", &json[..20.min(json.len())]);
+        }
     }
 
     #[test]

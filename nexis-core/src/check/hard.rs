@@ -38,7 +38,7 @@ fn overlaps(rows: &[ClipRecord], distance: f64, found: &mut Vec<Violation>) {
     for (source, mut group) in groups {
         group.sort_by(|a, b| python::order(a.clip_start_sec, b.clip_start_sec));
         for (a, b) in group.iter().zip(group.iter().skip(1)) {
-            if b.clip_start_sec - a.clip_start_sec < distance {
+            if python::gap(a.clip_start_sec, b.clip_start_sec) < distance {
                 found.push(Violation::new(ViolationKind::OverlapLt5s {
                     source: source.to_owned(),
                     clip_a: a.clip_id.clone(),

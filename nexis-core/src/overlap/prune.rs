@@ -68,7 +68,7 @@ pub fn prune_global(rows: &[ClipRecord], index: &OverlapIndex, min_distance_seco
 fn any_near(starts: &[f64], start: f64, distance: f64) -> bool {
     let at = starts.partition_point(|x| *x < start);
     let neighbours = [at.checked_sub(1).and_then(|k| starts.get(k)), starts.get(at)];
-    neighbours.into_iter().flatten().any(|x| (x - start).abs() < distance)
+    neighbours.into_iter().flatten().any(|x| python::gap(*x, start).abs() < distance)
 }
 
 /// A row with the positions of its miner and of itself.
@@ -146,7 +146,7 @@ impl<'a> Taken<'a> {
     fn take(&mut self, miner: &'a str, start: f64) -> bool {
         let bin = self.bin(start);
         let near = self.bins.range(bin.saturating_sub(3)..=bin.saturating_add(3)).any(|(_, other)| {
-            let conflict = |x: f64| (x - start).abs() < self.distance;
+            let conflict = |x: f64| python::gap(x, start).abs() < self.distance;
             other.miner != miner && (conflict(other.first) || conflict(other.last))
         });
         if near {

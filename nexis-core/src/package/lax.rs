@@ -3,21 +3,27 @@
 //! Compared against that library itself over generated values: `tests/fixtures/protocol/{rows,manifests}.json`.
 //!
 //! Numbers have no bounds there. Here an integer beyond 64 bits becomes the largest or smallest of 64, and an infinity the
-//! largest or smallest double: no field can mean one, but what the network accepts is not refused for it.
+//! largest or smallest double: no field can mean one, but what the network accepts is not refused for it. (Parquet's decimals
+//! beyond 64 bits are: they come as floats.)
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Longest integer as text, in digits; Python's own limit.
-const MAX_DIGITS: usize = 4300;
+use crate::python::MAX_DIGITS;
 
-/// A value of JSON, its integers cut to 64 bits. Alone, serde_json would make floats of longer ones.
+/// A value of JSON, its numbers cut. Alone, serde_json would make floats of integers beyond 64 bits, and refuse a float
+/// beyond the largest.
 pub(crate) fn json(raw: &RawValue) -> serde_json::Result<Value> {
     let text = raw.get();
     let integer = text.strip_prefix('-').unwrap_or(text).bytes().all(|b| b.is_ascii_digit());
     match int_text(text).filter(|_| integer) {
         Some(n) => Ok(n.into()),
-        None => serde_json::from_str(text),
+        None => serde_json::from_str(text).or_else(|error| match text.as_bytes() {
+            // A number as such it is: the document was read.
+            [b'-', ..] => Ok(f64::MIN.into()),
+            [b'0'..=b'9', ..] => Ok(f64::MAX.into()),
+            _ => Err(error),
+        }),
     }
 }
 

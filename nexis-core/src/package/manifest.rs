@@ -1,5 +1,6 @@
 //! `manifest.json` (protocol page, 2).
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -70,8 +71,17 @@ impl Manifest {
         }
         // All of it: a field that is passed over is not looked at otherwise.
         std::str::from_utf8(bytes).map_err(|e| InvalidManifest::new("", format!("no UTF-8: {e}")))?;
-        let Fields(fields) = serde_json::from_slice(&python::without_constants(bytes))
+        if !python::within_bounds(bytes) {
+            return Err(InvalidManifest::new("", "nested too deep, or an integer of too many digits"));
+        }
+        let plain = python::without_constants(bytes);
+        let Fields(raw) = serde_json::from_slice(&plain)
             .map_err(|e| InvalidManifest::new("", format!("no JSON object: {e}")))?;
+        let mut fields = Map::new();
+        for (name, raw) in raw {
+            let value = lax::json(raw).map_err(|e| InvalidManifest::new(name, e.to_string()))?;
+            fields.insert(name.to_owned(), value);
+        }
         Self::from_map(&fields, now)
     }
 
@@ -120,27 +130,49 @@ const FIELDS: [&str; 11] = [
     "dataset_sha256",
 ];
 
-/// What stands in those fields. Any other is passed over unread: the network takes numbers, texts and depths there that
-/// are too much for a JSON value here.
-struct Fields(Map<String, Value>);
+/// What stands in those fields at last; of a repeated one, what stood there before counts for nothing. Any other is passed
+/// over unread: the network takes numbers, texts and depths there that are too much for a JSON value here.
+struct Fields<'a>(BTreeMap<&'static str, &'a RawValue>);
 
-impl<'de> Deserialize<'de> for Fields {
+/// A key by its bytes: half of a surrogate pair is one too.
+struct Key(Option<&'static str>);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
+                Ok(Key(FIELDS.into_iter().find(|field| field.as_bytes() == key)))
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
+            type Value = Fields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut document: A) -> Result<Fields, A::Error> {
-                let mut fields = Map::new();
-                while let Some(key) = document.next_key::<String>()? {
-                    if FIELDS.contains(&key.as_str()) {
-                        let raw: &RawValue = document.next_value()?;
-                        fields.insert(key, lax::json(raw).map_err(serde::de::Error::custom)?);
+            fn visit_map<A: MapAccess<'de>>(self, mut document: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = BTreeMap::new();
+                while let Some(Key(key)) = document.next_key()? {
+                    if let Some(field) = key {
+                        fields.insert(field, document.next_value()?);
                     } else {
                         document.next_value::<IgnoredAny>()?;
                     }
