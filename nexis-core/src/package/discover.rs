@@ -63,7 +63,7 @@ pub fn discover(path: &Path, interval: Option<IntervalId>, hotkey: Option<&Hotke
         return bucket(path, &intervals, interval, hotkey);
     }
     let mut found = Vec::new();
-    let mut others = false;
+    let (mut others, mut met) = (false, false);
     for folder in folders(path)? {
         let intervals = interval_folders(&folder)?;
         let named = is_address(&folder);
@@ -74,13 +74,14 @@ pub fn discover(path: &Path, interval: Option<IntervalId>, hotkey: Option<&Hotke
             others = true;
             continue;
         }
+        met |= named;
         found.extend(bucket(&folder, &intervals, interval, hotkey)?);
     }
     if found.is_empty() {
         return Err(Error::usage(
             path.display().to_string(),
             match (hotkey, interval) {
-                (Some(hotkey), _) if others => format!("no bucket of {hotkey} is here, only other miners'"),
+                (Some(hotkey), _) if others && !met => format!("no bucket of {hotkey} is here, only other miners'"),
                 (_, Some(id)) => format!("no bucket here has an interval {id}"),
                 _ => "no manifest.json, no interval folder (named by its number) and no bucket with one is here"
                     .to_owned(),
