@@ -21,7 +21,7 @@ use nexis_core::hash::Digest;
 use nexis_core::model::Precision;
 use nexis_core::protocol::Hotkey;
 pub use secret::Secret;
-use secret::masked_address;
+use secret::{masked_address, masked_endpoint};
 
 /// Everything wrong with a configuration, one line each.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -298,7 +298,7 @@ pub fn explain(sources: &Sources<'_>) -> (Vec<Explained>, Vec<String>) {
             value: entry.map(|entry| match &entry.value {
                 Value::Plain(text) => masked_address(text),
                 Value::List(texts) => {
-                    texts.iter().map(|text| masked_address(text)).collect::<Vec<_>>().join(", ")
+                    texts.iter().map(|text| masked_endpoint(text)).collect::<Vec<_>>().join(", ")
                 }
                 Value::Secret(secret) => secret.to_string(),
             }),

@@ -12,7 +12,7 @@ use nexis_core::model::Precision;
 use nexis_core::protocol::Hotkey;
 
 use super::layers::{Layers, Value};
-use super::secret::{Secret, masked_address};
+use super::secret::{Secret, masked_endpoint};
 use super::{
     AccessKeys, ChainConfig, Config, ConfigError, EnsembleConfig, IndexConfig, JudgeConfig, JudgePin,
     LogConfig, ModelConfig, ModelPin, Network, StorageConfig, ValidatorConfig, WalletConfig,
@@ -242,7 +242,7 @@ impl Reader {
             Some(_) => {
                 for endpoint in &endpoints {
                     if let Err(why) = check_endpoint(endpoint) {
-                        self.wrong(key, format!("{}: {why}", masked_address(endpoint)));
+                        self.wrong(key, format!("{}: {why}", masked_endpoint(endpoint)));
                     }
                 }
             }
