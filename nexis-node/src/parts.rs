@@ -20,8 +20,8 @@ pub(crate) const SIMULATED: &str = "sim:";
 /// How long a chain is tried for that cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// For as long as it takes: of a node that follows it.
-    Endless,
+    /// Until the chain counts as standing still: of a node that follows it.
+    Following,
     /// As often as `chain.attempts` says: of a command that ends.
     Bounded,
 }

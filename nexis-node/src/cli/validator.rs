@@ -119,7 +119,7 @@ fn run(config: &Config) -> anyhow::Result<u8> {
     let state = Arc::new(State::open(parts::state_path(config), &identity(config, Some(hotkey.clone())))?);
     let settings = Settings::new(config, Some(hotkey));
     runtime()?.block_on(async {
-        let chain = parts::chain(config, Patience::Endless)?;
+        let chain = parts::chain(config, Patience::Following)?;
         let stores = parts::stores(config)?;
         let server = match config.log.metrics {
             Some(address) => Some(Server::bind(address, metrics.clone(), health.clone()).await?),

@@ -67,7 +67,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "chain.attempts",
         &["NEXIS_CHAIN_ATTEMPTS"],
         Some("5"),
-        "attempts to connect to each node, within two minutes, until a command that ends exits with 2; validator run goes on",
+        "attempts to connect to each node, within two minutes, until a command that ends exits with 2; validator run goes on for ten",
     ),
     plain("chain.call_seconds", &["NEXIS_CHAIN_CALL_SECONDS"], Some("30"), "deadline of one call"),
     plain(

@@ -43,7 +43,7 @@ pub struct ClientOptions {
     /// endpoint decides, and the others must agree.
     pub genesis: Option<[u8; 32]>,
     /// Attempts to connect to each endpoint, all of them in vain, until [`ChainError::Unreachable`]. Without, and once there
-    /// was a connection, it is tried for as long as somebody waits.
+    /// was a connection, it is tried until `give_up`.
     pub attempts: Option<u32>,
     /// Deadline of connecting.
     pub connect_deadline: Duration,

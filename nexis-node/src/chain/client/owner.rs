@@ -122,7 +122,7 @@ impl Owner {
             Err(ChainError::Unreachable { why, .. }) => return why,
             Err(error) => return error.to_string(),
         };
-        let genesis = *self.genesis.get_or_insert(link.genesis());
+        let genesis = self.genesis.unwrap_or_else(|| link.genesis());
         if genesis != link.genesis() {
             return format!(
                 "it serves another chain: its first block is {:?}, not {genesis:?}",
@@ -135,6 +135,8 @@ impl Owner {
             Err(error) => return error.to_string(),
         };
         tracing::info!(%endpoint, "connected to the chain");
+        // Only now: one that is of no use decides nothing for the others.
+        self.genesis = Some(genesis);
         self.failures.clear();
         self.status.send_modify(|status| {
             status.link = Some(link.clone());
