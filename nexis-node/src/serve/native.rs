@@ -1,5 +1,7 @@
 //! The server's own endpoints.
 
+use std::str::FromStr as _;
+
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header;
@@ -15,6 +17,7 @@ use nexis_core::verifier::{Observer, Submission, Verifier, VerifierOptions};
 use nexis_core::{Error, Result};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
+use subxt::utils::AccountId32;
 use tempfile::NamedTempFile;
 
 use super::app::{App, Parts, verdict_now};
@@ -228,8 +231,9 @@ impl VerifyOptions {
 
     fn check(self) -> Answer<Checked> {
         let hotkey = |name: &str, text: Option<String>| match text {
-            Some(text) if text.trim().is_empty() || text.chars().count() > 64 => {
-                Err(Refusal::invalid(name, "an address is expected"))
+            // One that belongs to nobody would draw other rows.
+            Some(text) if AccountId32::from_str(&text).is_err() => {
+                Err(Refusal::invalid(name, "an address is expected, in SS58"))
             }
             other => Ok(other.map(Hotkey::new)),
         };

@@ -122,6 +122,7 @@ fn what_makes_no_sense_is_refused_in_words() {
         (json!({ "path": ".", "interval": -1 }), "body: invalid value"),
         (json!({ "path": ".", "interval": 1.5 }), "body: invalid"),
         (json!({ "path": ".", "hotkey": "" }), "hotkey: an address"),
+        (json!({ "path": ".", "validator_hotkey": "5Grwva" }), "validator_hotkey: an address"),
         (json!({ "path": ".", "interval": 6950 }), "interval: 6950: an interval is named by its first block"),
         (json!({ "path": ".", "interval": 9_007_199_254_740_992_u64 }), "interval: at most"),
     ] {
