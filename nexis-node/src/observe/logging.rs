@@ -154,7 +154,7 @@ pub fn miner_span(interval: IntervalId, hotkey: &Hotkey) -> Span {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
@@ -173,7 +173,8 @@ mod tests {
         }
     }
 
-    fn logged(options: &LogOptions, work: impl FnOnce()) -> String {
+    /// What some work logs.
+    pub(crate) fn logged(options: &LogOptions, work: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         tracing::subscriber::with_default(subscriber(options, move || writer.clone()).unwrap(), work);

@@ -10,6 +10,8 @@ mod server;
 mod serving;
 
 pub use health::{Condition, Health, Readiness};
+#[cfg(test)]
+pub(crate) use logging::tests::logged;
 pub use logging::{
     LogError, LogFormat, LogOptions, check_filter, init, interval_span, miner_span, subscriber,
 };

@@ -118,27 +118,11 @@ pub(super) fn verdict_now(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::Mutex;
-
     use nexis_core::media::{FfmpegDecoder, MediaLimits};
 
     use super::super::trial::{loaded, parts, repository};
     use super::*;
-    use crate::observe::{LogOptions, subscriber};
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::observe::{LogOptions, logged};
 
     #[test]
     fn what_a_miner_wrote_is_not_logged() {
@@ -148,13 +132,9 @@ mod tests {
         let failures = ["short_caption:x\n2026-04-10 ERROR forged".to_owned()];
         let verdict = verdict_now(Kind::Verify, Digest::of("x"), Verdict::Reject, &[], &failures);
         let parts = parts(judge, &[]);
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = subscriber(&LogOptions::default(), move || writer.clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
+        let logged = logged(&LogOptions::default(), || {
             parts.conclude(verdict, "{}".to_owned()).unwrap();
         });
-        let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert!(logged.contains("failures=short_caption") && !logged.contains("forged"), "{logged}");
         assert_eq!(logged.lines().count(), 1, "{logged}");
     }

@@ -115,7 +115,7 @@ fn the_list_shows_what_decided() {
 }
 
 #[test]
-fn no_picture_is_decoded_twice() {
+fn what_both_encoders_saw_of_a_picture_is_remembered() {
     let server = Running::start(|options| options.engine = together().clone());
     let clip = &made().clips[1];
     let frames = json!(clip.pictures[..6]);
@@ -129,7 +129,7 @@ fn no_picture_is_decoded_twice() {
         || server.post("/v1/score", &json!({ "caption": clip.caption, "frames": frames })).ok().json();
     let first = score();
     assert_eq!(counts(), (6.0, 0.0));
-    // Everything of every encoder is remembered: what was a miss is decoded, and nothing else.
+    // Everything of every encoder is remembered, so that none of the twelve is a miss for what one of them lacks.
     assert_eq!(score()["id"], first["id"]);
     server.post("/v1/classify", &json!({ "frames": frames })).ok();
     assert_eq!(counts(), (6.0, 12.0));
