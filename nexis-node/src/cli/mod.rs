@@ -293,7 +293,9 @@ fn check_is_file(path: &Path) -> Result<(), Error> {
     let why = match path.metadata() {
         Ok(found) if found.is_file() => return Ok(()),
         Ok(_) => "it is no plain file",
-        Err(error) if error.kind() == io::ErrorKind::NotFound => "there is no such file",
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            "there is no such file"
+        }
         Err(error) => return Err(Error::io(path, error)),
     };
     Err(Error::usage(path.display().to_string(), why))
@@ -307,7 +309,7 @@ fn read_named(path: &Path) -> Result<Vec<u8>, Error> {
 /// Why a file that the user named was not read: by its name, or by a fault of this machine's.
 fn unread(path: &Path, error: io::Error) -> Error {
     let why = match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file",
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "there is no such file",
         io::ErrorKind::IsADirectory => "it is a folder; name a file",
         _ => return Error::io(path, error),
     };
